@@ -1,0 +1,214 @@
+"""Predictions of many models on one benchmark, with the record of how they came about."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import __version__, cache, stats
+from .data import Benchmark, load_benchmark
+from .encode import image_features, text_features
+from .errors import UserError
+from .predict import COLUMNS, predict, predict_randomly
+from .questions import build_questions
+from .registry import find_model, identity
+
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` returns.
+
+    Attributes
+    ----------
+    benchmark : Benchmark
+    questions : pandas.DataFrame
+        As from ``build_questions``.
+    predictions : pandas.DataFrame
+        One row per question, wording and model that answered it (the prediction contract, and ``tied``).
+    failures : pandas.DataFrame
+        ``model, dataset, image_id, reason``: images that a model could not encode; no prediction holds them.
+    record : dict
+        What ``run.json`` holds: dataset, models, precision, device, versions, seconds.
+    """
+
+    benchmark: Benchmark
+    questions: pd.DataFrame
+    predictions: pd.DataFrame
+    failures: pd.DataFrame
+    record: dict
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """Predictions joined with the facets of their questions: what ``stats`` reads."""
+        return stats.join_answers(self.predictions, self.questions)
+
+    def save(self, folder) -> Path:
+        """Write ``predictions.parquet``, ``scores.csv``, ``failures.csv`` and ``run.json`` into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.predictions.to_parquet(folder / "predictions.parquet", index=False)
+        stats.score(self.answers).to_csv(folder / "scores.csv", index=False, float_format="%.6g")
+        self.failures.to_csv(folder / "failures.csv", index=False)
+        text = json.dumps(self.record, indent=2, ensure_ascii=False)
+        (folder / "run.json").write_text(text + "\n", encoding="utf-8")
+        return folder
+
+
+def evaluate(
+    dataset: str | Benchmark = "demo",
+    models=("demo-base",),
+    limit: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Evaluation:
+    """Answer every question of a benchmark with every model; embeddings come from the cache where they are there.
+
+    Parameters
+    ----------
+    dataset : str or Benchmark
+        As for ``load_benchmark``.
+    models : sequence of str
+        Names or model strings.
+    limit : int, optional
+        Use this many images, drawn at random with a fixed seed.
+    device : {"auto", "cpu", "cuda", "mps"}
+        ``auto`` takes a GPU where there is one.
+    precision : {"auto", "float32", "float16", "bfloat16"}
+        Of the encoders; scores are float32 always. ``auto`` is float16 on CUDA and float32 elsewhere.
+
+    Raises
+    ------
+    UserError
+        For any mistake in the arguments or the data, before anything is computed where that can be known.
+    """
+    started = time.monotonic()
+    models = list(dict.fromkeys(models))
+    if not models:
+        raise UserError("no model given; `ubench list models` names the known ones")
+    identities = {model: identity(model) for model in models}
+    device, precision = _device(device, precision)
+    benchmark = dataset if isinstance(dataset, Benchmark) else load_benchmark(dataset, limit)
+    questions = build_questions(benchmark)
+    texts = {option for options in questions.options for option in options}
+
+    tables, failures, passports = [], [], {}
+    for model in models:
+        if find_model(model).spec == "random":
+            tables.append(predict_randomly(questions).assign(model=model))
+            passports[model] = {"identity": identities[model]}
+            continue
+        answered, failed, passports[model] = _with_model(
+            model, identities[model], benchmark, questions, texts, device, precision
+        )
+        tables.append(answered)
+        failures.append(failed)
+    predictions = pd.concat(tables, ignore_index=True)[[*COLUMNS, "tied"]]
+    columns = ["model", "dataset", "image_id", "reason"]
+    failures = pd.concat([pd.DataFrame(columns=columns), *failures], ignore_index=True)
+    record = {
+        "dataset": {
+            "name": benchmark.name, "revision": benchmark.revision, "fingerprint": benchmark.fingerprint,
+            "images": len(benchmark.images), "questions": len(questions), "limit": limit, "notes": benchmark.notes,
+        },
+        "models": passports, "device": device, "precision": precision,
+        "seconds": round(time.monotonic() - started, 3), **_provenance(),
+    }  # fmt: skip
+    return Evaluation(benchmark, questions, predictions, failures, record)
+
+
+def _with_model(model, identity_, benchmark, questions, texts, device, precision):
+    """Predictions, failures and passport of one model; the model is loaded only if something is not cached."""
+    key = cache.digest({"identity": identity_, "precision": precision})
+    loaded = []
+
+    def load():
+        if not loaded:
+            from .models import load_model
+
+            loaded.append(load_model(model, device, precision))
+        return loaded[0]
+
+    passport = _passport(key, load, device)
+    started = time.monotonic()
+    text = text_features(texts, key, load)
+    image = image_features(benchmark, key, load)
+    seconds = time.monotonic() - started
+    answered = predict(questions, image, text, passport["logit_scale"]).assign(model=model)
+    failed = benchmark.images[benchmark.images.image_hash.isin(image.failed)]
+    failed = failed[["dataset", "image_id"]].assign(model=model, reason=failed.image_hash.map(image.failed))
+    if len(failed) == len(benchmark.images):
+        raise UserError(f"model '{model}': none of {len(failed)} images could be encoded ({failed.reason.iloc[0]})")
+    passport = {
+        **passport, "identity": identity_, "texts": len(texts), "texts_truncated": len(text.truncated),
+        "images": len(image.row_of), "images_failed": len(image.failed), "images_encoded_now": image.encoded,
+        "seconds": round(seconds, 3), "questions_tied": int(answered.tied.sum()),
+        "images_per_second": round(image.encoded / seconds, 1) if image.encoded else None,
+    }  # fmt: skip
+    return answered, failed, passport
+
+
+def _passport(key: str, load, device: str) -> dict:
+    """Facts of a model that its weights determine, kept beside its embeddings."""
+    path = cache.entry("passports", key)
+    found = cache.read(path)
+    if found is None:
+        model = load()
+        facts = {
+            "parameters": model.parameters, "activation": model.activation, "activation_from": model.activation_from,
+            "preprocessing": model.recipe, "context_length": model.context_length, "logit_scale": model.logit_scale,
+            "precision": model.precision, "device": device,
+        }  # fmt: skip
+        cache.write(path, json=np.array(json.dumps(facts)))
+        return facts
+    return json.loads(str(found["json"]))
+
+
+def _device(device: str, precision: str) -> tuple[str, str]:
+    """Resolve ``auto``; torch is imported only where there may be an accelerator."""
+    for value, allowed, what in ((device, DEVICES, "device"), (precision, PRECISIONS, "precision")):
+        if value not in allowed:
+            raise UserError(f"{what} '{value}' is not one of {', '.join(allowed)}")
+    if device != "cpu" and not (device == "auto" and sys.platform == "linux" and not os.path.exists("/dev/nvidiactl")):
+        import torch
+
+        works = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if device == "auto":
+            device = next((name for name, there in works.items() if there), "cpu")
+        elif not works[device]:
+            raise UserError(f"device '{device}' is not there on this machine; use --device auto or cpu")
+    elif device == "auto":
+        device = "cpu"
+    if precision == "auto":
+        precision = "float16" if device == "cuda" else "float32"
+    return device, precision
+
+
+def _provenance() -> dict:
+    """Versions, commit and whether the working tree was changed."""
+    packages = ["torch", "open_clip_torch", "datasets", "pandas", "numpy", "pillow", "scipy"]
+    facts = {
+        "ubench_utils": __version__,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "commit": None,
+        "dirty": None,
+    }
+    try:
+        git = ["git", "-C", str(Path(__file__).parent)]
+        run = {"capture_output": True, "text": True, "check": True, "timeout": 20}
+        facts["commit"] = subprocess.run([*git, "rev-parse", "HEAD"], **run).stdout.strip()
+        facts["dirty"] = bool(subprocess.run([*git, "status", "--porcelain"], **run).stdout.strip())
+    except (OSError, subprocess.SubprocessError):
+        pass  # not a checkout, or no git: the record says null
+    return facts

@@ -1,0 +1,266 @@
+"""Figures. Every function takes a table of scores and returns a matplotlib figure whose label is its alt text.
+
+Dots with 95 % intervals, grey ticks for chance; a model keeps its colour (``registry.colours``) on every page.
+"""
+
+import io
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from .questions import COARSE, HEADLINE_WORDING
+
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "figure.facecolor": "white",
+    "svg.hashsalt": "ubench",  # equal figures give equal bytes
+    "svg.fonttype": "path",  # the same on every machine: a browser's own font could overlap
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+}
+WIDTH = 6.4  # inches: the text stays legible when the page shrinks to a phone
+CHANCE = "#555555"
+LEVEL_NAMES = {"coarse": "Coarse perception", "fine": "Fine-grained classification", "cognition": "Cognition"}
+
+
+def show(figure: Figure, caption: str) -> None:
+    """Display a figure as SVG; the runner makes caption and alt text those of the page."""
+    with matplotlib.rc_context(STYLE):
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    alt = figure.get_label()
+    display(
+        {"image/svg+xml": buffer.getvalue(), "text/plain": f"{caption}\n{alt}"},
+        raw=True,
+        metadata={"ubench": {"caption": caption, "alt": alt}},
+    )
+
+
+def headline(scores: pd.DataFrame, estimand: str = "micro", by: str = "all") -> pd.DataFrame:
+    """Scores of the headline wording under one estimand, for one facet."""
+    return scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == estimand) & (scores.by == by)]
+
+
+def accuracy_by_model(scores: pd.DataFrame, colours: dict) -> Figure:
+    """Accuracy of every model, a panel a level, against chance."""
+    table = headline(scores)
+    levels = [level for level in LEVEL_NAMES if level in set(table.level)]
+    models = list(colours)
+    figure, axes = _figure(1, len(levels), 0.42 * len(models) + 1.1)
+    for axis, level in zip(axes[0], levels, strict=True):
+        rows = table[(table.level == level) & (table.question == _overall(table, level))].set_index("model")
+        rows = rows.reindex([model for model in models if model in rows.index])
+        _dots(axis, rows, rows.index, [colours[model] for model in rows.index])
+        _chance(axis, rows.chance)
+        axis.set(title=LEVEL_NAMES[level], xlabel="accuracy (%)", xlim=(0, 100))
+    axes[0][-1].tick_params(labelleft=len(levels) == 1)
+    return _labelled(figure, "Dot plot of accuracy in percent with 95 % intervals, one row a model, against chance. "
+                     + in_words(table[table.question.isin([_overall(table, level) for level in levels])]))  # fmt: skip
+
+
+def accuracy_by_question(scores: pd.DataFrame, colours: dict) -> Figure:
+    """Heat map, models × question types: the number is the accuracy, the colour its distance from chance."""
+    table = headline(scores)
+    table = table[table.question != "all"]
+    columns = [question for question in [*COARSE, "classification", "cognition"] if question in set(table.question)]
+    models = [model for model in colours if model in set(table.model)]
+    accuracy, corrected = (
+        table.pivot(index="model", columns="question", values=value).reindex(index=models, columns=columns)
+        for value in ("accuracy", "chance_corrected")
+    )
+    figure, axes = _figure(1, 1, 0.42 * len(models) + 1.3)
+    sns.heatmap(
+        corrected, annot=100 * accuracy, fmt=".0f", cmap="PuOr_r", center=0, vmin=-1, vmax=1, ax=axes[0][0],
+        linewidths=1, cbar_kws={"label": "chance-corrected", "shrink": 0.9},
+    )  # fmt: skip
+    axes[0][0].set(xlabel="", ylabel="")
+    axes[0][0].tick_params(axis="x", rotation=25)
+    axes[0][0].tick_params(axis="y", rotation=0)
+    return _labelled(figure, "Heat map of accuracy in percent, models by question types. " + in_words(table))
+
+
+def accuracy_by_slice(
+    scores: pd.DataFrame, colours: dict, by: str, questions: dict, order=None, value: str = "accuracy"
+) -> Figure:
+    """Scores within each slice of a facet, a panel a question type, a dot a model.
+
+    Parameters
+    ----------
+    questions : dict
+        Panel title of each question type to show.
+    order : list of str, optional
+        Order of the slices; others follow by name.
+    value : {"accuracy", "chance_corrected"}
+    """
+    table = headline(scores, by=by)
+    table = table[table.question.isin(list(questions))]
+    slices = [name for name in (order or []) if name in set(table.slice)]
+    slices += sorted(set(table.slice) - set(slices))
+    models = [model for model in colours if model in set(table.model)]
+    n_columns = min(2, len(questions))
+    n_rows = -(-len(questions) // n_columns)
+    figure, axes = _figure(n_rows, n_columns, n_rows * (0.16 * len(slices) * (len(models) + 1) + 1.0))
+    step = 1 / (len(models) + 1)
+    for axis, (question, title) in zip(axes.flat, questions.items(), strict=False):
+        for place, model in enumerate(models):
+            rows = table[(table.model == model) & (table.question == question)].set_index("slice").reindex(slices)
+            at = np.arange(len(slices)) + (place - (len(models) - 1) / 2) * step
+            _dots(axis, rows, None, [colours[model]] * len(rows), at=at, value=value, label=model)
+        chance = table[table.question == question].groupby("slice").chance.mean().reindex(slices)
+        if value == "accuracy":
+            _chance(axis, chance, half=0.45)
+        else:
+            axis.axvline(0, color=CHANCE, lw=1)
+        names = [f"{name} (n = {_n(table, question, name)})" for name in slices]
+        axis.set(title=title, ylim=(len(slices) - 0.5, -0.5))
+        axis.set_yticks(range(len(slices)), names if axis in axes[:, 0] else [""] * len(slices))
+        axis.set(xlim=(0, 100), xlabel="accuracy (%)") if value == "accuracy" else axis.set(xlabel="chance-corrected")
+    for axis in axes.flat[len(questions) :]:
+        axis.remove()
+    _legend(figure, axes.flat[0])
+    words = in_words(table.assign(model=table.model + ", " + table.slice), value)
+    return _labelled(figure, f"Dot plot by {by}, one panel a question type, one dot a model, 95 % intervals. {words}")
+
+
+def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> Figure:
+    """What each model calls the images of each true class of a question: row-wise percentages.
+
+    ``answers`` holds ``chosen``: the option text that the model chose.
+    """
+    rows = answers[(answers.question == truth) & (answers.wording == HEADLINE_WORDING)]
+    rows = rows[rows.model.isin(models)]
+    n_columns = min(2, len(models))
+    n_rows = -(-len(models) // n_columns)
+    truths, chosen = sorted(set(rows[truth])), sorted(set(rows.chosen), key=lambda name: (name == "none", name))
+    figure, axes = _figure(n_rows, n_columns, n_rows * (0.36 * len(truths) + 1.3))
+    words = []
+    for axis, model in zip(axes.flat, models, strict=False):
+        of_model = rows[rows.model == model]
+        share = 100 * pd.crosstab(of_model[truth], of_model.chosen, normalize="index")
+        share = share.reindex(index=truths, columns=chosen, fill_value=0.0)
+        sns.heatmap(share, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, ax=axis, linewidths=1)
+        axis.set(title=model, xlabel="answer", ylabel="truth" if axis in axes[:, 0] else "")
+        axis.tick_params(axis="x", rotation=25)
+        axis.tick_params(axis="y", rotation=0, labelleft=axis in axes[:, 0])
+        words += [f"{model}, {name}: {share.loc[name].idxmax()} in {share.loc[name].max():.0f} %" for name in truths]
+    for axis in axes.flat[len(models) :]:
+        axis.remove()
+    return _labelled(figure, f"Confusion matrices of {truth}, one a model. Most frequent answer: " + "; ".join(words))
+
+
+def differences(comparison: pd.DataFrame, title: str, colour: str) -> Figure:
+    """Paired differences in accuracy (percentage points) with 95 % intervals, one row a ``name``."""
+    figure, axes = _figure(1, 1, 0.3 * len(comparison) + 1.0)
+    axis = axes[0][0]
+    rows = comparison.set_index("name")
+    _dots(axis, rows.rename(columns={"difference": "accuracy"}), rows.index, [colour] * len(rows))
+    axis.axvline(0, color=CHANCE, lw=1)
+    axis.set(title=title, xlabel="difference in accuracy (percentage points)")
+    words = "; ".join(f"{name} {100 * row.difference:+.1f} [{100 * row.ci_low:+.1f}, {100 * row.ci_high:+.1f}]"
+                      for name, row in rows.iterrows())  # fmt: skip
+    return _labelled(figure, f"Dot plot of paired differences in percentage points, 95 % intervals. {title}: {words}")
+
+
+def alpha_curves(curves: pd.DataFrame, panels: str | None = None) -> Figure:
+    """Accuracy along α with 95 % bands, a line a ``group``; optionally a panel each value of a column."""
+    names = list(dict.fromkeys(curves[panels])) if panels else [None]
+    n_columns = min(2, len(names))
+    n_rows = -(-len(names) // n_columns)
+    figure, axes = _figure(n_rows, n_columns, 2.3 * n_rows + 0.6, sharey=bool(panels))
+    palette = dict(zip(dict.fromkeys(curves.group), ["#0072B2", "#D55E00", "#009E73", "#CC79A7"], strict=False))
+    for axis, name in zip(axes.flat, names, strict=False):
+        chosen = curves[curves[panels] == name] if panels else curves
+        for (group, rows), marker in zip(chosen.groupby("group", sort=False), "osD^", strict=False):
+            axis.fill_between(rows.alpha, 100 * rows.ci_low, 100 * rows.ci_high, color=palette[group], alpha=0.15, lw=0)
+            axis.plot(rows.alpha, 100 * rows.accuracy, color=palette[group], marker=marker, ms=4, lw=1.5, label=group)
+            axis.plot(rows.alpha.iloc[[0, -1]], 100 * rows.accuracy.iloc[[0, -1]], color=palette[group], lw=0.8, ls=":")
+        axis.set(xlabel="α (0: base, 1: fine-tuned)", ylabel="accuracy (%)", title=name or "")
+    for axis in axes.flat[len(names) :]:
+        axis.remove()
+    _legend(figure, axes.flat[0])
+    ends = curves[curves.alpha.isin([0, 0.5, 1])]
+    words = "; ".join(f"{row.group}{f', {row[panels]}' if panels else ''}, α = {row.alpha:g}: {100 * row.accuracy:.1f} %"
+                      for _, row in ends.iterrows())  # fmt: skip
+    return _labelled(figure, f"Line plot of accuracy against α with 95 % bands and the straight line between the ends. {words}")
+
+
+def trade_off(points: pd.DataFrame, colours: tuple, x: str, y: str) -> Figure:
+    """Path of the interpolation in the plane of two scores, from the base to the fine-tuned model."""
+    figure, axes = _figure(1, 1, 3.6)
+    axis = axes[0][0]
+    axis.plot(100 * points.x, 100 * points.y, color="#777777", lw=1.2, zorder=1)
+    axis.plot(100 * points.x.iloc[[0, -1]], 100 * points.y.iloc[[0, -1]], color="#777777", lw=0.8, ls=":", zorder=1)
+    ramp = sns.blend_palette(colours, len(points))
+    for (_, row), colour in zip(points.iterrows(), ramp, strict=True):
+        axis.errorbar(100 * row.x, 100 * row.y, xerr=[[100 * (row.x - row.x_low)], [100 * (row.x_high - row.x)]],
+                      yerr=[[100 * (row.y - row.y_low)], [100 * (row.y_high - row.y)]], fmt="o", color=colour,
+                      ecolor=(*colour[:3], 0.25), ms=6)  # fmt: skip
+        axis.annotate(f"{row.alpha:g}", (100 * row.x, 100 * row.y), xytext=(5, 5), textcoords="offset points", fontsize=9)
+    axis.set(xlabel=x, ylabel=y)
+    words = "; ".join(f"α = {row.alpha:g}: {100 * row.x:.1f} and {100 * row.y:.1f} %" for _, row in points.iterrows())
+    return _labelled(figure, f"Path of the interpolated models in the plane of {x} and {y}. {words}")
+
+
+def in_words(table: pd.DataFrame, value: str = "accuracy", most: int = 24) -> str:
+    """Scores as a sentence for alt texts, cut after ``most`` rows."""
+    factor, unit = (100, " %") if value == "accuracy" else (1, "")
+    digits = ".1f" if value == "accuracy" else "+.2f"
+    parts = [f"{row.model}, {row.question if row.question != 'all' else row.level}: {factor * row[value]:{digits}}{unit}"
+             for _, row in table.iterrows()]  # fmt: skip
+    return "; ".join(parts[:most]) + (f"; and {len(parts) - most} more" if len(parts) > most else "") + "."
+
+
+def _figure(n_rows: int, n_columns: int, height: float, **kwargs):
+    with matplotlib.rc_context(STYLE), sns.axes_style("whitegrid", rc={"axes.grid.axis": "x", **STYLE}):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        return figure, figure.subplots(n_rows, n_columns, squeeze=False, **kwargs)
+
+
+def _labelled(figure: Figure, alt: str) -> Figure:
+    figure.set_label(alt)
+    return figure
+
+
+def _dots(axis, rows, names, colours, at=None, value="accuracy", label=None) -> None:
+    """Dots with intervals; ``value`` chance_corrected rescales the interval with its point."""
+    at = np.arange(len(rows)) if at is None else at
+    point, low, high = (rows[column].to_numpy(float) for column in ("accuracy", "ci_low", "ci_high"))
+    if value == "chance_corrected":
+        chance = rows.chance.to_numpy(float)
+        point, low, high = ((score - chance) / (1 - chance) for score in (point, low, high))
+    factor = 100 if value == "accuracy" else 1
+    for x, a, b, y, colour in zip(point, low, high, at, colours, strict=True):
+        axis.plot([factor * a, factor * b], [y, y], color=colour, lw=2, solid_capstyle="butt", zorder=2)
+        axis.plot(factor * x, y, "o", color=colour, ms=6, zorder=3, label=label)
+        label = None
+    if names is not None:
+        axis.set_yticks(range(len(rows)), list(names))
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _chance(axis, chance, half: float = 0.35) -> None:
+    for place, value in enumerate(chance):
+        axis.plot([100 * value] * 2, [place - half, place + half], color=CHANCE, lw=1.5, ls=(0, (2, 1)), zorder=1)
+
+
+def _legend(figure: Figure, axis) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
+
+
+def _overall(table: pd.DataFrame, level: str) -> str:
+    """Question under which a level's overall score stands: `all`, or its only type."""
+    found = set(table.question[table.level == level])
+    return "all" if "all" in found else next(iter(sorted(found)))
+
+
+def _n(table: pd.DataFrame, question: str, slice_: str) -> str:
+    n = table.n_questions[(table.question == question) & (table.slice == slice_)]
+    return f"{n.iloc[0]:,}" if len(n) else "0"

@@ -1,0 +1,77 @@
+"""Predictions: cosine similarities between the image and its options, argmax, and the model's own probabilities."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from .encode import Features
+
+COLUMNS = [
+    "model", "dataset", "image_id", "question", "wording", "answer_idx", "predicted_idx", "correct", "p_answer",
+    "p_predicted", "n_options",
+]  # fmt: skip
+BLOCK = 4096  # questions
+
+
+def predict(questions: pd.DataFrame, images: Features, texts: Features, logit_scale: float) -> pd.DataFrame:
+    """Answer every question whose image was encoded.
+
+    The option of the highest cosine similarity is chosen, in float32 whatever the encoder's precision (bf16 scores
+    would tie). An exact tie goes to the option first in the alphabet, so the choice does not depend on the order of
+    the options. Probabilities are the softmax over the question's options of ``logit_scale`` × similarity.
+
+    Parameters
+    ----------
+    questions : pandas.DataFrame
+        As from ``build_questions``.
+    images, texts : Features
+        By image hash and by option text.
+    logit_scale : float
+        The model's inverse temperature.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of the prediction contract (but ``model``) and ``tied``: whether the highest similarity was
+        reached by more than one option.
+    """
+    asked = questions[~questions.image_hash.isin(images.failed)]
+    image_row = asked.image_hash.map(images.row_of).to_numpy()
+    width = int(asked.n_options.max()) if len(asked) else 1
+    option_row = np.full((len(asked), width), -1)
+    for row, options in enumerate(asked.options):
+        option_row[row, : len(options)] = [texts.row_of[option] for option in options]
+
+    similarity = np.full(option_row.shape, -np.inf, dtype=np.float32)
+    for start in range(0, len(asked), BLOCK):
+        block = slice(start, start + BLOCK)
+        similarity[block] = np.einsum("qd,qod->qo", images.vectors[image_row[block]], texts.vectors[option_row[block]])
+    similarity[option_row < 0] = -np.inf
+
+    highest = similarity == similarity.max(axis=1, keepdims=True)
+    predicted = np.where(highest, option_row, np.iinfo(option_row.dtype).max).argmin(axis=1)
+    logits = logit_scale * (similarity - similarity.max(axis=1, keepdims=True)).astype(np.float64)
+    probability = np.exp(logits)
+    probability /= probability.sum(axis=1, keepdims=True)
+    return _table(asked, predicted, probability).assign(tied=highest.sum(axis=1) > 1)
+
+
+def predict_randomly(questions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Answer each question by a draw from its options that depends on the question's key and the seed only."""
+    keys = zip(questions.dataset, questions.image_id, questions.question, questions.wording, strict=True)
+    draws = [int.from_bytes(hashlib.blake2b(repr((seed, *key)).encode(), digest_size=8).digest()) for key in keys]
+    n_options = questions.n_options.to_numpy()
+    probability = np.repeat(1 / n_options[:, None], n_options.max(), axis=1)
+    predicted = (np.array(draws, dtype=np.uint64) % n_options.astype(np.uint64)).astype(np.int64)
+    return _table(questions, predicted, probability).assign(tied=False)
+
+
+def _table(asked: pd.DataFrame, predicted: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
+    rows = np.arange(len(asked))
+    return asked[["dataset", "image_id", "question", "wording", "answer_idx", "n_options"]].assign(
+        predicted_idx=predicted,
+        correct=predicted == asked.answer_idx.to_numpy(),
+        p_answer=probability[rows, asked.answer_idx.to_numpy()],
+        p_predicted=probability[rows, predicted],
+    )

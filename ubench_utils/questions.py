@@ -1,0 +1,83 @@
+"""Questions: one row per image, question type and caption wording, with options, answer and facets.
+
+A contrastive model answers a question by choosing among whole caption sentences (benchmark protocol): ``captions``
+on the Hub hold two wordings, 0 and 1, of every type but ``subdomain``, whose captions are built here from the
+question's options with the wording of ``domain``.
+"""
+
+import pandas as pd
+
+from .data import FACETS, Benchmark
+from .errors import UserError
+
+COARSE = ["domain", "subdomain", "modality", "submodality", "stain"]
+LEVELS = {**dict.fromkeys(COARSE, "coarse"), "classification": "fine", "cognition": "cognition"}
+WORDINGS = [0, 1]
+HEADLINE_WORDING = 1  # the wording of the official tables
+NONE_OF_THE_ABOVE = "none of the above"
+
+
+def build_questions(benchmark: Benchmark) -> pd.DataFrame:
+    """Table of all questions that the rows hold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``dataset, image_id, image_hash, question, wording, level, options`` (tuple of str), ``answer_idx``
+        (int), ``n_options`` (int) and the facets. Null questions are left out.
+
+    Raises
+    ------
+    UserError
+        If an answer index is no index of the options; names the row and the field.
+    """
+    records = []
+    for row, (captions, questions) in enumerate(zip(benchmark.rows["captions"], benchmark.rows["questions"], strict=True)):
+        for question, wording, options, answer_idx, source in _of_row(captions or {}, questions or {}):
+            index = _answer_index(answer_idx, options)
+            if index is None:
+                key = benchmark.images.iloc[row]
+                raise UserError(
+                    f"dataset '{benchmark.name}', row {row} (dataset {key.dataset}, image_id {key.image_id}), "
+                    f"{source}.answer_idx: {answer_idx!r} is no index of its {len(options)} options"
+                )
+            records.append((row, question, wording, LEVELS[question], options, index, len(options)))
+    if not records:
+        raise UserError(f"dataset '{benchmark.name}' holds no question: every caption and question is null")
+    columns = ["row", "question", "wording", "level", "options", "answer_idx", "n_options"]
+    table = pd.DataFrame(records, columns=columns)
+    images = benchmark.images[["dataset", "image_id", "image_hash", *FACETS]]
+    table = pd.concat([images.iloc[table.row].reset_index(drop=True), table.drop(columns="row")], axis=1)
+    return table
+
+
+def _of_row(captions: dict, questions: dict):
+    """Yield (question, wording, options, answer_idx, field) of one row, nulls skipped."""
+    for question in [*COARSE, "classification"]:
+        for wording in WORDINGS:
+            name = f"{question}_{wording}"
+            caption = captions.get(name) or {}
+            if question == "subdomain" and not caption.get("options"):
+                asked = questions.get("subdomain") or {}
+                template = (captions.get(f"domain_{wording}") or {}).get("question")
+                if asked.get("options") and asked.get("question") and template:
+                    options = tuple(
+                        option if option == NONE_OF_THE_ABOVE else template.replace("{class}", option)
+                        for option in asked["options"]
+                    )
+                    yield question, wording, options, asked.get("answer_idx"), "questions.subdomain"
+            elif caption.get("options") and caption.get("question"):
+                yield question, wording, tuple(caption["options"]), caption.get("answer_idx"), f"captions.{name}"
+    asked = questions.get("cognition") or {}
+    if asked.get("options") and asked.get("question"):
+        options = tuple(f"{asked['question']} {option}" for option in asked["options"])
+        yield "cognition", HEADLINE_WORDING, options, asked.get("answer_idx"), "questions.cognition"
+
+
+def _answer_index(value, options: tuple) -> int | None:
+    """Answer index as an int (the Hub stores it as text in captions), None where it points nowhere."""
+    try:
+        index = int(value)
+    except (TypeError, ValueError):
+        return None
+    return index if 0 <= index < len(options) and float(value) == index else None
