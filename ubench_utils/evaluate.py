@@ -20,10 +20,8 @@ from .encode import image_features, text_features
 from .errors import UserError
 from .predict import COLUMNS, predict, predict_randomly
 from .questions import build_questions
-from .registry import find_model, identity
+from .registry import DEVICES, PRECISIONS, find_model, identity
 
-DEVICES = ["auto", "cpu", "cuda", "mps"]
-PRECISIONS = ["auto", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)

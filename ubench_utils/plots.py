@@ -104,9 +104,7 @@ def accuracy_by_slice(
     slices = [name for name in (order or []) if name in set(table.slice)]
     slices += sorted(set(table.slice) - set(slices))
     models = [model for model in colours if model in set(table.model)]
-    n_columns = min(2, len(questions))
-    n_rows = -(-len(questions) // n_columns)
-    figure, axes = _figure(n_rows, n_columns, n_rows * (0.16 * len(slices) * (len(models) + 1) + 1.0))
+    figure, axes = _panels(len(questions), 0.16 * len(slices) * (len(models) + 1) + 1.0)
     step = 1 / (len(models) + 1)
     for axis, (question, title) in zip(axes.flat, questions.items(), strict=False):
         for place, model in enumerate(models):
@@ -122,8 +120,6 @@ def accuracy_by_slice(
         axis.set(title=title, ylim=(len(slices) - 0.5, -0.5))
         axis.set_yticks(range(len(slices)), names if axis in axes[:, 0] else [""] * len(slices))
         axis.set(xlim=(0, 100), xlabel="accuracy (%)") if value == "accuracy" else axis.set(xlabel="chance-corrected")
-    for axis in axes.flat[len(questions) :]:
-        axis.remove()
     _legend(figure, axes.flat[0])
     words = in_words(table.assign(model=table.model + ", " + table.slice), value)
     return _labelled(figure, f"Dot plot by {by}, one panel a question type, one dot a model, 95 % intervals. {words}")
@@ -136,10 +132,8 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
     """
     rows = answers[(answers.question == truth) & (answers.wording == HEADLINE_WORDING)]
     rows = rows[rows.model.isin(models)]
-    n_columns = min(2, len(models))
-    n_rows = -(-len(models) // n_columns)
     truths, chosen = sorted(set(rows[truth])), sorted(set(rows.chosen), key=lambda name: (name == "none", name))
-    figure, axes = _figure(n_rows, n_columns, n_rows * (0.36 * len(truths) + 1.3))
+    figure, axes = _panels(len(models), 0.36 * len(truths) + 1.3)
     words = []
     for axis, model in zip(axes.flat, models, strict=False):
         of_model = rows[rows.model == model]
@@ -150,71 +144,98 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
         axis.tick_params(axis="x", rotation=25)
         axis.tick_params(axis="y", rotation=0, labelleft=axis in axes[:, 0])
         words += [f"{model}, {name}: {share.loc[name].idxmax()} in {share.loc[name].max():.0f} %" for name in truths]
-    for axis in axes.flat[len(models) :]:
+    return _labelled(figure, f"Confusion matrices of {truth}, one a model. Most frequent answer: " + _cut(words))
+
+
+def differences(changes: dict, colours: dict) -> Figure:
+    """Paired differences in accuracy with 95 % intervals, a panel a pair, a row a ``name``.
+
+    ``changes[(base, tuned)]`` is a table from ``finetuning.changes``.
+    """
+    figure, axes = _panels(len(changes), 0.26 * max(map(len, changes.values())) + 1.0, sharex=True)
+    words = []
+    for axis, ((base, tuned), table) in zip(axes.flat, changes.items(), strict=False):
+        rows = table.set_index("name").rename(columns={"difference": "accuracy"})
+        _dots(axis, rows, rows.index, [colours[tuned]] * len(rows))
+        axis.axvline(0, color=CHANCE, lw=1)
+        axis.set(title=f"{tuned} − {base}", xlabel="difference (percentage points)")
+        axis.tick_params(labelleft=axis in axes[:, 0])
+        words += [f"{tuned}, {name}: {100 * row.accuracy:+.1f} [{100 * row.ci_low:+.1f}, {100 * row.ci_high:+.1f}]"
+                  for name, row in rows.iterrows()]  # fmt: skip
+    return _labelled(figure, "Dot plot of paired differences in percentage points, 95 % intervals. " + _cut(words))
+
+
+def alpha_curves(curves: dict, rows: str | None = None) -> Figure:
+    """Accuracy along α with 95 % bands, a column a pair, a line a ``group``; dotted the line between the ends.
+
+    ``curves[(base, tuned)]`` is a table from ``finetuning``; ``rows`` names its column that makes rows of panels.
+    """
+    tables = list(curves.values())
+    names = list(dict.fromkeys(tables[0][rows])) if rows else [None]
+    figure, axes = _figure(len(names), len(curves), 1.7 * len(names) + 1.2, sharey="row", sharex=True)
+    palette = dict(zip(dict.fromkeys(tables[0].group), ["#0072B2", "#D55E00", "#009E73", "#CC79A7"], strict=False))
+    words = []
+    for column, ((base, tuned), table) in enumerate(curves.items()):
+        for row, name in enumerate(names):
+            axis = axes[row][column]
+            chosen = table[table[rows] == name] if rows else table
+            for (group, line), marker in zip(chosen.groupby("group", sort=False), "osD^", strict=False):
+                accuracy, colour = 100 * line.accuracy, palette[group]
+                axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.15, lw=0)
+                axis.plot(line.alpha, accuracy, color=colour, marker=marker, ms=3.5, lw=1.5, label=group)
+                axis.plot(line.alpha.iloc[[0, -1]], accuracy.iloc[[0, -1]], color=colour, lw=0.8, ls=":")
+                ends = line[line.alpha.isin([0, 0.5, 1])]
+                values = ", ".join(f"{100 * value:.1f}" for value in ends.accuracy)
+                words.append(f"{tuned}, {f'{name}, ' if name else ''}{group}: {values} % at α = 0, 0.5, 1")
+            axis.set(title=(f"{base} to {tuned}" if row == 0 else ""), ylabel="" if column else f"{name or 'accuracy'} (%)")
+            if row == len(names) - 1:
+                axis.set(xlabel="α (0: base, 1: fine-tuned)")
+    _legend(figure, axes.flat[0], columns=2)
+    return _labelled(figure, "Line plots of accuracy against α with 95 % bands. " + _cut(words))
+
+
+def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
+    """Path of each pair's mixtures in the plane of two scores, a panel a pair (``finetuning.fine_trade_off``)."""
+    figure, axes = _panels(len(points), 3.2)
+    words = []
+    for axis, ((base, tuned), table) in zip(axes.flat, points.items(), strict=False):
+        ramp = sns.blend_palette([colours[base], colours[tuned]], len(table))
+        axis.plot(100 * table.x, 100 * table.y, color="#777777", lw=1.2, zorder=1)
+        axis.plot(100 * table.x.iloc[[0, -1]], 100 * table.y.iloc[[0, -1]], color="#777777", lw=0.8, ls=":", zorder=1)
+        for (_, dot), colour in zip(table.iterrows(), ramp, strict=True):
+            axis.plot([100 * dot.x_low, 100 * dot.x_high], [100 * dot.y] * 2, color=colour, alpha=0.25, lw=1)
+            axis.plot([100 * dot.x] * 2, [100 * dot.y_low, 100 * dot.y_high], color=colour, alpha=0.25, lw=1)
+            axis.plot(100 * dot.x, 100 * dot.y, "o", color=colour, ms=6, zorder=3)
+            if dot.alpha in (0, 0.5, 1):
+                axis.annotate(f"α = {dot.alpha:g}", (100 * dot.x, 100 * dot.y), xytext=(6, -12),
+                              textcoords="offset points", fontsize=9)  # fmt: skip
+            words.append(f"{tuned}, α = {dot.alpha:g}: {100 * dot.x:.1f} and {100 * dot.y:.1f} %")
+        axis.set(title=f"{base} to {tuned}", xlabel=x, ylabel=y if axis in axes[:, 0] else "")
+    return _labelled(figure, f"Paths of the mixtures in the plane of {x} and {y}. " + _cut(words))
+
+
+def in_words(table: pd.DataFrame, value: str = "accuracy") -> str:
+    """Scores as a sentence for alt texts."""
+    if value == "accuracy":
+        words = [f"{100 * score:.1f} %" for score in table.accuracy]
+    else:
+        words = [f"{score:+.2f}" for score in table[value]]
+    questions = table.question.where(table.question != "all", "all " + table.level)
+    return _cut([f"{m}, {q}: {w}" for m, q, w in zip(table.model, questions, words, strict=True)])
+
+
+def _cut(words: list, most: int = 24) -> str:
+    return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "") + "."
+
+
+def _panels(n: int, height: float, columns: int = 2, **kwargs):
+    """A figure of ``n`` panels, two to a row, each row ``height`` inches."""
+    n_columns = max(1, min(columns, n))
+    n_rows = max(1, -(-n // n_columns))
+    figure, axes = _figure(n_rows, n_columns, n_rows * height, **kwargs)
+    for axis in axes.flat[n:]:
         axis.remove()
-    return _labelled(figure, f"Confusion matrices of {truth}, one a model. Most frequent answer: " + "; ".join(words))
-
-
-def differences(comparison: pd.DataFrame, title: str, colour: str) -> Figure:
-    """Paired differences in accuracy (percentage points) with 95 % intervals, one row a ``name``."""
-    figure, axes = _figure(1, 1, 0.3 * len(comparison) + 1.0)
-    axis = axes[0][0]
-    rows = comparison.set_index("name")
-    _dots(axis, rows.rename(columns={"difference": "accuracy"}), rows.index, [colour] * len(rows))
-    axis.axvline(0, color=CHANCE, lw=1)
-    axis.set(title=title, xlabel="difference in accuracy (percentage points)")
-    words = "; ".join(f"{name} {100 * row.difference:+.1f} [{100 * row.ci_low:+.1f}, {100 * row.ci_high:+.1f}]"
-                      for name, row in rows.iterrows())  # fmt: skip
-    return _labelled(figure, f"Dot plot of paired differences in percentage points, 95 % intervals. {title}: {words}")
-
-
-def alpha_curves(curves: pd.DataFrame, panels: str | None = None) -> Figure:
-    """Accuracy along α with 95 % bands, a line a ``group``; optionally a panel each value of a column."""
-    names = list(dict.fromkeys(curves[panels])) if panels else [None]
-    n_columns = min(2, len(names))
-    n_rows = -(-len(names) // n_columns)
-    figure, axes = _figure(n_rows, n_columns, 2.3 * n_rows + 0.6, sharey=bool(panels))
-    palette = dict(zip(dict.fromkeys(curves.group), ["#0072B2", "#D55E00", "#009E73", "#CC79A7"], strict=False))
-    for axis, name in zip(axes.flat, names, strict=False):
-        chosen = curves[curves[panels] == name] if panels else curves
-        for (group, rows), marker in zip(chosen.groupby("group", sort=False), "osD^", strict=False):
-            axis.fill_between(rows.alpha, 100 * rows.ci_low, 100 * rows.ci_high, color=palette[group], alpha=0.15, lw=0)
-            axis.plot(rows.alpha, 100 * rows.accuracy, color=palette[group], marker=marker, ms=4, lw=1.5, label=group)
-            axis.plot(rows.alpha.iloc[[0, -1]], 100 * rows.accuracy.iloc[[0, -1]], color=palette[group], lw=0.8, ls=":")
-        axis.set(xlabel="α (0: base, 1: fine-tuned)", ylabel="accuracy (%)", title=name or "")
-    for axis in axes.flat[len(names) :]:
-        axis.remove()
-    _legend(figure, axes.flat[0])
-    ends = curves[curves.alpha.isin([0, 0.5, 1])]
-    words = "; ".join(f"{row.group}{f', {row[panels]}' if panels else ''}, α = {row.alpha:g}: {100 * row.accuracy:.1f} %"
-                      for _, row in ends.iterrows())  # fmt: skip
-    return _labelled(figure, f"Line plot of accuracy against α with 95 % bands and the straight line between the ends. {words}")
-
-
-def trade_off(points: pd.DataFrame, colours: tuple, x: str, y: str) -> Figure:
-    """Path of the interpolation in the plane of two scores, from the base to the fine-tuned model."""
-    figure, axes = _figure(1, 1, 3.6)
-    axis = axes[0][0]
-    axis.plot(100 * points.x, 100 * points.y, color="#777777", lw=1.2, zorder=1)
-    axis.plot(100 * points.x.iloc[[0, -1]], 100 * points.y.iloc[[0, -1]], color="#777777", lw=0.8, ls=":", zorder=1)
-    ramp = sns.blend_palette(colours, len(points))
-    for (_, row), colour in zip(points.iterrows(), ramp, strict=True):
-        axis.errorbar(100 * row.x, 100 * row.y, xerr=[[100 * (row.x - row.x_low)], [100 * (row.x_high - row.x)]],
-                      yerr=[[100 * (row.y - row.y_low)], [100 * (row.y_high - row.y)]], fmt="o", color=colour,
-                      ecolor=(*colour[:3], 0.25), ms=6)  # fmt: skip
-        axis.annotate(f"{row.alpha:g}", (100 * row.x, 100 * row.y), xytext=(5, 5), textcoords="offset points", fontsize=9)
-    axis.set(xlabel=x, ylabel=y)
-    words = "; ".join(f"α = {row.alpha:g}: {100 * row.x:.1f} and {100 * row.y:.1f} %" for _, row in points.iterrows())
-    return _labelled(figure, f"Path of the interpolated models in the plane of {x} and {y}. {words}")
-
-
-def in_words(table: pd.DataFrame, value: str = "accuracy", most: int = 24) -> str:
-    """Scores as a sentence for alt texts, cut after ``most`` rows."""
-    factor, unit = (100, " %") if value == "accuracy" else (1, "")
-    digits = ".1f" if value == "accuracy" else "+.2f"
-    parts = [f"{row.model}, {row.question if row.question != 'all' else row.level}: {factor * row[value]:{digits}}{unit}"
-             for _, row in table.iterrows()]  # fmt: skip
-    return "; ".join(parts[:most]) + (f"; and {len(parts) - most} more" if len(parts) > most else "") + "."
+    return figure, axes
 
 
 def _figure(n_rows: int, n_columns: int, height: float, **kwargs):
@@ -250,9 +271,9 @@ def _chance(axis, chance, half: float = 0.35) -> None:
         axis.plot([100 * value] * 2, [place - half, place + half], color=CHANCE, lw=1.5, ls=(0, (2, 1)), zorder=1)
 
 
-def _legend(figure: Figure, axis) -> None:
+def _legend(figure: Figure, axis, columns: int = 3) -> None:
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
 
 
 def _overall(table: pd.DataFrame, level: str) -> str:

@@ -23,8 +23,9 @@ def build_questions(benchmark: Benchmark) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``dataset, image_id, image_hash, question, wording, level, options`` (tuple of str), ``answer_idx``
-        (int), ``n_options`` (int) and the facets. Null questions are left out.
+        Columns ``dataset, image_id, image_hash, question, wording, level, options`` (tuple of str: the sentences
+        that are scored), ``labels`` (tuple of str: the same options without the sentence around them, for people),
+        ``answer_idx`` (int), ``n_options`` (int) and the facets. Null questions are left out.
 
     Raises
     ------
@@ -32,7 +33,8 @@ def build_questions(benchmark: Benchmark) -> pd.DataFrame:
         If an answer index is no index of the options; names the row and the field.
     """
     records = []
-    for row, (captions, questions) in enumerate(zip(benchmark.rows["captions"], benchmark.rows["questions"], strict=True)):
+    texts = zip(benchmark.rows["captions"], benchmark.rows["questions"], strict=True)
+    for row, (captions, questions) in enumerate(texts):
         for question, wording, options, answer_idx, source in _of_row(captions or {}, questions or {}):
             index = _answer_index(answer_idx, options)
             if index is None:
@@ -41,10 +43,12 @@ def build_questions(benchmark: Benchmark) -> pd.DataFrame:
                     f"dataset '{benchmark.name}', row {row} (dataset {key.dataset}, image_id {key.image_id}), "
                     f"{source}.answer_idx: {answer_idx!r} is no index of its {len(options)} options"
                 )
-            records.append((row, question, wording, LEVELS[question], options, index, len(options)))
+            labels = tuple(((questions or {}).get(question) or {}).get("options") or ())
+            labels = labels if len(labels) == len(options) else options
+            records.append((row, question, wording, LEVELS[question], options, labels, index, len(options)))
     if not records:
         raise UserError(f"dataset '{benchmark.name}' holds no question: every caption and question is null")
-    columns = ["row", "question", "wording", "level", "options", "answer_idx", "n_options"]
+    columns = ["row", "question", "wording", "level", "options", "labels", "answer_idx", "n_options"]
     table = pd.DataFrame(records, columns=columns)
     images = benchmark.images[["dataset", "image_id", "image_hash", *FACETS]]
     table = pd.concat([images.iloc[table.row].reset_index(drop=True), table.drop(columns="row")], axis=1)

@@ -26,6 +26,8 @@ SPEC_HELP = {
     "mix:BASE+TUNED@ALPHA": "weights (1 − ALPHA)·BASE + ALPHA·TUNED of two models of one architecture",
     "random": "the random-choice baseline",
 }
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+PRECISIONS = ["auto", "float32", "float16", "bfloat16"]  # of the encoders
 WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a folder
 # The palette of models without a colour of their own; those that models.yml uses come last.
 PALETTE = ["#882255", "#44AA99", "#332288", "#999933", "#AA4499", "#117733", "#661100", "#6699CC"]
@@ -39,6 +41,7 @@ class ModelCard:
     spec: str
     category: str = "unlisted"
     base: str | None = None
+    in_domain: dict | None = None
     activation: str | None = None
     colour: str | None = None
     revision: str | None = None

@@ -1,0 +1,32 @@
+# `make book` and `make test` set up what they need; nothing else has to be typed.
+PYTHON ?= python3
+BIN = .venv/bin
+SETUP = .venv/.ready
+
+.PHONY: book test lint lock clean
+
+book: $(SETUP)
+	$(BIN)/ubench run
+	$(BIN)/ubench build
+
+test: $(SETUP)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/pytest tests
+	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg book/results book/models
+
+$(SETUP): requirements.txt pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed; name one with make PYTHON=...') if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $(SETUP)
+
+lint: $(SETUP)
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lock: $(SETUP)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra test --no-emit-index-url --no-header pyproject.toml -o requirements.txt
+
+clean:
+	rm -rf _build .venv

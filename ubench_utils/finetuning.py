@@ -1,0 +1,112 @@
+"""Pairs of a base and a fine-tuned model: the gain in-domain, the loss out-of-domain, and the way between.
+
+In-domain are the images that a specialist was tuned for (``in_domain`` in models.yml, say those of pathology),
+out-of-domain the rest. All differences are paired: the same images, the same resamples.
+"""
+
+import pandas as pd
+
+from .evaluate import Evaluation, evaluate
+from .questions import HEADLINE_WORDING
+from .registry import find_model, mix_name
+from .stats import compare, contrast, score
+
+ALPHAS = tuple(step / 10 for step in range(11))
+
+
+def is_in_domain(answers: pd.DataFrame, tuned: str) -> pd.Series:
+    """Which answers are to images that a model was fine-tuned for; all of them where models.yml says nothing."""
+    mask = pd.Series(True, index=answers.index)
+    for facet, value in (find_model(tuned).in_domain or {}).items():
+        mask &= answers[facet] == value
+    return mask
+
+
+def gain_and_loss(answers: pd.DataFrame, base: str, tuned: str) -> tuple[dict, dict]:
+    """Paired change, tuned − base: fine-grained in-domain, and all questions out-of-domain (``stats.contrast``, micro)."""
+    return _change(answers, tuned, {tuned: 1, base: -1})
+
+
+def _change(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, dict]:
+    rows = answers[answers.wording == HEADLINE_WORDING]
+    inside = is_in_domain(rows, tuned)
+    return contrast(rows[inside & (rows.level == "fine")], weights), contrast(rows[~inside], weights)
+
+
+def changes(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
+    """Paired differences of every question type in-domain and out-of-domain, and of every sub-dataset's fine question.
+
+    The columns of ``stats.compare``, with ``name``: the row's label in figures and tables.
+    """
+    rows = answers[answers.model.isin([base, tuned]) & (answers.wording == HEADLINE_WORDING)]
+    where = is_in_domain(rows, tuned).map({True: "in-domain", False: "out-of-domain"})
+    table = compare(rows.assign(where=where), base, tuned, by=["where", "dataset"])
+    table = table[(table.estimand == "micro") & (table.question != "all")]
+    by_question = table[table.by == "where"].assign(name=lambda t: t.question + ", " + t.slice)
+    by_dataset = table[(table.by == "dataset") & (table.level == "fine")].assign(name=lambda t: t.slice)
+    order = by_question.slice.eq("out-of-domain").astype(int)
+    return pd.concat([by_question.iloc[order.argsort(kind="stable")], by_dataset], ignore_index=True)
+
+
+def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame:
+    """Answers of the interpolated models, with their ``alpha``; the ends are the parents themselves."""
+    names = {mix_name(base, tuned, alpha): alpha for alpha in alphas}
+    swept = evaluate(run.benchmark, list(names), device=run.record["device"], precision=run.record["precision"])
+    answers = swept.answers[swept.answers.wording == HEADLINE_WORDING]
+    return answers.assign(alpha=answers.model.map(names))
+
+
+def curves(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
+    """Accuracy along α with intervals: fine and coarse, in-domain and out-of-domain (column ``group``)."""
+    inside = is_in_domain(swept, tuned)
+    groups = {}
+    for level, what in (("fine", "fine-grained"), ("coarse", "coarse")):
+        for place, mask in (("in-domain", inside), ("out-of-domain", ~inside)):
+            if (mask & (swept.level == level)).any():
+                groups[f"{what}, {place}"] = swept[mask & (swept.level == level)].assign(question="pooled")
+    return pd.concat([_along_alpha(rows).assign(group=group) for group, rows in groups.items()], ignore_index=True)
+
+
+def curves_by_question(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
+    """Accuracy along α of every question type, in-domain and out-of-domain (columns ``question``, ``group``)."""
+    where = is_in_domain(swept, tuned).map({True: "in-domain", False: "out-of-domain"})
+    parts = [_along_alpha(rows).assign(group=group) for group, rows in swept.groupby(where)]
+    return pd.concat(parts, ignore_index=True).query("question != 'all'")
+
+
+def _along_alpha(answers: pd.DataFrame) -> pd.DataFrame:
+    table = score(answers, by=())
+    alpha = answers.groupby("model").alpha.first()
+    table = table[table.estimand == "micro"].assign(alpha=lambda t: t.model.map(alpha))
+    return table.sort_values(["question", "alpha"], ignore_index=True)
+
+
+def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
+    """The axes of the paper's interpolation figure: fine-grained macro accuracy, in-domain (y) against all sets (x)."""
+    fine = swept[swept.level == "fine"]
+    points = []
+    for rows in (fine, fine[is_in_domain(fine, tuned)]):
+        table = score(rows, by=())
+        table = table[table.estimand == "macro"].assign(alpha=lambda t: t.model.map(fine.groupby("model").alpha.first()))
+        points.append(table.set_index("alpha")[["accuracy", "ci_low", "ci_high"]].sort_index())
+    x, y = (table.rename(columns={"accuracy": n, "ci_low": f"{n}_low", "ci_high": f"{n}_high"})
+            for table, n in zip(points, "xy", strict=True))  # fmt: skip
+    return x.join(y).reset_index()
+
+
+def summary(swept: pd.DataFrame, base: str, tuned: str, alpha: float = 0.5) -> dict:
+    """Paired contrasts that tell the story of the curve, each as from ``stats.contrast``.
+
+    ``in_end, out_end``: fine-tuned − base; ``in_middle, out_middle``: α − base; ``above_line``: α minus
+    the straight line between the ends, all questions; ``fine_above_line``: the same for the fine-grained macro
+    accuracy over all sub-datasets, the horizontal axis of the paper's figure.
+    """
+    middle, start, end = (mix_name(base, tuned, value) for value in (alpha, 0, 1))
+    in_end, out_end = _change(swept, tuned, {end: 1, start: -1})
+    in_middle, out_middle = _change(swept, tuned, {middle: 1, start: -1})
+    bend = {middle: 1, start: -(1 - alpha), end: -alpha}
+    return {
+        "in_end": in_end, "out_end": out_end, "in_middle": in_middle,
+        "out_middle": out_middle, "above_line": contrast(swept, bend),
+        "fine_above_line": contrast(swept[swept.level == "fine"], bend, "macro"),
+    }  # fmt: skip

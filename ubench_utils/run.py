@@ -1,0 +1,202 @@
+"""Pages: execute the notebooks with papermill, tidy the result, and build the book.
+
+A page is written only after its notebook ran to the end, so a failure never replaces a good page. Equal runs give
+equal bytes: no times, no random ids. A page whose source, parameters, code and data are unchanged is not run again.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+
+from .cache import digest, file_digest
+from .data import load_benchmark
+from .errors import UserError
+from .evaluate import evaluate
+from .registry import identity
+
+PACKAGE = Path(__file__).parent
+ROOT = PACKAGE.parent
+SECTIONS = ["overview", "modality", "scale", "forgetting", "interpolation"]
+MODEL_PAGE = "model"
+DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no __main__
+
+
+def run_book(dataset: str, models, sections=None, extra: dict | None = None, **settings) -> list[Path]:
+    """Evaluate all models once, then execute every page that is not up to date.
+
+    Parameters
+    ----------
+    dataset, models
+        As for ``evaluate``.
+    sections : list of str, optional
+        Of ``SECTIONS`` and ``model`` (the report cards); all by default.
+    extra : dict, optional
+        Further notebook parameters; each goes to the notebooks that declare it.
+    **settings
+        ``limit``, ``device`` and ``precision`` of ``evaluate``.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The pages that were executed now.
+
+    Raises
+    ------
+    UserError
+        For a mistake in the arguments; for a notebook that failed, after all others have run.
+    """
+    sections = list(sections or [*SECTIONS, MODEL_PAGE])
+    unknown = sorted(set(sections) - {*SECTIONS, MODEL_PAGE})
+    if unknown:
+        raise UserError(f"unknown section '{unknown[0]}'; the sections are {', '.join([*SECTIONS, MODEL_PAGE])}")
+    sources = {section: _source(section) for section in sections}
+    declared = {section: _declared(notebook) for section, notebook in sources.items()}
+    _check_parameters(extra or {}, declared)
+    models = list(dict.fromkeys(models))
+    identities = [identity(model) for model in models]
+    benchmark = load_benchmark(dataset, settings.get("limit"))
+    evaluation = evaluate(benchmark, models, device=settings.get("device", "auto"), precision=settings.get("precision", "auto"))
+    evaluation.record["dataset"]["limit"] = settings.get("limit")
+    evaluation.save(ROOT / "_build" / "tables")
+
+    common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
+    pages = [(section, ROOT / "book" / "results" / f"{section}.ipynb", {}) for section in sections if section != MODEL_PAGE]
+    if MODEL_PAGE in sections:
+        names = slugs(models)
+        pages += [(MODEL_PAGE, ROOT / "book" / "models" / f"{names[model]}.ipynb", {"model": model}) for model in models]
+    state_file = ROOT / "_build" / "pages.json"
+    state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
+    executed, failures = [], []
+    for section, page, own in pages:
+        given = {**common, **own, **(extra or {})}
+        parameters = {name: value for name, value in given.items() if name in declared[section]}
+        key = digest([sources[section][1], parameters, benchmark.fingerprint, identities, _code_digest()])
+        name = str(page.relative_to(ROOT))
+        if page.exists() and state.get(name) == [key, file_digest(page)]:
+            continue
+        print(f"running {name}", file=sys.stderr, flush=True)
+        try:
+            notebook = execute(sources[section][0], parameters, page.stem)
+            if section == MODEL_PAGE:
+                notebook.cells[0].source = re.sub("^# .*", f"# {own['model']}", notebook.cells[0].source)
+        except UserError as error:
+            failures.append(f"{name}: {error}")
+            continue
+        page.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, page)
+        executed.append(page)
+        state[name] = [key, file_digest(page)]
+        state_file.write_text(json.dumps(state, indent=1), encoding="utf-8")
+    if MODEL_PAGE in sections:
+        for page in (ROOT / "book" / "models").glob("*.ipynb"):
+            if page not in [page for _, page, _ in pages]:
+                page.unlink()  # the report card of a model that is no longer in the book
+    if failures:
+        raise UserError(f"{len(failures)} of {len(pages)} pages failed, their earlier versions are kept; {failures[0]}")
+    return executed
+
+
+def execute(notebook, parameters: dict, slug: str):
+    """Execute a notebook with papermill and tidy it; returns the executed notebook, writes nothing."""
+    try:
+        done = papermill.execute_notebook(
+            nbformat.from_dict(notebook), None, parameters=parameters, cwd=str(ROOT), kernel_name="python3",
+            progress_bar=False, log_output=False, extra_arguments=["--IPKernelApp.log_level=50"],
+        )  # fmt: skip
+    except papermill.PapermillExecutionError as error:
+        raise UserError(f"cell {error.exec_count} failed ({error.ename}: {str(error.evalue).splitlines()[0][:300]})") from error
+    return tidy(done, slug)
+
+
+def tidy(notebook, slug: str):
+    """Give an executed notebook fixed ids and drop what differs between equal runs; place captions and alt texts.
+
+    ``plots.show`` leaves caption and alt text in the output's metadata; MyST-NB wants them in the cell's.
+    """
+    notebook = nbformat.from_dict(notebook)
+    notebook.metadata = nbformat.from_dict({
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    })  # fmt: skip
+    figures = 0
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        for noise in ("papermill", "execution", "lines_to_next_cell"):
+            cell.metadata.pop(noise, None)
+        cell.outputs = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
+        if cell.cell_type != "code":
+            del cell["outputs"]
+            continue
+        for output in cell.outputs:
+            about = output.get("metadata", {}).pop("ubench", None)
+            if about:
+                figures += 1
+                output.data.pop("text/plain", None)
+                cell.metadata["mystnb"] = {
+                    "image": {"alt": about["alt"]},
+                    "figure": {"caption": about["caption"], "name": f"fig-{slug}-{figures}"},
+                }
+    return notebook
+
+
+def build_book() -> Path:
+    """Build the site; returns its first page.
+
+    Raises
+    ------
+    UserError
+        If Jupyter Book fails or warns; names the log.
+    """
+    log = ROOT / "_build" / "build.log"
+    log.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(ROOT), "-W", "-n", "--keep-going"]
+    with log.open("w", encoding="utf-8") as file:
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT).returncode
+    index = ROOT / "_build" / "html" / "index.html"
+    if code or not index.exists():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        first = next((line for line in lines if "WARNING" in line or "ERROR" in line), lines[-1] if lines else "no output")
+        raise UserError(f"jupyter-book failed (exit {code}): {first.strip()[:300]}; the whole log is {log.relative_to(ROOT)}")
+    return index
+
+
+def slugs(models) -> dict[str, str]:
+    """File name of each model's page, unique and safe."""
+    names = {}
+    for model in models:
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower()
+        names[model] = f"{slug}-{digest(model)[:6]}" if slug in names.values() else slug
+    return names
+
+
+def _source(section: str):
+    """A section's notebook and its text."""
+    path = ROOT / "notebooks" / f"{section}.md"
+    if not path.exists():
+        raise UserError(f"no notebook '{path}': `ubench run` needs a checkout of the project, installed with pip install -e")
+    text = path.read_text(encoding="utf-8")
+    return jupytext.reads(text, fmt="md:myst"), text
+
+
+def _declared(source) -> list[str]:
+    """Names of the parameters that a notebook declares."""
+    return list(papermill.inspect_notebook(nbformat.from_dict(source[0])))
+
+
+def _check_parameters(extra: dict, declared: dict) -> None:
+    known = sorted({name for names in declared.values() for name in names})
+    for name in extra:
+        if name not in known:
+            raise UserError(f"unknown notebook parameter '{name}'; the notebooks declare {', '.join(known)}")
+
+
+def _code_digest() -> str:
+    files = [file for pattern in ("*.py", "*.yml", "*.csv", "demo/*.py") for file in sorted(PACKAGE.glob(pattern))]
+    return digest([file_digest(file) for file in files])
