@@ -12,7 +12,7 @@ book: $(SETUP)
 test: $(SETUP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/pytest tests
-	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg book/results book/models
+	$(BIN)/pytest --nbval-lax --nbval-current-env book/results book/models
 
 $(SETUP): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed; name one with make PYTHON=...') if sys.version_info < (3, 11) else None"

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from .data import NOT_STATED
 from .evaluate import Evaluation
 from .plots import headline
 from .registry import find_model
@@ -13,44 +14,54 @@ def data_line(run: Evaluation) -> str:
     n = len(run.benchmark.images)
     sets = run.benchmark.images.dataset.nunique()
     if run.benchmark.name == "demo":
-        return (f"Measured on the built-in sample: {n:,} synthetic images of {sets} sub-datasets, drawn by code, and tiny "
-                "models trained on such drawings. It shows how the method works, and says nothing of real microscopes.")  # fmt: skip
+        return (
+            f"Measured on the built-in sample: {n:,} synthetic images of {sets} sub-datasets, drawn by code, and tiny "
+            "models trained on such drawings. It shows how the method works, and says nothing of real microscopes."
+        )
     kind = "synthetic images" if run.benchmark.is_synthetic else "images"
-    return f"Measured on {run.benchmark.name}: {n:,} {kind} of {sets} sub-datasets, fingerprint {run.benchmark.fingerprint}."
+    return f"Measured on {run.benchmark.name}: {n:,} {kind} of {sets} sub-datasets."
 
 
 def overview(scores: pd.DataFrame) -> str:
     """Best model at each level, and who cannot be told from chance."""
     table = headline(scores)
+    table = table[[find_model(model).category != "chance" for model in table.model]]
     parts, at_chance = [], []
     for level, question in (("coarse", "all"), ("fine", "classification")):
         rows = table[(table.level == level) & (table.question == question)]
-        rows = rows[[find_model(model).category != "chance" for model in rows.model]]
-        if rows.empty:
-            continue
-        best = rows.loc[rows.accuracy.idxmax()]
-        parts.append(f"{best.model} answers {_score(best)} % of the {level} questions (chance {percent(best.chance)} %)")
-        at_chance += [f"{row.model} on {level}" for row in rows.itertuples() if row.ci_low <= row.chance]
-    tail = f"; not above chance: {', '.join(at_chance)}" if at_chance else "; every model is above chance on both"
-    return f"Best of {table.model.nunique()}: " + " and ".join(parts) + tail + "."
+        if len(rows):
+            best = rows.loc[rows.accuracy.idxmax()]
+            parts.append(
+                f"{best.model} answers {_score(best)} % of the {level} questions right "
+                f"(chance {percent(best.chance)} %)"
+            )
+            at_chance += [f"{row.model} ({level})" for row in rows.itertuples() if row.ci_low <= row.chance]
+    if not parts:
+        return "No model but the random baseline was run."
+    tail = f"Not above chance: {', '.join(at_chance)}." if at_chance else "Every model is above chance."
+    return f"At best, {' and '.join(parts)}. {tail}"
 
 
 def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy") -> str:
-    """Best and worst slice of each model for one question, and whether their intervals are apart."""
+    """Weakest and strongest slice of each model for one question, and whether their intervals are apart."""
     table = headline(scores, by=by)
-    table = table[(table.question == question) & (table.slice != "not stated")]
+    table = table[(table.question == question) & (table.slice != NOT_STATED)]
     parts = []
     for model, rows in table.groupby("model", sort=False):
         if find_model(model).category == "chance" or rows.slice.nunique() < 2:
             continue
-        best, worst = rows.loc[rows[value].idxmax()], rows.loc[rows[value].idxmin()]
-        apart = worst.ci_high < best.ci_low if value == "accuracy" else _corrected_high(worst) < _corrected_low(best)
-        verb = "falls to" if apart else "(not clearly different)"
-        shown = (lambda r: f"{_score(r)} %") if value == "accuracy" else (lambda r: f"{r[value]:+.2f} above chance")
-        parts.append(f"{model}: {best.slice} {shown(best)}, {verb} {worst.slice} {shown(worst)}")
+        low, high, point = (_rescaled(rows, column, value) for column in ("ci_low", "ci_high", "accuracy"))
+        best, worst = point.idxmax(), point.idxmin()
+        apart = high[worst] < low[best]
+        shown = [_range(point[i], low[i], high[i], value) for i in (worst, best)]
+        places = [rows.slice[i].removesuffix(" microscopy") for i in (worst, best)]
+        parts.append(f"{model} from {shown[0]} on {places[0]} to {shown[1]} on {places[1]}"
+                     + ("" if apart else " (not clearly different)"))  # fmt: skip
     if not parts:
         return f"There is nothing to compare: fewer than two values of {by} are stated in this dataset."
-    return f"On {question}, {'; '.join(parts)}."
+    what = {"modality": "Naming the modality", "classification": "Fine-grained classification"}.get(question, question)
+    unit = " (%)" if value == "accuracy" else " (chance-corrected, 0 is chance)"
+    return f"{what}{unit}, by {by}: {'; '.join(parts)}."
 
 
 def forgetting(changes: dict) -> str:
@@ -58,8 +69,8 @@ def forgetting(changes: dict) -> str:
     if not changes:
         return "No model of this run names a base that it was fine-tuned from, so there is no pair to compare."
     return " ".join(
-        f"{tuned} against its base {base}: {_change(inside)} points in-domain (fine-grained), {_change(outside)} points "
-        f"out-of-domain (all questions): {_verdict(inside, outside)}."
+        f"{tuned} against its base {base}: {_change(inside)} points in-domain (fine-grained), {_change(outside)} "
+        f"points out-of-domain (all questions): {_verdict(inside, outside)}."
         for (base, tuned), (inside, outside) in changes.items()
     )
 
@@ -72,10 +83,12 @@ def interpolation(results: dict) -> str:
     for (base, tuned), found in results.items():
         bend = found["above_line"]
         claim = "lies above" if bend["ci_low"] > 0 else "lies below" if bend["ci_high"] < 0 else "cannot be told from"
+        kept, of, lost, instead = (percent(found[key]["estimate"], sign="+")
+                                   for key in ("in_middle", "in_end", "out_middle", "out_end"))  # fmt: skip
         parts.append(
-            f"{base} to {tuned} at α = 0.5: {_change(found['in_middle'])} of {_change(found['in_end'])} points in-domain, "
-            f"{_change(found['out_middle'])} of {_change(found['out_end'])} points out-of-domain; over all questions the "
-            f"middle {claim} the straight line between the ends ({_change(bend)} points)."
+            f"{tuned} mixed half and half with {base}: {kept} points in-domain (fine-tuned alone {of}), {lost} "
+            f"out-of-domain (alone {instead}); over all questions it {claim} the straight line between the two "
+            f"({_change(bend)} points)."
         )
     return " ".join(parts)
 
@@ -93,8 +106,10 @@ def model(scores: pd.DataFrame, name: str) -> str:
     fine = fine[(fine.model == name) & (fine.question == "classification")]
     if len(fine) > 1 and find_model(name).category != "chance":
         best, worst = fine.loc[fine.chance_corrected.idxmax()], fine.loc[fine.chance_corrected.idxmin()]
-        parts.append(f"fine-grained it is best on {best.slice} ({percent(best.accuracy)} %, chance {percent(best.chance)}) "
-                     f"and worst on {worst.slice} ({percent(worst.accuracy)} %, chance {percent(worst.chance)})")  # fmt: skip
+        parts += [
+            f"{what} on {row.slice} ({_score(row)} %, chance {percent(row.chance)} %)"
+            for what, row in (("strongest", best), ("weakest", worst))
+        ]
     return f"{name}: " + ", ".join(parts) + "."
 
 
@@ -102,12 +117,15 @@ def _score(row) -> str:
     return percent(row.accuracy, row.ci_low, row.ci_high)
 
 
-def _corrected_low(row) -> float:
-    return (row.ci_low - row.chance) / (1 - row.chance)
+def _rescaled(rows: pd.DataFrame, column: str, value: str) -> pd.Series:
+    """A column of scores as it is, or chance-corrected."""
+    return rows[column] if value == "accuracy" else (rows[column] - rows.chance) / (1 - rows.chance)
 
 
-def _corrected_high(row) -> float:
-    return (row.ci_high - row.chance) / (1 - row.chance)
+def _range(point: float, low: float, high: float, value: str) -> str:
+    if value == "accuracy":
+        return percent(point, low, high)
+    return f"{point:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
 
 
 def _change(contrast: dict) -> str:

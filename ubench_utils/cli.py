@@ -17,7 +17,6 @@ from .errors import UserError
 from .registry import DEVICES, PRECISIONS, SPEC_HELP, model_cards
 
 
-
 def main(arguments=None) -> int:
     """Run a command; returns the exit code: 0, or 2 after a user's mistake, told in one line."""
     options = _parser().parse_args(arguments)
@@ -34,14 +33,18 @@ def main(arguments=None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("ubench", description="The μ-Bench notebooks: evaluate models, run and build the book.")
+    parser = argparse.ArgumentParser(
+        "ubench", description="The μ-Bench notebooks: evaluate models, run and build the book."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="execute the notebooks; then `ubench build` shows them")
     _evaluation_options(run, default_models=True)
     run.add_argument("--sections", nargs="+", metavar="S", help="only these pages (overview, …, model)")
-    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a notebook parameter")
+    run.add_argument(
+        "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a notebook parameter"
+    )
     run.set_defaults(command=_run)
 
     build = commands.add_parser("build", help="build the book from its executed pages")
@@ -68,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluation_options(parser, default_models: bool = False) -> None:
-    parser.add_argument("--dataset", default="demo", metavar="D", help="demo, a Hub name or a local path (default: demo)")
+    parser.add_argument(
+        "--dataset", default="demo", metavar="D", help="demo, a Hub name or a local path (default: demo)"
+    )
     parser.add_argument("--models", nargs="+", metavar="M", required=not default_models,
                         help="names or model strings, see `ubench list models`")  # fmt: skip
     parser.add_argument("--limit", type=int, metavar="N", help="use N images, drawn at random with a fixed seed")
@@ -155,7 +160,10 @@ def _doctor(options) -> None:
     folder = cache_dir()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     tell(os.access(there, os.W_OK), f"cache {folder}, {shutil.disk_usage(there).free / 1e9:.0f} GB free")
-    tell((Path(__file__).parents[1] / "notebooks").is_dir(), "notebooks beside the package (a checkout installed with -e)")
+    tell(
+        (Path(__file__).parents[1] / "notebooks").is_dir(),
+        "notebooks beside the package (a checkout installed with -e)",
+    )
     from .evaluate import evaluate
 
     try:

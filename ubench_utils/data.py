@@ -149,9 +149,7 @@ def _open_rows(name: str):
             raise UserError(f"cannot load {HUB_NAME} from the Hub: {_first_line(error)}") from error
     path = Path(name).expanduser()
     if not path.exists():
-        raise UserError(
-            f"unknown dataset '{name}': neither {' nor '.join(DATASETS)}, nor an existing file or folder"
-        )
+        raise UserError(f"unknown dataset '{name}': neither {' nor '.join(DATASETS)}, nor an existing file or folder")
     try:
         if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
             loaded = datasets.load_from_disk(str(path))

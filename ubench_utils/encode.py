@@ -53,9 +53,12 @@ def image_features(benchmark: Benchmark, key: str, load) -> Features:
     if missing:
         model = load()
         fetch = _Pixels(benchmark, row_of_hash, model)
-        with ThreadPoolExecutor(1) as ahead, tqdm(
-            total=sum(len(chunks[number]) for number in missing), unit="image", desc=model.name, disable=None
-        ) as progress:
+        with (
+            ThreadPoolExecutor(1) as ahead,
+            tqdm(
+                total=sum(len(chunks[number]) for number in missing), unit="image", desc=model.name, disable=None
+            ) as progress,
+        ):
             coming = ahead.submit(fetch, chunks[missing[0]])
             for number, following in zip(missing, [*missing[1:], None], strict=True):
                 pixels, reasons = coming.result()
@@ -63,7 +66,9 @@ def image_features(benchmark: Benchmark, key: str, load) -> Features:
                     coming = ahead.submit(fetch, chunks[following])
                 vectors = encode_batched(model.encode_images, pixels)
                 ok = np.isfinite(vectors).all(axis=1)
-                reasons = [r or ("" if fine else "its features are not finite") for r, fine in zip(reasons, ok, strict=True)]
+                reasons = [
+                    r or ("" if fine else "its features are not finite") for r, fine in zip(reasons, ok, strict=True)
+                ]
                 vectors[[bool(reason) for reason in reasons]] = 0
                 found[number] = {"vectors": vectors, "reasons": np.array(reasons, dtype=str)}
                 cache.write(cache.entry("images", key, chunks[number]), **found[number])
@@ -153,7 +158,9 @@ class _Pixels:
                 size = self.recipe["size"]
                 shape = (3, size, size) if isinstance(size, int) else (3, *size)
             found = {
-                "pixels": np.stack([np.zeros(shape, np.uint8) if isinstance(image, str) else image for image in images]),
+                "pixels": np.stack(
+                    [np.zeros(shape, np.uint8) if isinstance(image, str) else image for image in images]
+                ),
                 "reasons": np.array([image if isinstance(image, str) else "" for image in images], dtype=str),
             }
             cache.write(path, **found)

@@ -23,7 +23,6 @@ from .questions import build_questions
 from .registry import DEVICES, PRECISIONS, find_model, identity
 
 
-
 @dataclass(frozen=True)
 class Evaluation:
     """What ``evaluate`` returns.

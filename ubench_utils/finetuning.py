@@ -23,7 +23,7 @@ def is_in_domain(answers: pd.DataFrame, tuned: str) -> pd.Series:
 
 
 def gain_and_loss(answers: pd.DataFrame, base: str, tuned: str) -> tuple[dict, dict]:
-    """Paired change, tuned − base: fine-grained in-domain, and all questions out-of-domain (``stats.contrast``, micro)."""
+    """Paired change, tuned − base: fine-grained in-domain, and all questions out-of-domain (``stats.contrast``)."""
     return _change(answers, tuned, {tuned: 1, base: -1})
 
 
@@ -57,21 +57,16 @@ def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame
 
 
 def curves(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
-    """Accuracy along α with intervals: fine and coarse, in-domain and out-of-domain (column ``group``)."""
-    inside = is_in_domain(swept, tuned)
-    groups = {}
-    for level, what in (("fine", "fine-grained"), ("coarse", "coarse")):
-        for place, mask in (("in-domain", inside), ("out-of-domain", ~inside)):
-            if (mask & (swept.level == level)).any():
-                groups[f"{what}, {place}"] = swept[mask & (swept.level == level)].assign(question="pooled")
-    return pd.concat([_along_alpha(rows).assign(group=group) for group, rows in groups.items()], ignore_index=True)
+    """Accuracy along α with intervals: all questions of each level, in-domain and out-of-domain (``group``)."""
+    return curves_by_question(swept.assign(question=swept.level.map(lambda level: f"{level} questions")), tuned)
 
 
 def curves_by_question(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     """Accuracy along α of every question type, in-domain and out-of-domain (columns ``question``, ``group``)."""
     where = is_in_domain(swept, tuned).map({True: "in-domain", False: "out-of-domain"})
     parts = [_along_alpha(rows).assign(group=group) for group, rows in swept.groupby(where)]
-    return pd.concat(parts, ignore_index=True).query("question != 'all'")
+    table = pd.concat(parts, ignore_index=True)
+    return table[table.question != "all"]
 
 
 def _along_alpha(answers: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +82,9 @@ def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     points = []
     for rows in (fine, fine[is_in_domain(fine, tuned)]):
         table = score(rows, by=())
-        table = table[table.estimand == "macro"].assign(alpha=lambda t: t.model.map(fine.groupby("model").alpha.first()))
+        table = table[table.estimand == "macro"].assign(
+            alpha=lambda t: t.model.map(fine.groupby("model").alpha.first())
+        )
         points.append(table.set_index("alpha")[["accuracy", "ci_low", "ci_high"]].sort_index())
     x, y = (table.rename(columns={"accuracy": n, "ci_low": f"{n}_low", "ci_high": f"{n}_high"})
             for table, n in zip(points, "xy", strict=True))  # fmt: skip

@@ -103,7 +103,9 @@ def _load(name: str, device: str) -> Model:
     network = _create(card, source)
     for key, value in network.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UserError(f"model '{name}': weight {key} holds {int((~torch.isfinite(value)).sum())} values that are not finite")
+            raise UserError(
+                f"model '{name}': weight {key} holds {int((~torch.isfinite(value)).sum())} values that are not finite"
+            )
     activation, activation_from = _check_activation(card, source, network)
     arch, options = source.arch, {}
     bpe = source.config.get("model_cfg", {}).get("text_cfg", {}).get("tokenizer_kwargs", {}).get("bpe_path")
@@ -159,7 +161,9 @@ def mix(base: Model, tuned: Model, alpha: float) -> Model:
         raise UserError(f"{who}: two architectures ({len(odd)} weights are in one only, such as {odd[0]})")
     for key in first:
         if first[key].shape != second[key].shape:
-            raise UserError(f"{who}: two architectures ({key} is {tuple(first[key].shape)} and {tuple(second[key].shape)})")
+            raise UserError(
+                f"{who}: two architectures ({key} is {tuple(first[key].shape)} and {tuple(second[key].shape)})"
+            )
     for what in ("activation", "context_length", "recipe"):
         one, other = getattr(base, what), getattr(tuned, what)
         if one != other:
@@ -227,7 +231,9 @@ def _check_activation(card: ModelCard, source: Source, network) -> tuple[str, st
     else:
         stated, witness = found, "nothing: neither file nor configuration says so; check it"
     if stated != found:
-        mend = f"use open_clip:{source.arch.removesuffix('-quickgelu')}" + ("-quickgelu" if stated == "quickgelu" else "")
+        mend = f"use open_clip:{source.arch.removesuffix('-quickgelu')}" + (
+            "-quickgelu" if stated == "quickgelu" else ""
+        )
         raise UserError(f"model '{card.name}': its weights were trained with {stated} (says {witness}), but the "
                         f"architecture computes {found}; {mend}, or correct `activation` in models.yml")  # fmt: skip
     return found, witness
@@ -256,4 +262,6 @@ def _spatial_of(key: tuple):
 
 def _spatial(recipe: dict):
     """open_clip's own preprocessing up to, and without, ToTensor and Normalize."""
-    return _spatial_of(tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in recipe.items()))
+    return _spatial_of(
+        tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in recipe.items())
+    )

@@ -16,8 +16,13 @@ from .questions import COARSE, HEADLINE_WORDING
 
 STYLE = {
     "font.size": 10,
-    "axes.titlesize": 11,
+    "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#AAAAAA",
+    "xtick.color": "#444444",
+    "ytick.color": "#222222",
+    "grid.color": "#DDDDDD",
     "figure.facecolor": "white",
     "svg.hashsalt": "ubench",  # equal figures give equal bytes
     "svg.fonttype": "path",  # the same on every machine: a browser's own font could overlap
@@ -25,16 +30,16 @@ STYLE = {
     "axes.spines.right": False,
     "figure.constrained_layout.use": True,
 }
-WIDTH = 6.4  # inches: the text stays legible when the page shrinks to a phone
+matplotlib.rcParams.update(STYLE)
+WIDTH = 7.0  # inches: the text stays legible when the page shrinks to a phone
 CHANCE = "#555555"
-LEVEL_NAMES = {"coarse": "Coarse perception", "fine": "Fine-grained classification", "cognition": "Cognition"}
+LEVEL_NAMES = {"coarse": "All coarse questions", "fine": "Fine-grained classification", "cognition": "Cognition"}
 
 
 def show(figure: Figure, caption: str) -> None:
     """Display a figure as SVG; the runner makes caption and alt text those of the page."""
-    with matplotlib.rc_context(STYLE):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     alt = figure.get_label()
     display(
         {"image/svg+xml": buffer.getvalue(), "text/plain": f"{caption}\n{alt}"},
@@ -116,7 +121,7 @@ def accuracy_by_slice(
             _chance(axis, chance, half=0.45)
         else:
             axis.axvline(0, color=CHANCE, lw=1)
-        names = [f"{name} (n = {_n(table, question, name)})" for name in slices]
+        names = [f"{_short(name)} (n = {_n(table, question, name)})" for name in slices]
         axis.set(title=title, ylim=(len(slices) - 0.5, -0.5))
         axis.set_yticks(range(len(slices)), names if axis in axes[:, 0] else [""] * len(slices))
         axis.set(xlim=(0, 100), xlabel="accuracy (%)") if value == "accuracy" else axis.set(xlabel="chance-corrected")
@@ -139,11 +144,12 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
         of_model = rows[rows.model == model]
         share = 100 * pd.crosstab(of_model[truth], of_model.chosen, normalize="index")
         share = share.reindex(index=truths, columns=chosen, fill_value=0.0)
+        words += [f"{model}, {name}: {share.loc[name].idxmax()} in {share.loc[name].max():.0f} %" for name in truths]
+        share = share.rename(index=_short, columns=_short)
         sns.heatmap(share, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, ax=axis, linewidths=1)
         axis.set(title=model, xlabel="answer", ylabel="truth" if axis in axes[:, 0] else "")
-        axis.tick_params(axis="x", rotation=25)
-        axis.tick_params(axis="y", rotation=0, labelleft=axis in axes[:, 0])
-        words += [f"{model}, {name}: {share.loc[name].idxmax()} in {share.loc[name].max():.0f} %" for name in truths]
+        axis.tick_params(axis="x", rotation=0 if len(chosen) < 6 else 30, labelsize=8.5, length=0)
+        axis.tick_params(axis="y", rotation=0, labelleft=axis in axes[:, 0], length=0)
     return _labelled(figure, f"Confusion matrices of {truth}, one a model. Most frequent answer: " + _cut(words))
 
 
@@ -154,40 +160,44 @@ def differences(changes: dict, colours: dict) -> Figure:
     """
     figure, axes = _panels(len(changes), 0.26 * max(map(len, changes.values())) + 1.0, sharex=True)
     words = []
-    for axis, ((base, tuned), table) in zip(axes.flat, changes.items(), strict=False):
+    for axis, ((_, tuned), table) in zip(axes.flat, changes.items(), strict=False):
         rows = table.set_index("name").rename(columns={"difference": "accuracy"})
         _dots(axis, rows, rows.index, [colours[tuned]] * len(rows))
         axis.axvline(0, color=CHANCE, lw=1)
-        axis.set(title=f"{tuned} − {base}", xlabel="difference (percentage points)")
+        axis.set(title=f"{tuned} − base", xlabel="difference (points)")
+        for place in np.flatnonzero(table.slice.where(table.by != "dataset", "").to_numpy()[1:] != table.slice.where(
+                table.by != "dataset", "").to_numpy()[:-1]):  # fmt: skip
+            axis.axhline(place + 0.5, color="#AAAAAA", lw=0.8)
         axis.tick_params(labelleft=axis in axes[:, 0])
         words += [f"{tuned}, {name}: {100 * row.accuracy:+.1f} [{100 * row.ci_low:+.1f}, {100 * row.ci_high:+.1f}]"
                   for name, row in rows.iterrows()]  # fmt: skip
     return _labelled(figure, "Dot plot of paired differences in percentage points, 95 % intervals. " + _cut(words))
 
 
-def alpha_curves(curves: dict, rows: str | None = None) -> Figure:
-    """Accuracy along α with 95 % bands, a column a pair, a line a ``group``; dotted the line between the ends.
+def alpha_curves(curves: dict) -> Figure:
+    """Accuracy along α with 95 % bands: a column a pair, a row a question, in-domain and out-of-domain.
 
-    ``curves[(base, tuned)]`` is a table from ``finetuning``; ``rows`` names its column that makes rows of panels.
+    ``curves[(base, tuned)]`` is a table from ``finetuning.curves`` or ``curves_by_question``. Dotted is the straight
+    line between the ends.
     """
     tables = list(curves.values())
-    names = list(dict.fromkeys(tables[0][rows])) if rows else [None]
+    names = list(dict.fromkeys(tables[0].question))
     figure, axes = _figure(len(names), len(curves), 1.7 * len(names) + 1.2, sharey="row", sharex=True)
-    palette = dict(zip(dict.fromkeys(tables[0].group), ["#0072B2", "#D55E00", "#009E73", "#CC79A7"], strict=False))
+    palette = {"in-domain": "#0072B2", "out-of-domain": "#D55E00"}
     words = []
     for column, ((base, tuned), table) in enumerate(curves.items()):
         for row, name in enumerate(names):
             axis = axes[row][column]
-            chosen = table[table[rows] == name] if rows else table
-            for (group, line), marker in zip(chosen.groupby("group", sort=False), "osD^", strict=False):
+            chosen = table[table.question == name]
+            for (group, line), marker in zip(chosen.groupby("group", sort=True), "os", strict=False):
                 accuracy, colour = 100 * line.accuracy, palette[group]
                 axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.15, lw=0)
                 axis.plot(line.alpha, accuracy, color=colour, marker=marker, ms=3.5, lw=1.5, label=group)
                 axis.plot(line.alpha.iloc[[0, -1]], accuracy.iloc[[0, -1]], color=colour, lw=0.8, ls=":")
                 ends = line[line.alpha.isin([0, 0.5, 1])]
                 values = ", ".join(f"{100 * value:.1f}" for value in ends.accuracy)
-                words.append(f"{tuned}, {f'{name}, ' if name else ''}{group}: {values} % at α = 0, 0.5, 1")
-            axis.set(title=(f"{base} to {tuned}" if row == 0 else ""), ylabel="" if column else f"{name or 'accuracy'} (%)")
+                words.append(f"{tuned}, {name}, {group}: {values} % at α = 0, 0.5, 1")
+            axis.set(title=(f"{base} to {tuned}" if row == 0 else ""), ylabel="" if column else f"{name} (%)")
             if row == len(names) - 1:
                 axis.set(xlabel="α (0: base, 1: fine-tuned)")
     _legend(figure, axes.flat[0], columns=2)
@@ -224,6 +234,11 @@ def in_words(table: pd.DataFrame, value: str = "accuracy") -> str:
     return _cut([f"{m}, {q}: {w}" for m, q, w in zip(table.model, questions, words, strict=True)])
 
 
+def _short(name: str) -> str:
+    """Label of a slice on an axis: the modalities without their common noun."""
+    return name.removesuffix(" microscopy").replace("none of the above", "none")
+
+
 def _cut(words: list, most: int = 24) -> str:
     return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "") + "."
 
@@ -239,9 +254,8 @@ def _panels(n: int, height: float, columns: int = 2, **kwargs):
 
 
 def _figure(n_rows: int, n_columns: int, height: float, **kwargs):
-    with matplotlib.rc_context(STYLE), sns.axes_style("whitegrid", rc={"axes.grid.axis": "x", **STYLE}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        return figure, figure.subplots(n_rows, n_columns, squeeze=False, **kwargs)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False, **kwargs)
 
 
 def _labelled(figure: Figure, alt: str) -> Figure:
@@ -256,6 +270,7 @@ def _dots(axis, rows, names, colours, at=None, value="accuracy", label=None) -> 
     if value == "chance_corrected":
         chance = rows.chance.to_numpy(float)
         point, low, high = ((score - chance) / (1 - chance) for score in (point, low, high))
+    axis.grid(axis="x")
     factor = 100 if value == "accuracy" else 1
     for x, a, b, y, colour in zip(point, low, high, at, colours, strict=True):
         axis.plot([factor * a, factor * b], [y, y], color=colour, lw=2, solid_capstyle="butt", zorder=2)
@@ -271,7 +286,7 @@ def _chance(axis, chance, half: float = 0.35) -> None:
         axis.plot([100 * value] * 2, [place - half, place + half], color=CHANCE, lw=1.5, ls=(0, (2, 1)), zorder=1)
 
 
-def _legend(figure: Figure, axis, columns: int = 3) -> None:
+def _legend(figure: Figure, axis, columns: int = 4) -> None:
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
 

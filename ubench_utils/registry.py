@@ -18,7 +18,7 @@ from .errors import UserError
 PACKAGE = Path(__file__).parent
 SPEC_HELP = {
     "NAME": "a name in ubench_utils/models.yml",
-    "open_clip:ARCH/TAG": "an architecture and pretrained tag of open_clip, such as open_clip:ViT-B-32/laion2b_s34b_b79k",
+    "open_clip:ARCH/TAG": "open_clip's architecture and pretrained tag, say open_clip:ViT-B-32/laion2b_s34b_b79k",
     "open_clip:ARCH": "that architecture with random weights (seed 0): a floor, no model",
     "open_clip:ARCH@FILE": "that architecture with the weights of a local checkpoint",
     "hf-hub:ORG/NAME": "a Hub repository in open_clip's format",
@@ -110,9 +110,7 @@ def colours(models) -> dict[str, str]:
     """Colour of each model: the listed one, else one of the palette by place among the unlisted."""
     cards = [(model, find_model(model)) for model in models]
     unlisted = [model for model, card in cards if card.colour is None]
-    return {
-        model: card.colour or PALETTE[unlisted.index(model) % len(PALETTE)] for model, card in cards
-    }
+    return {model: card.colour or PALETTE[unlisted.index(model) % len(PALETTE)] for model, card in cards}
 
 
 def pairs(models) -> list[tuple[str, str]]:

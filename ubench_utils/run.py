@@ -62,15 +62,21 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     models = list(dict.fromkeys(models))
     identities = [identity(model) for model in models]
     benchmark = load_benchmark(dataset, settings.get("limit"))
-    evaluation = evaluate(benchmark, models, device=settings.get("device", "auto"), precision=settings.get("precision", "auto"))
+    evaluation = evaluate(
+        benchmark, models, device=settings.get("device", "auto"), precision=settings.get("precision", "auto")
+    )
     evaluation.record["dataset"]["limit"] = settings.get("limit")
     evaluation.save(ROOT / "_build" / "tables")
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
-    pages = [(section, ROOT / "book" / "results" / f"{section}.ipynb", {}) for section in sections if section != MODEL_PAGE]
+    pages = [
+        (section, ROOT / "book" / "results" / f"{section}.ipynb", {}) for section in sections if section != MODEL_PAGE
+    ]
     if MODEL_PAGE in sections:
         names = slugs(models)
-        pages += [(MODEL_PAGE, ROOT / "book" / "models" / f"{names[model]}.ipynb", {"model": model}) for model in models]
+        pages += [
+            (MODEL_PAGE, ROOT / "book" / "models" / f"{names[model]}.ipynb", {"model": model}) for model in models
+        ]
     state_file = ROOT / "_build" / "pages.json"
     state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
     executed, failures = [], []
@@ -111,7 +117,9 @@ def execute(notebook, parameters: dict, slug: str):
             progress_bar=False, log_output=False, extra_arguments=["--IPKernelApp.log_level=50"],
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
-        raise UserError(f"cell {error.exec_count} failed ({error.ename}: {str(error.evalue).splitlines()[0][:300]})") from error
+        raise UserError(
+            f"cell {error.exec_count} failed ({error.ename}: {str(error.evalue).splitlines()[0][:300]})"
+        ) from error
     return tidy(done, slug)
 
 
@@ -162,8 +170,12 @@ def build_book() -> Path:
     index = ROOT / "_build" / "html" / "index.html"
     if code or not index.exists():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        first = next((line for line in lines if "WARNING" in line or "ERROR" in line), lines[-1] if lines else "no output")
-        raise UserError(f"jupyter-book failed (exit {code}): {first.strip()[:300]}; the whole log is {log.relative_to(ROOT)}")
+        first = next(
+            (line for line in lines if "WARNING" in line or "ERROR" in line), lines[-1] if lines else "no output"
+        )
+        raise UserError(
+            f"jupyter-book failed (exit {code}): {first.strip()[:300]}; the whole log is {log.relative_to(ROOT)}"
+        )
     return index
 
 
@@ -180,7 +192,9 @@ def _source(section: str):
     """A section's notebook and its text."""
     path = ROOT / "notebooks" / f"{section}.md"
     if not path.exists():
-        raise UserError(f"no notebook '{path}': `ubench run` needs a checkout of the project, installed with pip install -e")
+        raise UserError(
+            f"no notebook '{path}': `ubench run` needs a checkout of the project, installed with pip install -e"
+        )
     text = path.read_text(encoding="utf-8")
     return jupytext.reads(text, fmt="md:myst"), text
 

@@ -19,30 +19,33 @@ def percent(value: float, low: float | None = None, high: float | None = None, s
     if pd.isna(value):
         return "–"
     text = f"{100 * value:{sign}.1f}"
-    return text if low is None else f"{text} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    text = text if low is None else f"{text} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    return text.replace("-0.0", "0.0").replace("-", "−")
 
 
 def show(table: pd.DataFrame, caption: str) -> None:
-    """Display a table of finished text with a caption."""
-    body = table.to_html(index=False, border=0, escape=True, classes="ubench", justify="left")
+    """Display a table of finished text with a caption; a table of sentences wraps, one of numbers scrolls."""
+    kind = "wide" if table.map(lambda cell: len(str(cell))).to_numpy().max(initial=0) > 80 else "numbers"
+    body = table.to_html(index=False, border=0, escape=True, classes=kind, justify="left")
     display(HTML(body.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1)))
 
 
 def scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Scores as text, one row a model and question, both estimands side by side, with n and chance."""
+    """Scores as text, one row a model, question and wording, both estimands side by side, with n and chance."""
     keys = ["model", "level", "question", "wording"]
     micro, macro = (table[table.estimand == estimand].set_index(keys) for estimand in ("micro", "macro"))
     rows = [
         {
             "model": key[0], "question": key[2] if key[2] != "all" else f"all {key[1]}",
-            "wording": key[3], "n": f"{row.n_questions:,}", "images": f"{row.n_images:,}",
+            "wording": key[3], "n": f"{row.n_questions:,}",
             "chance %": percent(row.chance), "micro % [95 %]": percent(row.accuracy, row.ci_low, row.ci_high),
             "macro % [95 %]": percent(*macro.loc[key, ["accuracy", "ci_low", "ci_high"]]),
-            "chance-corrected": f"{row.chance_corrected:+.2f}",
+            "chance-corrected": f"{row.chance_corrected:+.2f}".replace("-", "−"),
         }
         for key, row in micro.iterrows()
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    text = pd.DataFrame(rows)
+    return text.drop(columns="model") if text.model.nunique() == 1 else text
 
 
 def comparison(table: pd.DataFrame) -> pd.DataFrame:
@@ -52,18 +55,20 @@ def comparison(table: pd.DataFrame) -> pd.DataFrame:
         "base %": [percent(value) for value in table.base], "fine-tuned %": [percent(value) for value in table.tuned],
         "difference [95 %]": [percent(*row, sign="+") for row in table[["difference", "ci_low", "ci_high"]].to_numpy()],
         "lost": table.lost, "gained": table.gained,
-        "McNemar p": ["–" if pd.isna(p) else f"{p:.2g}" if p >= 1e-4 else "< 0.0001" for p in table.p_mcnemar],
+        "McNemar p": ["–" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}" for p in table.p_mcnemar],
     })  # fmt: skip
 
 
 def contrasts(results: dict) -> pd.DataFrame:
     """Contrasts of ``finetuning.summary`` as text, a row a pair and contrast."""
     names = {
-        "in_middle": "fine-grained in-domain, α = 0.5 − base", "in_end": "fine-grained in-domain, fine-tuned − base",
-        "out_middle": "all questions out-of-domain, α = 0.5 − base", "out_end": "all questions out-of-domain, fine-tuned − base",
-        "above_line": "all questions, α = 0.5 above the straight line",
-        "fine_above_line": "fine-grained, mean over sub-datasets, α = 0.5 above the straight line",
-    }  # fmt: skip
+        "in_middle": "fine-grained in-domain: α = 0.5 − base",
+        "in_end": "fine-grained in-domain: fine-tuned − base",
+        "out_middle": "all questions out-of-domain: α = 0.5 − base",
+        "out_end": "all questions out-of-domain: fine-tuned − base",
+        "above_line": "all questions: α = 0.5 − straight line",
+        "fine_above_line": "fine-grained, mean over sub-datasets: α = 0.5 − straight line",
+    }
     rows = [
         {"pair": f"{base} to {tuned}", "contrast": name, "n": f"{found[key]['n_questions']:,}",
          "difference [95 %]": percent(*(found[key][k] for k in ("estimate", "ci_low", "ci_high")), sign="+")}
@@ -82,13 +87,17 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
         ("images, questions", f"{len(run.benchmark.images):,}, {len(run.questions):,} (two wordings)"),
     ]
     rows += [("note", note) for note in run.benchmark.notes]
-    rows += [("device, precision of the encoders", f"{run.record['device']}, {run.record['precision']}; scores in float32")]
+    rows += [
+        ("device, precision of the encoders", f"{run.record['device']}, {run.record['precision']}; scores in float32")
+    ]
     for model in models:
         passport = run.record["models"][model]
         if "parameters" in passport:
             rows.append((model, passport_line(passport)))
     versions = run.record["versions"]
-    rows.append(("versions", ", ".join(f"{name} {versions[name]}" for name in ("torch", "open_clip_torch", "datasets"))))
+    rows.append(
+        ("versions", ", ".join(f"{name} {versions[name]}" for name in ("torch", "open_clip_torch", "datasets")))
+    )
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
@@ -96,12 +105,14 @@ def passport_line(passport: dict) -> str:
     """The facts that decide whether two models were treated alike."""
     recipe = passport["preprocessing"]
     size = recipe["size"] if isinstance(recipe["size"], int) else recipe["size"][0]
-    return (
-        f"{passport['parameters']:,} weights; activation {passport['activation']} (says {passport['activation_from']}); "
-        f"images {size} px, {recipe['resize_mode']} side, {recipe['interpolation']}; context {passport['context_length']} "
-        f"tokens, {passport['texts_truncated']} of {passport['texts']} texts cut; "
-        f"{passport['images_failed']} images failed; {passport['questions_tied']} ties"
-    )
+    facts = [
+        f"{passport['parameters']:,} weights",
+        f"activation {passport['activation']} (says {passport['activation_from']})",
+        f"images {size} px, {recipe['resize_mode']} side, {recipe['interpolation']}",
+        f"context {passport['context_length']} tokens, {passport['texts_truncated']} of {passport['texts']} texts cut",
+        f"{passport['images_failed']} images failed, {passport['questions_tied']} ties",
+    ]
+    return "; ".join(facts)
 
 
 def with_choices(run: Evaluation) -> pd.DataFrame:
@@ -127,7 +138,10 @@ def examples(run: Evaluation, model: str, correct: bool, n: int = 4) -> None:
     if rows.empty:
         display(HTML(f"<p>No fine-grained question was answered {'right' if correct else 'wrong'}.</p>"))
         return
-    place = {key: row for row, key in enumerate(zip(run.benchmark.images.dataset, run.benchmark.images.image_id, strict=True))}
+    place = {
+        key: row
+        for row, key in enumerate(zip(run.benchmark.images.dataset, run.benchmark.images.image_id, strict=True))
+    }
     cards = [_card(run.benchmark.image_bytes(place[row.dataset, row.image_id]), row) for row in rows.itertuples()]
     display(HTML(f'<div class="example-cards">{"".join(cards)}</div>'))
 
@@ -142,11 +156,11 @@ def _card(encoded: bytes, row) -> str:
     alt = f"{kind} {row.modality} image of {row.dataset}; the answer is {row.right}, the model chose {row.chosen}."
     items = []
     for index, option in enumerate(row.labels):
-        marks = [mark for mark, here in (("answer", index == row.answer_idx), ("chosen", index == row.predicted_idx)) if here]
+        marks = [mark for mark, here in (("answer", row.answer_idx), ("chosen", row.predicted_idx)) if here == index]
         label = f" <em>({', '.join(marks)})</em>" if marks else ""
         items.append(f"<li>{html.escape(option)}{label}</li>")
     return (
-        f'<figure class="example-card"><img src="{uri}" alt="{html.escape(alt, quote=True)}" width="{THUMBNAIL // 2}">'
+        f'<figure class="example-card"><img src="{uri}" alt="{html.escape(alt, quote=True)}">'
         f"<figcaption><strong>{'Right' if row.correct else 'Wrong'}</strong>, p = {row.p_predicted:.2f}, "
         f"{html.escape(row.dataset)}<ul>{''.join(items)}</ul></figcaption></figure>"
     )

@@ -1,0 +1,97 @@
+"""Shared fixtures: a fresh cache, small datasets in the Hub's schema, tiny model folders."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DEMO = Path(__file__).parents[1] / "ubench_utils" / "demo"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Folder of an empty cache of this test's own (also for what `datasets` converts)."""
+    import datasets
+
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("UBENCH_CACHE", str(folder))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_rows():
+    """Return 40 rows of the demo as dictionaries, four of each sub-dataset; copy before changing one."""
+    from ubench_utils.demo.sample import draw_sample
+
+    return list(draw_sample(images_per_set=4))
+
+
+@pytest.fixture
+def rows(demo_rows):
+    """Return the 40 rows, free to change."""
+    return [json_copy(row) for row in demo_rows]
+
+
+def json_copy(row):
+    """Copy a row with all its nested dictionaries and lists."""
+    import copy
+
+    return copy.deepcopy(row)
+
+
+def as_dataset(rows, drop=()):
+    """Build a Dataset in the demo's features from rows; `drop` leaves columns out."""
+    from datasets import Dataset, Features
+
+    from ubench_utils.demo.sample import sample_features
+
+    features = Features({key: value for key, value in sample_features().items() if key not in drop})
+    return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=features)
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    """Write rows to a parquet file and return its path."""
+
+    def write(rows, name="rows.parquet", drop=()):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        as_dataset(rows, drop).to_parquet(path)
+        return str(path)
+
+    return write
+
+
+def png(array):
+    """Encode an array as an image cell; uint16 arrays become 16-bit greyscale."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(array)).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    """Copy a demo model's folder; `change` edits the configuration, `weights` the state dictionary."""
+
+    def copy(name="copy", of="base", change=None, weights=None):
+        folder = tmp_path / name
+        shutil.copytree(DEMO / of, folder)
+        if change:
+            file = folder / "open_clip_config.json"
+            config = json.loads(file.read_text())
+            change(config)
+            file.write_text(json.dumps(config))
+        if weights:
+            from safetensors.torch import load_file, save_file
+
+            state = load_file(folder / "open_clip_model.safetensors")
+            weights(state)
+            save_file(state, folder / "open_clip_model.safetensors")
+        return folder
+
+    return copy

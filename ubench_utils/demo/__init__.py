@@ -1,0 +1,1 @@
+"""The built-in sample: synthetic micrographs in the Hub schema, and tiny CLIP models trained on them."""
