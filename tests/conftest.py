@@ -1,5 +1,6 @@
 """Shared fixtures: a fresh cache, small datasets in the Hub's schema, tiny model folders."""
 
+import copy
 import io
 import json
 import shutil
@@ -26,22 +27,17 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def demo_rows():
     """Return 40 rows of the demo as dictionaries, four of each sub-dataset; copy before changing one."""
+    from datasets import Image
+
     from ubench_utils.demo.sample import draw_sample
 
-    return list(draw_sample(images_per_set=4))
+    return list(draw_sample(images_per_set=4).cast_column("image", Image(decode=False)))
 
 
 @pytest.fixture
 def rows(demo_rows):
     """Return the 40 rows, free to change."""
-    return [json_copy(row) for row in demo_rows]
-
-
-def json_copy(row):
-    """Copy a row with all its nested dictionaries and lists."""
-    import copy
-
-    return copy.deepcopy(row)
+    return copy.deepcopy(demo_rows)
 
 
 def as_dataset(rows, drop=()):
@@ -78,7 +74,7 @@ def png(array):
 def model_folder(tmp_path):
     """Copy a demo model's folder; `change` edits the configuration, `weights` the state dictionary."""
 
-    def copy(name="copy", of="base", change=None, weights=None):
+    def make(name="copy", of="base", change=None, weights=None):
         folder = tmp_path / name
         shutil.copytree(DEMO / of, folder)
         if change:
@@ -94,4 +90,4 @@ def model_folder(tmp_path):
             save_file(state, folder / "open_clip_model.safetensors")
         return folder
 
-    return copy
+    return make

@@ -103,10 +103,12 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     if limit is not None:
         if limit < 1:
             raise UserError(f"limit is {limit}; it must be at least 1")
-        order = np.random.default_rng(0).permutation(len(rows))[:limit]
-        rows = rows.select(np.sort(order))
+        of = len(rows)
+        rows = rows.select(np.sort(np.random.default_rng(0).permutation(of)[:limit]))
     rows = _without_decoding(rows, name)
     images, notes = _describe(rows, name)
+    if limit is not None:
+        notes.append(f"{len(rows):,} of {of:,} rows, drawn at random with a fixed seed")
     official = _known_datasets().official.reindex(images.dataset).to_numpy()
     outside = official == False  # noqa: E712 (unknown names are NaN and stay)
     if outside.any():

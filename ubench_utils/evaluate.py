@@ -117,7 +117,7 @@ def evaluate(
     record = {
         "dataset": {
             "name": benchmark.name, "revision": benchmark.revision, "fingerprint": benchmark.fingerprint,
-            "images": len(benchmark.images), "questions": len(questions), "limit": limit, "notes": benchmark.notes,
+            "images": len(benchmark.images), "questions": len(questions), "notes": benchmark.notes,
         },
         "models": passports, "device": device, "precision": precision,
         "seconds": round(time.monotonic() - started, 3), **_provenance(),

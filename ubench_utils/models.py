@@ -136,7 +136,7 @@ def load_model(name: str, device: str = "cpu", precision: str = "float32") -> Mo
         model = mix(_load(base, device), _load(tuned, device), alpha)
         model.name = name
     else:
-        model = _load(card.name if card.spec != name else name, device)
+        model = _load(name, device)
     if precision == "float32" and model.device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # convolutions would silently use 10-bit mantissas
     return replace(model, precision=precision)

@@ -200,7 +200,7 @@ def alpha_curves(curves: dict) -> Figure:
             axis.set(title=(f"{base} to {tuned}" if row == 0 else ""), ylabel="" if column else f"{name} (%)")
             if row == len(names) - 1:
                 axis.set(xlabel="α (0: base, 1: fine-tuned)")
-    _legend(figure, axes.flat[0], columns=2)
+    _legend(figure, axes.flat[0])
     return _labelled(figure, "Line plots of accuracy against α with 95 % bands. " + _cut(words))
 
 
@@ -273,8 +273,8 @@ def _dots(axis, rows, names, colours, at=None, value="accuracy", label=None) -> 
     axis.grid(axis="x")
     factor = 100 if value == "accuracy" else 1
     for x, a, b, y, colour in zip(point, low, high, at, colours, strict=True):
-        axis.plot([factor * a, factor * b], [y, y], color=colour, lw=2, solid_capstyle="butt", zorder=2)
-        axis.plot(factor * x, y, "o", color=colour, ms=6, zorder=3, label=label)
+        axis.plot([factor * a, factor * b], [y, y], color=colour, lw=2, solid_capstyle="butt", zorder=2, clip_on=False)
+        axis.plot(factor * x, y, "o", color=colour, ms=6, zorder=3, clip_on=False, label=label)
         label = None
     if names is not None:
         axis.set_yticks(range(len(rows)), list(names))
@@ -286,9 +286,10 @@ def _chance(axis, chance, half: float = 0.35) -> None:
         axis.plot([100 * value] * 2, [place - half, place + half], color=CHANCE, lw=1.5, ls=(0, (2, 1)), zorder=1)
 
 
-def _legend(figure: Figure, axis, columns: int = 4) -> None:
+def _legend(figure: Figure, axis) -> None:
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
+    columns = max(1, min(len(labels), 80 // (max(map(len, labels)) + 6)))  # 80 letters fill the width
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _overall(table: pd.DataFrame, level: str) -> str:

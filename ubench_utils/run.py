@@ -65,7 +65,6 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     evaluation = evaluate(
         benchmark, models, device=settings.get("device", "auto"), precision=settings.get("precision", "auto")
     )
-    evaluation.record["dataset"]["limit"] = settings.get("limit")
     evaluation.save(ROOT / "_build" / "tables")
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
@@ -90,6 +89,9 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
         print(f"running {name}", file=sys.stderr, flush=True)
         try:
             notebook = execute(sources[section][0], parameters, page.stem)
+            if not benchmark.is_synthetic:  # the striped box is for the synthetic sample alone
+                for cell in notebook.cells:
+                    cell.source = cell.source.replace(":class: synthetic", ":class: note")
             if section == MODEL_PAGE:
                 notebook.cells[0].source = re.sub("^# .*", f"# {own['model']}", notebook.cells[0].source)
         except UserError as error:

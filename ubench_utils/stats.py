@@ -98,25 +98,30 @@ class Cells:
 
 def resample(answers: pd.DataFrame, by=(), n_resamples: int = RESAMPLES, seed: int = 0) -> Cells:
     """Compute all cells from one weight matrix: sums per image and part (cell × sub-dataset), one product each."""
-    pooled = answers[answers.groupby("level", observed=True).question.transform("nunique") > 1].assign(question="all")
-    answers = pd.concat([answers, pooled], ignore_index=True)
-    sliced = [answers.assign(by="all", slice="all")]
-    sliced += [answers.assign(by=facet, slice=answers[facet].astype(str)) for facet in by]
-    sliced = pd.concat(sliced, ignore_index=True)
+    image = pd.MultiIndex.from_frame(answers[["dataset", "image_id"]])
+    images = image.unique().sort_values()
+    own = answers[["model", "level", "question", "wording", "dataset", "n_options"]].assign(
+        correct=answers.correct.astype(np.float32), at=images.get_indexer(image)
+    )
+    several = answers.groupby("level", observed=True).question.transform("nunique").to_numpy() > 1
+    rows = np.concatenate([np.arange(len(own)), np.flatnonzero(several)])  # each answer, then again under `all`
+    own = own.iloc[rows].assign(question=np.append(own.question, ["all"] * several.sum()))
+    own = own.astype(dict.fromkeys(["model", "level", "question", "dataset"], "category"))  # codes, not text
+    facets = {"all": np.full(len(rows), "all")} | {facet: answers[facet].astype(str).to_numpy()[rows] for facet in by}
+    sliced = pd.concat([own.assign(by=facet, slice=value) for facet, value in facets.items()], ignore_index=True)
+    sliced = sliced.astype({"by": "category", "slice": "category"})
 
-    image = pd.MultiIndex.from_frame(answers[["dataset", "image_id"]]).unique().sort_values()
-    at = image.get_indexer(pd.MultiIndex.from_frame(sliced[["dataset", "image_id"]]))
     groups = sliced.groupby([*KEY, "dataset"], sort=True, observed=True)
-    part = groups.ngroup().to_numpy()
-    shape = (len(image), groups.ngroups)
-    hits = sparse.csc_matrix((sliced.correct.to_numpy(np.float32), (at, part)), shape=shape)
+    part, at = groups.ngroup().to_numpy(), sliced["at"].to_numpy()
+    shape = (len(images), groups.ngroups)
+    hits = sparse.csc_matrix((sliced.correct.to_numpy(), (at, part)), shape=shape)
     counts = sparse.csc_matrix((np.ones(len(part), np.float32), (at, part)), shape=shape)
     hit, n = (np.asarray(sums.sum(0)).ravel() for sums in (hits, counts))
     chance = np.bincount(part, 1 / sliced.n_options.to_numpy())
     parts = groups.size().rename("n_questions").reset_index().assign(n_images=np.diff(counts.indptr), n_datasets=1)
     table = parts.groupby(KEY, sort=True, observed=True)[["n_questions", "n_images", "n_datasets"]].sum().reset_index()
 
-    weights = resampling_weights(image.get_level_values("dataset"), n_resamples, seed)
+    weights = resampling_weights(images.get_level_values("dataset"), n_resamples, seed)
     drawn_hit, drawn_n = ((sums.T @ weights.T).T for sums in (hits, counts))
     first = np.concatenate([[0], np.cumsum(table.n_datasets)[:-1]]).astype(int)
 
