@@ -18,6 +18,7 @@ def cache(tmp_path, monkeypatch):
     """Folder of an empty cache of this test's own (also for what `datasets` converts)."""
     import datasets
 
+    datasets.disable_progress_bars()  # they would mix with the lines that tests read
     folder = tmp_path / "cache"
     monkeypatch.setenv("UBENCH_CACHE", str(folder))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")

@@ -138,12 +138,7 @@ def loaded_addresses(page):
 
 
 def test_nothing_is_loaded_from_outside(book):
-    found = [
-        (label(page, book), a)
-        for page in html_pages(book)
-        for a in loaded_addresses(page)
-        if OUTSIDE.match(a)
-    ]
+    found = [(label(page, book), a) for page in html_pages(book) for a in loaded_addresses(page) if OUTSIDE.match(a)]
     for sheet in book.site.rglob("*.css"):
         addresses = CSS_ADDRESS.findall(sheet.read_text(encoding="utf-8", errors="replace"))
         found += [(label(sheet, book), address) for address in addresses if OUTSIDE.match(address)]
@@ -202,11 +197,7 @@ def test_pages_are_small(book):
 
 def prose(page):
     """The text of an article, piece by piece, without code."""
-    return [
-        text
-        for text in article(page).find_all(string=True)
-        if not text.find_parents(["pre", "code", "script"])
-    ]
+    return [text for text in article(page).find_all(string=True) if not text.find_parents(["pre", "code", "script"])]
 
 
 def dataset_of(path):

@@ -60,7 +60,6 @@ def test_an_answer_index_out_of_range_in_questions_is_named(rows, parquet, answe
     refused(lambda: build_questions(benchmark), "row 3", rows[3]["image_id"], "questions.subdomain.answer_idx")
 
 
-@pytest.mark.xfail(strict=True, reason="questions.py counts rows after opencell and --limit took some out")
 def test_the_row_of_an_error_is_that_of_the_file(rows, parquet):
     """Rows that were left out must not shift the number by which the user finds the mistake."""
     rows[0]["dataset"] = "opencell"
@@ -98,7 +97,6 @@ def test_unknown_names_folders_and_limits_are_refused(tmp_path):
     refused(lambda: load_benchmark("demo", limit=0), "limit is 0")
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="load_benchmark does not check their type")
 def test_a_column_of_the_wrong_kind_is_named(rows, tmp_path):
     """Captions or questions stored as text (JSON), as after a detour through a CSV file."""
     for column in ("captions", "questions"):

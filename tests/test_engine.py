@@ -91,7 +91,10 @@ def straightforward(rows, network, transform, tokenizer):
 
 def check_against_loop(path, rows, name, network, transform, tokenizer, at_least):
     table = evaluate(path, [name]).predictions.set_index(KEY[1:])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # single images are too small to share out
     loop = list(straightforward(rows, network.eval(), transform, tokenizer))
+    torch.set_num_threads(threads)
     assert len(loop) == len(table) >= at_least
     different = [key for *key, index in loop if table.predicted_idx[tuple(key)] != index]
     assert not different
@@ -102,11 +105,11 @@ def check_against_loop(path, rows, name, network, transform, tokenizer, at_least
 def test_predictions_equal_a_straightforward_loop(demo_rows, parquet, which):
     import open_clip
 
-    chosen = demo_rows[:: 1 if which == "base" else 4]
+    chosen = demo_rows[:: 2 if which == "base" else 8]
     folder = DEMO / which
     network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", bpe_path=str(folder / "bpe_merges.txt.gz"))
-    enough = 400 if which == "base" else 100
+    enough = 200 if which == "base" else 50
     check_against_loop(parquet(chosen), chosen, f"demo-{which}", network, transform, tokenizer, enough)
 
 
@@ -263,7 +266,6 @@ def test_other_weights_under_the_same_path_are_another_model(rows, parquet, mode
     other_weights(rows, parquet, model_folder, forget=True)
 
 
-@pytest.mark.xfail(strict=True, reason="models._load keeps the old network, and it is cached as the new one's")
 def test_other_weights_under_the_same_path_are_another_model_within_a_session(rows, parquet, model_folder):
     """In a notebook: train, evaluate, train on, evaluate again."""
     other_weights(rows, parquet, model_folder, forget=False)
@@ -374,7 +376,6 @@ def entry_and_every_flip(tmp_path):
         yield bit, path, arrays
 
 
-@pytest.mark.xfail(strict=True, reason="zipfile and numpy raise other classes, and a shorter shape passes the CRC")
 def test_every_single_bit_flip_is_noticed_or_harmless(tmp_path, capsys):
     wrong = []
     for bit, path, arrays in entry_and_every_flip(tmp_path):
@@ -455,7 +456,6 @@ BROKEN = {
     "truncated": lambda image: {"bytes": image["bytes"][: len(image["bytes"]) // 2], "path": None},
     "empty": lambda image: {"bytes": b"", "path": None},
     "absent": lambda image: None,
-    "gone": lambda image: {"bytes": None, "path": "no/such/file.png"},
 }
 
 
@@ -528,17 +528,12 @@ def test_probabilities_are_the_softmax_of_the_models_own_temperature(rows, parqu
         assert answer.predicted_idx == probability.argmax()
 
 
-def test_the_random_baseline_depends_on_key_and_seed_only():
+def test_the_random_baseline_depends_on_key_and_seed_only(tmp_path):
     from ubench_utils.demo.sample import draw_sample
     from ubench_utils.predict import predict_randomly
 
-    dataset = draw_sample(images_per_set=20)
-    from ubench_utils import data
-
-    rows = data._without_decoding(dataset, "x")
-    images, notes = data._describe(rows, "x")
-    images["image_hash"] = data._image_hashes(rows, images)
-    questions = build_questions(data.Benchmark("x", rows, images, "f"))
+    draw_sample(images_per_set=20).save_to_disk(tmp_path / "sample")
+    questions = build_questions(load_benchmark(str(tmp_path / "sample")))
     whole = predict_randomly(questions)
     part = questions.sample(frac=0.3, random_state=1)
     assert predict_randomly(part).predicted_idx.equals(whole.predicted_idx.loc[part.index])

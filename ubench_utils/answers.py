@@ -4,7 +4,7 @@ import pandas as pd
 
 from .data import NOT_STATED
 from .evaluate import Evaluation
-from .plots import headline
+from .plots import LEVEL_NAMES, headline, overall
 from .registry import find_model
 from .tables import percent
 
@@ -26,18 +26,16 @@ def overview(scores: pd.DataFrame) -> str:
     """Best model at each level, and who cannot be told from chance."""
     table = headline(scores)
     table = table[[find_model(model).category != "chance" for model in table.model]]
-    parts, at_chance = [], []
-    for level, question in (("coarse", "all"), ("fine", "classification")):
-        rows = table[(table.level == level) & (table.question == question)]
-        if len(rows):
-            best = rows.loc[rows.accuracy.idxmax()]
-            parts.append(
-                f"{best.model} answers {_score(best)} % of the {level} questions right "
-                f"(chance {percent(best.chance)} %)"
-            )
-            at_chance += [f"{row.model} ({level})" for row in rows.itertuples() if row.ci_low <= row.chance]
-    if not parts:
+    if table.empty:
         return "No model but the random baseline was run."
+    parts, at_chance = [], []
+    for level in (level for level in LEVEL_NAMES if level in set(table.level)):
+        rows = table[(table.level == level) & (table.question == overall(table, level))]
+        best = rows.loc[rows.accuracy.idxmax()]
+        parts.append(
+            f"{best.model} answers {_score(best)} % of the {level} questions right (chance {percent(best.chance)} %)"
+        )
+        at_chance += [f"{row.model} ({level})" for row in rows.itertuples() if row.ci_low <= row.chance]
     tail = f"Not above chance: {', '.join(at_chance)}." if at_chance else "Every model is above chance."
     return f"At best, {' and '.join(parts)}. {tail}"
 
@@ -69,8 +67,8 @@ def forgetting(changes: dict) -> str:
     if not changes:
         return "No model of this run names a base that it was fine-tuned from, so there is no pair to compare."
     return " ".join(
-        f"{tuned} against its base {base}: {_change(inside)} points in-domain (fine-grained), {_change(outside)} "
-        f"points out-of-domain (all questions): {_verdict(inside, outside)}."
+        f"{tuned} against its base {base}: {_verdict(inside, outside)} ({_change(inside)} points on fine-grained "
+        f"questions in-domain, {_change(outside)} points on all questions out-of-domain)."
         for (base, tuned), (inside, outside) in changes.items()
     )
 
@@ -94,13 +92,14 @@ def interpolation(results: dict) -> str:
 
 
 def model(scores: pd.DataFrame, name: str) -> str:
-    """Coarse and fine score of one model against chance, and its best and worst sub-dataset."""
+    """Score of one model at each level against chance, and its strongest and weakest sub-dataset."""
     table = headline(scores)
     rows = table[table.model == name]
     parts = [
-        f"{_score(row)} % on {what} questions (chance {percent(row.chance)} %)"
-        for what, question in (("coarse", "all"), ("fine", "classification"))
-        for _, row in rows[(rows.question == question) & (rows.level == what)].iterrows()
+        f"{_score(row)} % on {level} questions (chance {percent(row.chance)} %)"
+        for level in LEVEL_NAMES
+        if level in set(rows.level)
+        for _, row in rows[(rows.level == level) & (rows.question == overall(rows, level))].iterrows()
     ]
     fine = headline(scores, by="dataset")
     fine = fine[(fine.model == name) & (fine.question == "classification")]
@@ -133,9 +132,12 @@ def _change(contrast: dict) -> str:
 
 
 def _verdict(inside: dict, outside: dict) -> str:
-    gained, lost = inside["ci_low"] > 0, outside["ci_high"] < 0
-    if gained and lost:
-        return "it gained and it forgot"
-    if lost:
-        return "it forgot, and any gain is within noise"
-    return "it gained, and any loss is within noise" if gained else "both are within noise"
+    return f"{_direction(inside)} in-domain, {_direction(outside)} out-of-domain"
+
+
+def _direction(contrast: dict) -> str:
+    if contrast["n_questions"] == 0:
+        return "no question"
+    if contrast["ci_low"] > 0:
+        return "a gain"
+    return "a loss" if contrast["ci_high"] < 0 else "no clear change"

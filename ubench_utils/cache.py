@@ -2,20 +2,24 @@
 
 An entry is one ``.npz`` file named by the hash of everything that determines its content, so two models, two
 preprocessing recipes or two precisions can never share one. Files appear by an atomic rename: a reader sees all
-of an entry or none of it, and two processes that compute the same entry write the same bytes. The zip container
-holds a CRC-32 of every array, checked on reading; an entry that fails is deleted, noted and computed again.
+of an entry or none of it, and two processes that compute the same entry write the same bytes. Every file ends with
+the SHA-256 of what precedes it, checked on reading; an entry that fails is deleted, noted and computed again.
 """
 
 import hashlib
+import io
 import json
 import os
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import platformdirs
+
+from .errors import UserError
+
+SEAL = hashlib.sha256().digest_size
 
 
 def cache_dir() -> Path:
@@ -44,24 +48,34 @@ def entry(kind: str, *keys) -> Path:
 def read(path: Path) -> dict | None:
     """Arrays of an entry, or None where it is missing or damaged (a damaged one is deleted, with a note)."""
     try:
-        with np.load(path) as arrays:
-            return dict(arrays)
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        print(f"ubench: cache entry {path.name} is damaged ({error}); computing it again", file=sys.stderr)
+    body, seal = content[:-SEAL], content[-SEAL:]
+    if hashlib.sha256(body).digest() != seal:
+        print(f"ubench: cache entry {path.name} is damaged; computing it again", file=sys.stderr)
         path.unlink(missing_ok=True)
         return None
+    with np.load(io.BytesIO(body)) as arrays:
+        return dict(arrays)
 
 
 def write(path: Path, **arrays) -> None:
     """Write an entry atomically; arrays must be numeric, boolean or fixed-width text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    body = buffer.getvalue()
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(body + hashlib.sha256(body).digest())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the cache {cache_dir()} ({error}); set UBENCH_CACHE to another folder"
+        ) from error

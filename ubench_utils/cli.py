@@ -107,6 +107,10 @@ def _build(options) -> None:
 def _evaluate(options) -> None:
     from .evaluate import evaluate
 
+    try:
+        Path(options.out).mkdir(parents=True, exist_ok=True)  # before anything is computed
+    except OSError as error:
+        raise UserError(f"cannot make the folder '{options.out}' ({error})") from error
     run = evaluate(options.dataset, options.models, **_settings(options))
     folder = run.save(options.out)
     for note in run.benchmark.notes:

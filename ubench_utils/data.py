@@ -49,7 +49,8 @@ class Benchmark:
     rows : datasets.Dataset
         The rows, image bytes undecoded.
     images : pandas.DataFrame
-        One row per image, in the order of ``rows``: ``dataset, image_id, label_name, image_hash`` and the facets.
+        One row per image, in the order of ``rows``: ``row`` (its number in the file), ``dataset, image_id,
+        label_name, image_hash`` and the facets.
     fingerprint : str
         Hash of all images, captions and questions, independent of row order.
     revision : str or None
@@ -100,13 +101,20 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
             f"dataset '{name}' lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"a row in the schema of {HUB_NAME} has {', '.join(REQUIRED_COLUMNS)}"
         )
+    for column in ("captions", "questions"):
+        if not isinstance(rows.features[column], dict):
+            raise UserError(
+                f"dataset '{name}', column {column}: expected a struct of question types, found {rows.features[column]}"
+            )
+    of = len(rows)
+    numbers = np.arange(of)
     if limit is not None:
         if limit < 1:
             raise UserError(f"limit is {limit}; it must be at least 1")
-        of = len(rows)
-        rows = rows.select(np.sort(np.random.default_rng(0).permutation(of)[:limit]))
+        numbers = np.sort(np.random.default_rng(0).permutation(of)[:limit])
+        rows = rows.select(numbers)
     rows = _without_decoding(rows, name)
-    images, notes = _describe(rows, name)
+    images, notes = _describe(rows, name, numbers)
     if limit is not None:
         notes.append(f"{len(rows):,} of {of:,} rows, drawn at random with a fixed seed")
     official = _known_datasets().official.reindex(images.dataset).to_numpy()
@@ -137,6 +145,7 @@ def decode(encoded: bytes) -> Image.Image:
 
 def _open_rows(name: str):
     import datasets
+    from pyarrow.parquet import read_metadata
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
@@ -161,8 +170,12 @@ def _open_rows(name: str):
         files = sorted(map(str, path.rglob("*"))) if path.is_dir() else [str(path)]
         for suffix in ("parquet", "arrow"):
             chosen = [file for file in files if file.endswith(f".{suffix}")]
+            if suffix == "parquet" and chosen and not sum(read_metadata(file).num_rows for file in chosen):
+                raise UserError(f"dataset '{name}' has no rows")  # datasets itself stumbles over it
             if chosen:
                 return datasets.load_dataset(suffix, data_files={"test": chosen}, split="test")
+    except UserError:
+        raise
     except Exception as error:  # pyarrow, datasets and the file system each have their own
         raise UserError(f"cannot read dataset '{name}': {_first_line(error)}") from error
     raise UserError(f"cannot read dataset '{name}': no .parquet or .arrow file and no save_to_disk folder")
@@ -195,8 +208,8 @@ def _known_datasets() -> pd.DataFrame:
     return pd.concat([known, demo]).set_index("dataset")
 
 
-def _describe(rows, name: str) -> tuple[pd.DataFrame, list]:
-    """Facets of every image, and notes on what had to be named or is not stated."""
+def _describe(rows, name: str, numbers: np.ndarray) -> tuple[pd.DataFrame, list]:
+    """Facets of every image (``numbers``: its row in the file), and notes on what was named or is not stated."""
     wanted = REQUIRED_COLUMNS[:1] + REQUIRED_COLUMNS[2:-2]
     optional = [c for c in ("microns_per_pixel", "ncbitaxon_name", "synthetic", "scale") if c in rows.column_names]
     images = rows.select_columns(wanted + optional).to_pandas()
@@ -211,19 +224,19 @@ def _describe(rows, name: str) -> tuple[pd.DataFrame, list]:
         if nameless.any():
             row = int(nameless.to_numpy().argmax())
             raise UserError(
-                f"dataset '{name}', column dataset, row {row} (image_id {images.image_id[row]}): null, and neither "
-                f"its stain nor its class is of Held et al. 2010 ({nameless.sum()} such rows); name the sub-dataset"
+                f"dataset '{name}', column dataset, row {numbers[row]} (image_id {images.image_id[row]}): null, and "
+                f"neither its stain nor its class is of Held et al. 2010 ({nameless.sum()} such rows); name it"
             )
         notes.append(f"{unnamed.sum()} rows without a sub-dataset named as Held et al. 2010 from stain and class")
     if images.image_id.isna().any():
-        raise UserError(f"dataset '{name}', column image_id: null in row {int(images.image_id.isna().argmax())}")
+        raise UserError(f"dataset '{name}', column image_id: null in row {numbers[images.image_id.isna().argmax()]}")
     images["image_id"] = images.image_id.astype(str)
     twice = images.duplicated(["dataset", "image_id"])
     if twice.any():
         row = int(twice.to_numpy().argmax())
         raise UserError(
-            f"dataset '{name}', row {row}: the key (dataset {images.dataset[row]}, image_id {images.image_id[row]}) "
-            f"occurs twice ({twice.sum()} repeated rows); keys must be unique"
+            f"dataset '{name}', row {numbers[row]}: the key (dataset {images.dataset[row]}, "
+            f"image_id {images.image_id[row]}) occurs twice ({twice.sum()} repeated rows); keys must be unique"
         )
 
     known = _known_datasets().reindex(images.dataset)
@@ -241,7 +254,7 @@ def _describe(rows, name: str) -> tuple[pd.DataFrame, list]:
         notes.append(f"scale not stated for {', '.join(unscaled)}; add a column `scale` to break results down by it")
     text = [column for column in FACETS if column != "microns_per_pixel"]
     images[text] = images[text].astype(object).where(images[text].notna(), NOT_STATED)
-    return images[["dataset", "image_id", "label_name", *FACETS]], notes
+    return images.assign(row=numbers)[["row", "dataset", "image_id", "label_name", *FACETS]], notes
 
 
 def _encoded(image: dict | None) -> bytes:

@@ -8,8 +8,10 @@ that is killed loses at most the chunk in flight.
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from . import cache
@@ -52,13 +54,13 @@ def image_features(benchmark: Benchmark, key: str, load) -> Features:
     missing = [number for number, entry in found.items() if entry is None]
     if missing:
         model = load()
-        fetch = _Pixels(benchmark, row_of_hash, model)
+        total = sum(len(chunks[number]) for number in missing)
         with (
+            ThreadPoolExecutor(os.cpu_count()) as threads,
             ThreadPoolExecutor(1) as ahead,
-            tqdm(
-                total=sum(len(chunks[number]) for number in missing), unit="image", desc=model.name, disable=None
-            ) as progress,
+            tqdm(total=total, unit="image", desc=model.name, disable=None) as progress,
         ):
+            fetch = partial(_pixels, benchmark, row_of_hash, model, threads)
             coming = ahead.submit(fetch, chunks[missing[0]])
             for number, following in zip(missing, [*missing[1:], None], strict=True):
                 pixels, reasons = coming.result()
@@ -140,38 +142,25 @@ def encode_batched(encode, items) -> np.ndarray:
     return np.concatenate(parts)
 
 
-class _Pixels:
-    """Decoded and resized images of a chunk: uint8 (n, 3, size, size), from the cache or by all cores."""
+def _pixels(benchmark: Benchmark, row_of_hash: dict, model, threads, hashes: list) -> tuple[np.ndarray, list]:
+    """Decoded and resized images of a chunk, uint8 (n, 3, size, size), and why some are blank; cached by recipe."""
+    recipe = {key: value for key, value in model.recipe.items() if key not in ("mean", "std")}
+    path = cache.entry("pixels", cache.digest(recipe), hashes)
+    found = cache.read(path)
+    if found is None:
+        images, reasons = zip(*threads.map(partial(_decode, benchmark, row_of_hash, model), hashes), strict=True)
+        found = {"pixels": np.stack(images), "reasons": np.array(reasons, dtype=str)}
+        cache.write(path, **found)
+    return found["pixels"], found["reasons"].tolist()
 
-    def __init__(self, benchmark: Benchmark, row_of_hash: dict, model):
-        self.benchmark, self.row_of_hash, self.model = benchmark, row_of_hash, model
-        self.recipe = {key: value for key, value in model.recipe.items() if key not in ("mean", "std")}
-        self.threads = ThreadPoolExecutor(os.cpu_count())
 
-    def __call__(self, hashes: list) -> tuple[np.ndarray, list]:
-        path = cache.entry("pixels", cache.digest(self.recipe), hashes)
-        found = cache.read(path)
-        if found is None:
-            images = list(self.threads.map(self._one, hashes))
-            shape = next((image.shape for image in images if not isinstance(image, str)), (3, 1, 1))
-            if shape == (3, 1, 1):  # not one readable image in the chunk: the model still wants its size
-                size = self.recipe["size"]
-                shape = (3, size, size) if isinstance(size, int) else (3, *size)
-            found = {
-                "pixels": np.stack(
-                    [np.zeros(shape, np.uint8) if isinstance(image, str) else image for image in images]
-                ),
-                "reasons": np.array([image if isinstance(image, str) else "" for image in images], dtype=str),
-            }
-            cache.write(path, **found)
-        return found["pixels"], found["reasons"].tolist()
-
-    def _one(self, image_hash: str):
-        """Pixels of one image, or the reason why there are none."""
-        try:
-            return self.model.preprocess(decode(self.benchmark.image_bytes(self.row_of_hash[image_hash])))
-        except Exception as error:  # Pillow raises many kinds on damaged files; each is that image's own
-            return f"unreadable image ({type(error).__name__}: {str(error)[:120]})"
+def _decode(benchmark: Benchmark, row_of_hash: dict, model, image_hash: str) -> tuple[np.ndarray, str]:
+    """Pixels of one image and no reason, or a blank and the reason why it cannot be read."""
+    try:
+        return model.preprocess(decode(benchmark.image_bytes(row_of_hash[image_hash]))), ""
+    except Exception as error:  # Pillow raises many kinds on damaged files; each is that image's own
+        reason = f"unreadable image ({type(error).__name__}: {str(error)[:120]})"
+        return model.preprocess(Image.new("RGB", (64, 64))), reason
 
 
 def _chunks(keys) -> list[list]:

@@ -79,13 +79,16 @@ def _along_alpha(answers: pd.DataFrame) -> pd.DataFrame:
 def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     """The axes of the paper's interpolation figure: fine-grained macro accuracy, in-domain (y) against all sets (x)."""
     fine = swept[swept.level == "fine"]
+    alpha = fine.groupby("model").alpha.first()
     points = []
     for rows in (fine, fine[is_in_domain(fine, tuned)]):
-        table = score(rows, by=())
-        table = table[table.estimand == "macro"].assign(
-            alpha=lambda t: t.model.map(fine.groupby("model").alpha.first())
-        )
-        points.append(table.set_index("alpha")[["accuracy", "ci_low", "ci_high"]].sort_index())
+        columns = ["alpha", "accuracy", "ci_low", "ci_high"]
+        if len(rows):
+            table = score(rows, by=())
+            table = table[table.estimand == "macro"].assign(alpha=lambda t: t.model.map(alpha))[columns]
+        else:  # no image of this dataset is in-domain
+            table = pd.DataFrame({"alpha": alpha}, columns=columns)
+        points.append(table.set_index("alpha").sort_index())
     x, y = (table.rename(columns={"accuracy": n, "ci_low": f"{n}_low", "ci_high": f"{n}_high"})
             for table, n in zip(points, "xy", strict=True))  # fmt: skip
     return x.join(y).reset_index()

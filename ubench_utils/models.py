@@ -7,8 +7,9 @@ L2-normalised, whatever the precision inside.
 import copy
 import logging
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from open_clip.transformer import QuickGELU
 from PIL import Image
 from torchvision.transforms import Compose, Normalize
 
+from .cache import digest
 from .errors import UserError
-from .registry import ModelCard, Source, find_model, parse_mix, resolve
+from .registry import ModelCard, Source, find_model, identity, parse_mix, resolve
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -69,7 +71,7 @@ class Model:
         Scaling to mean and standard deviation happens in ``encode_images``, so models that differ only in those
         share the decoded pixels.
         """
-        return np.asarray(_spatial(self.recipe)(image)).transpose(2, 0, 1)
+        return np.array(_spatial(self.recipe)(image)).transpose(2, 0, 1)
 
     def encode_images(self, pixels: np.ndarray) -> np.ndarray:
         """Image features, float32 of shape (n, d), L2-normalised, of uint8 pixels of shape (n, 3, size, size)."""
@@ -95,18 +97,20 @@ class Model:
 
 
 @lru_cache(maxsize=2)  # the two parents of an interpolation are loaded once for all α
-def _load(name: str, device: str) -> Model:
+def _load(name: str, device: str, key: str) -> Model:
+    """Load a model that is no mix; ``key`` is the digest of its identity, so replaced weights are loaded anew."""
     card = find_model(name)
     if card.spec == "random":
         raise UserError("the random-choice baseline has no weights to load")
     source = resolve(card)
-    network = _create(card, source)
+    released = _openai_release(source.checkpoint) if source.checkpoint else None
+    network = _create(card, source, released)
     for key, value in network.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(
                 f"model '{name}': weight {key} holds {int((~torch.isfinite(value)).sum())} values that are not finite"
             )
-    activation, activation_from = _check_activation(card, source, network)
+    activation, activation_from = _check_activation(card, source, network, released is not None)
     arch, options = source.arch, {}
     bpe = source.config.get("model_cfg", {}).get("text_cfg", {}).get("tokenizer_kwargs", {}).get("bpe_path")
     if bpe:  # relative to the model's own folder
@@ -133,10 +137,10 @@ def load_model(name: str, device: str = "cpu", precision: str = "float32") -> Mo
     card = find_model(name)
     if card.spec.startswith("mix:"):
         base, tuned, alpha = parse_mix(card.spec)
-        model = mix(_load(base, device), _load(tuned, device), alpha)
+        model = mix(*(_load(parent, device, digest(identity(parent))) for parent in (base, tuned)), alpha)
         model.name = name
     else:
-        model = _load(name, device)
+        model = _load(name, device, digest(identity(name)))
     if precision == "float32" and model.device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # convolutions would silently use 10-bit mantissas
     return replace(model, precision=precision)
@@ -188,28 +192,34 @@ def mix_weights(base: dict, tuned: dict, alpha: float) -> dict:
     }  # fmt: skip
 
 
-def _create(card: ModelCard, source: Source) -> torch.nn.Module:
-    """Build the network and load its weights; random weights are seeded."""
+def _create(card: ModelCard, source: Source, released: dict | None) -> torch.nn.Module:
+    """Build the network and load its weights (``released``: those of an OpenAI archive); random ones are seeded."""
     logging.getLogger().setLevel(logging.ERROR)  # open_clip logs a line a step on the root logger
     force = {"force_quick_gelu": True} if card.activation == "quickgelu" else {}
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the activation is checked below, for every way of loading
             torch.manual_seed(0)
-            return open_clip.create_model(source.arch, source.pretrained, **force)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        if any("state_dict" in line for line in lines):
-            detail = lines[1][:160] if len(lines) > 1 else lines[0]
-            raise UserError(f"model '{card.name}': the checkpoint is of another architecture than "
-                            f"{source.arch} ({len(lines) - 1} complaints; the first: {detail})") from error  # fmt: skip
-        raise UserError(f"model '{card.name}': {lines[0][:200]}") from error
+            if released is not None:
+                network = open_clip.create_model(source.arch, **force)
+                network.load_state_dict(released)
+                return network
+            return open_clip.create_model(
+                source.arch, source.tag or (source.checkpoint and str(source.checkpoint)), **force
+            )
+    except (RuntimeError, AssertionError) as error:  # open_clip asserts the width of the positional embedding
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no details"]
+        if isinstance(error, AssertionError) or any("state_dict" in line for line in lines):
+            first = lines[min(1, len(lines) - 1)][:160]
+            raise UserError(f"model '{card.name}': the checkpoint is of another architecture than {source.arch} "
+                            f"({first})") from error  # fmt: skip
+        raise UserError(f"model '{card.name}': cannot load it ({lines[0][:200]})") from error
     except Exception as error:  # unpickling, safetensors, configuration: each its own class
         first = (str(error).strip().splitlines() or ["no details"])[0][:200]
         raise UserError(f"model '{card.name}': cannot load it ({type(error).__name__}: {first})") from error
 
 
-def _check_activation(card: ModelCard, source: Source, network) -> tuple[str, str]:
+def _check_activation(card: ModelCard, source: Source, network, released: bool) -> tuple[str, str]:
     """Activation of the network and who vouches for it; refuse a contradiction.
 
     OpenAI's lineage was trained with QuickGELU, LAION's with GELU; the wrong one changes features silently. The
@@ -217,12 +227,12 @@ def _check_activation(card: ModelCard, source: Source, network) -> tuple[str, st
     release; the model folder's configuration. An architecture name alone vouches for nothing.
     """
     found = "quickgelu" if any(isinstance(module, QuickGELU) for module in network.modules()) else "gelu"
-    if source.files and source.pretrained and not Path(source.pretrained).is_file():
-        table = open_clip.get_pretrained_cfg(source.arch, source.pretrained)
+    if source.tag:
+        table = open_clip.get_pretrained_cfg(source.arch, source.tag)
         stated, witness = "quickgelu" if table.get("quick_gelu") else "gelu", "open_clip's table of tags"
     elif card.activation:
         stated, witness = card.activation, "models.yml"
-    elif source.files and source.pretrained and _is_openai_release(source.files[0]):
+    elif released:
         stated, witness = "quickgelu", "the file: OpenAI's release format"
     elif "model_cfg" in source.config and "quick_gelu" in source.config["model_cfg"]:
         stated, witness = found, "the folder's open_clip_config.json"
@@ -239,16 +249,26 @@ def _check_activation(card: ModelCard, source: Source, network) -> tuple[str, st
     return found, witness
 
 
-def _is_openai_release(file: Path) -> bool:
-    """Whether a checkpoint carries the three extra keys of OpenAI's released archives."""
-    if file.suffix == ".safetensors":
-        return False
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        keys = set(state.get("state_dict", state))
-    except Exception:  # a TorchScript archive, which only OpenAI's release is
-        return True
-    return {"input_resolution", "context_length", "vocab_size"} <= keys
+def _openai_release(file: Path) -> dict | None:
+    """Weights of a checkpoint in the format of OpenAI's release, None for any other file.
+
+    That is a TorchScript archive or a state dictionary with three extra keys, in half precision.
+    """
+    extra = {"input_resolution", "context_length", "vocab_size"}
+    state = None
+    if file.suffix != ".safetensors":
+        for read in (partial(torch.load, weights_only=True, mmap=True), torch.jit.load):
+            with suppress(Exception), warnings.catch_warnings():  # of another format: open_clip finds out which
+                warnings.simplefilter("ignore")
+                state = read(file, map_location="cpu")
+                break
+    if isinstance(state, torch.jit.ScriptModule):
+        state = state.state_dict()
+    if isinstance(state, dict):
+        state = state.get("state_dict", state)
+    if not isinstance(state, dict) or not extra <= state.keys():
+        return None
+    return {key: value.float() for key, value in state.items() if key not in extra}
 
 
 @lru_cache

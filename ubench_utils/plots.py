@@ -60,14 +60,14 @@ def accuracy_by_model(scores: pd.DataFrame, colours: dict) -> Figure:
     models = list(colours)
     figure, axes = _figure(1, len(levels), 0.42 * len(models) + 1.1)
     for axis, level in zip(axes[0], levels, strict=True):
-        rows = table[(table.level == level) & (table.question == _overall(table, level))].set_index("model")
+        rows = table[(table.level == level) & (table.question == overall(table, level))].set_index("model")
         rows = rows.reindex([model for model in models if model in rows.index])
-        _dots(axis, rows, rows.index, [colours[model] for model in rows.index])
+        _dots(axis, rows, map(_name, rows.index), [colours[model] for model in rows.index])
         _chance(axis, rows.chance)
         axis.set(title=LEVEL_NAMES[level], xlabel="accuracy (%)", xlim=(0, 100))
     axes[0][-1].tick_params(labelleft=len(levels) == 1)
-    return _labelled(figure, "Dot plot of accuracy in percent with 95 % intervals, one row a model, against chance. "
-                     + in_words(table[table.question.isin([_overall(table, level) for level in levels])]))  # fmt: skip
+    words = in_words(table[table.question.isin([overall(table, level) for level in levels])])
+    return _labelled(figure, models, f"Dot plot of accuracy in percent with 95 % intervals, against chance. {words}")
 
 
 def accuracy_by_question(scores: pd.DataFrame, colours: dict) -> Figure:
@@ -81,6 +81,7 @@ def accuracy_by_question(scores: pd.DataFrame, colours: dict) -> Figure:
         for value in ("accuracy", "chance_corrected")
     )
     figure, axes = _figure(1, 1, 0.42 * len(models) + 1.3)
+    corrected.index = [_name(model) for model in corrected.index]
     sns.heatmap(
         corrected, annot=100 * accuracy, fmt=".0f", cmap="PuOr_r", center=0, vmin=-1, vmax=1, ax=axes[0][0],
         linewidths=1, cbar_kws={"label": "chance-corrected", "shrink": 0.9},
@@ -88,7 +89,7 @@ def accuracy_by_question(scores: pd.DataFrame, colours: dict) -> Figure:
     axes[0][0].set(xlabel="", ylabel="")
     axes[0][0].tick_params(axis="x", rotation=25)
     axes[0][0].tick_params(axis="y", rotation=0)
-    return _labelled(figure, "Heat map of accuracy in percent, models by question types. " + in_words(table))
+    return _labelled(figure, models, "Heat map of accuracy in percent, models by question types. " + in_words(table))
 
 
 def accuracy_by_slice(
@@ -115,7 +116,7 @@ def accuracy_by_slice(
         for place, model in enumerate(models):
             rows = table[(table.model == model) & (table.question == question)].set_index("slice").reindex(slices)
             at = np.arange(len(slices)) + (place - (len(models) - 1) / 2) * step
-            _dots(axis, rows, None, [colours[model]] * len(rows), at=at, value=value, label=model)
+            _dots(axis, rows, None, [colours[model]] * len(rows), at=at, value=value, label=_name(model))
         chance = table[table.question == question].groupby("slice").chance.mean().reindex(slices)
         if value == "accuracy":
             _chance(axis, chance, half=0.45)
@@ -127,7 +128,9 @@ def accuracy_by_slice(
         axis.set(xlim=(0, 100), xlabel="accuracy (%)") if value == "accuracy" else axis.set(xlabel="chance-corrected")
     _legend(figure, axes.flat[0])
     words = in_words(table.assign(model=table.model + ", " + table.slice), value)
-    return _labelled(figure, f"Dot plot by {by}, one panel a question type, one dot a model, 95 % intervals. {words}")
+    return _labelled(
+        figure, models, f"Dot plot by {by}, one panel a question type, one dot a model, 95 % intervals. {words}"
+    )
 
 
 def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> Figure:
@@ -147,10 +150,12 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
         words += [f"{model}, {name}: {share.loc[name].idxmax()} in {share.loc[name].max():.0f} %" for name in truths]
         share = share.rename(index=_short, columns=_short)
         sns.heatmap(share, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, ax=axis, linewidths=1)
-        axis.set(title=model, xlabel="answer", ylabel="truth" if axis in axes[:, 0] else "")
+        axis.set(title=_name(model), xlabel="answer", ylabel="truth" if axis in axes[:, 0] else "")
         axis.tick_params(axis="x", rotation=0 if len(chosen) < 6 else 30, labelsize=8.5, length=0)
         axis.tick_params(axis="y", rotation=0, labelleft=axis in axes[:, 0], length=0)
-    return _labelled(figure, f"Confusion matrices of {truth}, one a model. Most frequent answer: " + _cut(words))
+    return _labelled(
+        figure, models, f"Confusion matrices of {truth}, one a model. Most frequent answer: " + _cut(words)
+    )
 
 
 def differences(changes: dict, colours: dict) -> Figure:
@@ -164,14 +169,18 @@ def differences(changes: dict, colours: dict) -> Figure:
         rows = table.set_index("name").rename(columns={"difference": "accuracy"})
         _dots(axis, rows, rows.index, [colours[tuned]] * len(rows))
         axis.axvline(0, color=CHANCE, lw=1)
-        axis.set(title=f"{tuned} − base", xlabel="difference (points)")
+        axis.set(title=f"{_name(tuned)} − base", xlabel="difference (points)")
         for place in np.flatnonzero(table.slice.where(table.by != "dataset", "").to_numpy()[1:] != table.slice.where(
                 table.by != "dataset", "").to_numpy()[:-1]):  # fmt: skip
             axis.axhline(place + 0.5, color="#AAAAAA", lw=0.8)
         axis.tick_params(labelleft=axis in axes[:, 0])
         words += [f"{tuned}, {name}: {100 * row.accuracy:+.1f} [{100 * row.ci_low:+.1f}, {100 * row.ci_high:+.1f}]"
                   for name, row in rows.iterrows()]  # fmt: skip
-    return _labelled(figure, "Dot plot of paired differences in percentage points, 95 % intervals. " + _cut(words))
+    return _labelled(
+        figure,
+        [m for pair in changes for m in pair],
+        "Dot plot of paired differences in percentage points, 95 % intervals. " + _cut(words),
+    )
 
 
 def alpha_curves(curves: dict) -> Figure:
@@ -197,11 +206,15 @@ def alpha_curves(curves: dict) -> Figure:
                 ends = line[line.alpha.isin([0, 0.5, 1])]
                 values = ", ".join(f"{100 * value:.1f}" for value in ends.accuracy)
                 words.append(f"{tuned}, {name}, {group}: {values} % at α = 0, 0.5, 1")
-            axis.set(title=(f"{base} to {tuned}" if row == 0 else ""), ylabel="" if column else f"{name} (%)")
+            axis.set(
+                title=(f"{_name(base)} to {_name(tuned)}" if row == 0 else ""), ylabel="" if column else f"{name} (%)"
+            )
             if row == len(names) - 1:
                 axis.set(xlabel="α (0: base, 1: fine-tuned)")
     _legend(figure, axes.flat[0])
-    return _labelled(figure, "Line plots of accuracy against α with 95 % bands. " + _cut(words))
+    return _labelled(
+        figure, [m for pair in curves for m in pair], "Line plots of accuracy against α with 95 % bands. " + _cut(words)
+    )
 
 
 def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
@@ -220,8 +233,12 @@ def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
                 axis.annotate(f"α = {dot.alpha:g}", (100 * dot.x, 100 * dot.y), xytext=(6, -12),
                               textcoords="offset points", fontsize=9)  # fmt: skip
             words.append(f"{tuned}, α = {dot.alpha:g}: {100 * dot.x:.1f} and {100 * dot.y:.1f} %")
-        axis.set(title=f"{base} to {tuned}", xlabel=x, ylabel=y if axis in axes[:, 0] else "")
-    return _labelled(figure, f"Paths of the mixtures in the plane of {x} and {y}. " + _cut(words))
+        axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel=x, ylabel=y if axis in axes[:, 0] else "")
+    return _labelled(
+        figure,
+        [m for pair in points for m in pair],
+        f"Paths of the mixtures in the plane of {x} and {y}. " + _cut(words),
+    )
 
 
 def in_words(table: pd.DataFrame, value: str = "accuracy") -> str:
@@ -232,6 +249,12 @@ def in_words(table: pd.DataFrame, value: str = "accuracy") -> str:
         words = [f"{score:+.2f}" for score in table[value]]
     questions = table.question.where(table.question != "all", "all " + table.level)
     return _cut([f"{m}, {q}: {w}" for m, q, w in zip(table.model, questions, words, strict=True)])
+
+
+def _name(model: str, most: int = 26) -> str:
+    """Label of a model on a figure: its name, or the end of a long model string."""
+    last = model if len(model) <= most else model.rpartition("/")[2]
+    return last if len(last) <= most else last[: most - 1] + "…"
 
 
 def _short(name: str) -> str:
@@ -258,8 +281,9 @@ def _figure(n_rows: int, n_columns: int, height: float, **kwargs):
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **kwargs)
 
 
-def _labelled(figure: Figure, alt: str) -> Figure:
-    figure.set_label(alt)
+def _labelled(figure: Figure, models, alt: str) -> Figure:
+    """Attach the alt text: the models, then what the figure shows."""
+    figure.set_label(f"Models: {', '.join(dict.fromkeys(models))}. {alt}")
     return figure
 
 
@@ -292,7 +316,7 @@ def _legend(figure: Figure, axis) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
-def _overall(table: pd.DataFrame, level: str) -> str:
+def overall(table: pd.DataFrame, level: str) -> str:
     """Question under which a level's overall score stands: `all`, or its only type."""
     found = set(table.question[table.level == level])
     return "all" if "all" in found else next(iter(sorted(found)))

@@ -40,7 +40,7 @@ def build_questions(benchmark: Benchmark) -> pd.DataFrame:
             if index is None:
                 key = benchmark.images.iloc[row]
                 raise UserError(
-                    f"dataset '{benchmark.name}', row {row} (dataset {key.dataset}, image_id {key.image_id}), "
+                    f"dataset '{benchmark.name}', row {key.row} (dataset {key.dataset}, image_id {key.image_id}), "
                     f"{source}.answer_idx: {answer_idx!r} is no index of its {len(options)} options"
                 )
             labels = tuple(((questions or {}).get(question) or {}).get("options") or ())

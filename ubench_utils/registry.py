@@ -122,13 +122,14 @@ def pairs(models) -> list[tuple[str, str]]:
 class Source:
     """Where a model's configuration and weights lie, resolved from its string (downloaded where need be).
 
-    ``arch`` is the name to give open_clip, ``pretrained`` its tag or a checkpoint file (None: random weights, or
-    those of the folder that ``arch`` names), ``files`` all files that determine the features.
+    ``arch`` is the name to give open_clip, ``tag`` its pretrained tag, ``checkpoint`` a local file; with neither, the
+    weights are those of the folder that ``arch`` names, or random. ``files`` are all files that determine the features.
     """
 
     arch: str
     config: dict
-    pretrained: str | None = None
+    tag: str | None = None
+    checkpoint: Path | None = None
     files: tuple = ()
 
 
@@ -152,7 +153,7 @@ def resolve(card: ModelCard) -> Source:
         path = Path(file).expanduser()
         if not path.is_file():
             raise UserError(f"model '{card.name}': no checkpoint file '{file}'")
-        return Source(arch, config, file, (path,))
+        return Source(arch, config, checkpoint=path, files=(path,))
     if tag:
         from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 
@@ -161,7 +162,7 @@ def resolve(card: ModelCard) -> Source:
             tags = ", ".join(list_pretrained_tags_by_model(arch)) or "none"
             raise UserError(f"model '{card.name}': open_clip has no tag '{tag}' for {arch}; it has: {tags}")
         try:
-            return Source(arch, config, tag, (Path(download_pretrained(entry)),))
+            return Source(arch, config, tag=tag, files=(Path(download_pretrained(entry)),))
         except Exception as error:  # network, Hub and file system each have their own
             raise UserError(f"model '{card.name}': cannot fetch its weights ({_brief(error)})") from error
     return Source(arch, config)
@@ -184,7 +185,7 @@ def identity(name: str) -> dict:
     else:
         weights = f"random, seed 0, torch {version('torch')}"
     return {"kind": "open_clip", "open_clip": version("open_clip_torch"), "config": source.config,
-            "activation": card.activation, "weights": weights}  # fmt: skip
+            "tag": source.tag, "activation": card.activation, "weights": weights}  # fmt: skip
 
 
 def _digest_of(file: Path) -> str:

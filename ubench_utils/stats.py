@@ -120,6 +120,7 @@ def resample(answers: pd.DataFrame, by=(), n_resamples: int = RESAMPLES, seed: i
     chance = np.bincount(part, 1 / sliced.n_options.to_numpy())
     parts = groups.size().rename("n_questions").reset_index().assign(n_images=np.diff(counts.indptr), n_datasets=1)
     table = parts.groupby(KEY, sort=True, observed=True)[["n_questions", "n_images", "n_datasets"]].sum().reset_index()
+    table = table.astype(dict.fromkeys(["model", "level", "question", "by", "slice"], str))
 
     weights = resampling_weights(images.get_level_values("dataset"), n_resamples, seed)
     drawn_hit, drawn_n = ((sums.T @ weights.T).T for sums in (hits, counts))
@@ -184,33 +185,42 @@ def compare(
     -------
     pandas.DataFrame
         Columns ``level, question, wording, by, slice, estimand, base, tuned`` (accuracies), ``difference, ci_low,
-        ci_high`` (image-cluster bootstrap, shared draws), ``n_questions, n_images, lost`` (right before, wrong
-        after), ``gained`` and ``p_mcnemar`` (exact, two-sided; NaN where an image has several questions, whose
-        answers are not independent).
+        ci_high, interval`` (``bonett-price`` for one question per image in one sub-dataset, else ``bootstrap`` over
+        images with shared draws), ``n_questions, n_images, lost`` (right before, wrong after), ``gained`` and
+        ``p_mcnemar`` (exact, two-sided; NaN where an image has several questions, whose answers are not
+        independent). Empty where the models share no question.
 
     References
     ----------
     McNemar 1947, Psychometrika 12, 153-157.
     """
     both = _answered_by_all(answers, [base, tuned])
+    columns = [*CELL, "estimand", "base", "tuned", "difference", "ci_low", "ci_high", "interval", "n_questions",
+               "n_images", "lost", "gained", "p_mcnemar"]  # fmt: skip
+    if both.empty:
+        return pd.DataFrame(columns=columns)
     cells = resample(both, by, n_resamples, seed)
     before = np.flatnonzero(cells.table.model == base)
     after = np.flatnonzero(cells.table.model == tuned)  # sorted alike, so cell for cell the same
     lost, gained = (resample(_flips(both, base, tuned, way), by, 1, seed) for way in ("lost", "gained"))
-    n = cells.table.n_questions.to_numpy()[before]
+    table = cells.table.loc[before].reset_index(drop=True)
+    n, n_images = table.n_questions.to_numpy(), table.n_images.to_numpy()
     n_lost, n_gained = ((flips.accuracy["micro"] * n).round().astype(int) for flips in (lost, gained))
-    one_each = n == cells.table.n_images.to_numpy()[before]
-    p = [mcnemar_exact(a, b) if single else np.nan for a, b, single in zip(n_lost, n_gained, one_each, strict=True)]
+    one_each = n == n_images
+    single = one_each & (table.n_datasets == 1).to_numpy()
+    single_low, single_high = bonett_price(n_lost, n_gained, n)
+    p = [mcnemar_exact(*flips) if one else np.nan for *flips, one in zip(n_lost, n_gained, one_each, strict=True)]
     tables = []
     for estimand in ESTIMANDS:
         accuracy, draws = cells.accuracy[estimand], cells.draws[estimand]
-        low, high = percentiles(draws[:, after] - draws[:, before])
-        tables.append(cells.table.loc[before, CELL].reset_index(drop=True).assign(
+        low, high = _widened(*percentiles(draws[:, after] - draws[:, before]), n_images, 1.0)
+        tables.append(table[CELL].assign(
             estimand=estimand, base=accuracy[before], tuned=accuracy[after],
-            difference=accuracy[after] - accuracy[before], ci_low=low, ci_high=high, n_questions=n,
-            n_images=cells.table.n_images.to_numpy()[before], lost=n_lost, gained=n_gained, p_mcnemar=p,
+            difference=accuracy[after] - accuracy[before], ci_low=np.where(single, single_low, low),
+            ci_high=np.where(single, single_high, high), interval=np.where(single, "bonett-price", "bootstrap"),
+            n_questions=n, n_images=n_images, lost=n_lost, gained=n_gained, p_mcnemar=p,
         ))  # fmt: skip
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)[columns]
 
 
 def contrast(
@@ -235,10 +245,11 @@ def contrast(
         return {"estimate": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n_questions": 0, "n_images": 0}
     cells = resample(pooled, (), n_resamples, seed)
     factors = cells.table.model.map(weights).to_numpy()
-    low, high = percentiles(cells.draws[estimand] @ factors)
+    n_images = int(cells.table.n_images.iloc[0])
+    low, high = _widened(*percentiles(cells.draws[estimand] @ factors), n_images, np.abs(factors).sum() / 2)
     return {
         "estimate": float(cells.accuracy[estimand] @ factors), "ci_low": float(low), "ci_high": float(high),
-        "n_questions": int(cells.table.n_questions.iloc[0]), "n_images": int(cells.table.n_images.iloc[0]),
+        "n_questions": int(cells.table.n_questions.iloc[0]), "n_images": n_images,
     }  # fmt: skip
 
 
@@ -247,6 +258,29 @@ def percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
     return low, high
+
+
+def bonett_price(lost, gained, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of the difference (gained − lost) / n of two paired proportions, elementwise.
+
+    Adjusted Wald: one discordant pair more of each kind, two pairs more in all. It holds its level at the small n of
+    single sub-datasets, where a paired bootstrap falls short.
+
+    References
+    ----------
+    Bonett and Price 2012, J. Educ. Behav. Stat. 37, 479-488.
+    """
+    lost, gained = (np.asarray(flips, float) + 1 for flips in (lost, gained))
+    n = np.asarray(n, float) + 2
+    difference = (gained - lost) / n
+    half = norm.ppf((1 + confidence) / 2) * np.sqrt(((gained + lost) / n - difference**2) / n)
+    return np.maximum(difference - half, -1.0), np.minimum(difference + half, 1.0)
+
+
+def _widened(low, high, n_images, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Give a bootstrap interval without width (all draws alike) that of an unseen event among the images (Wilson)."""
+    slack = np.where(np.isclose(low, high), scale * wilson(0, n_images)[1], 0.0)
+    return np.maximum(low - slack, -scale), np.minimum(high + slack, scale)
 
 
 def mcnemar_exact(lost: int, gained: int) -> float:

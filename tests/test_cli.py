@@ -1,0 +1,170 @@
+"""Command line: a user's mistakes end in one line and exit code 2; the tables and pages are what was promised."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from conftest import DEMO, as_dataset
+
+from ubench_utils import run as run_module
+from ubench_utils.cli import main
+from ubench_utils.predict import COLUMNS
+
+pytestmark = pytest.mark.usefixtures("cache")
+ROOT = Path(__file__).parents[1]
+SCORES = [
+    "model", "level", "question", "wording", "by", "slice", "estimand", "accuracy", "ci_low", "ci_high",
+    "n_questions", "n_images", "chance", "chance_corrected",
+]  # fmt: skip
+
+
+def fails(capsys, arguments, *words):
+    """Check for exit code 2 and exactly one line, starting `ubench:`, that holds all words."""
+    assert main(list(map(str, arguments))) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("ubench: "), lines
+    missing = [word for word in words if word not in lines[0]]
+    assert not missing, f"{missing} not in: {lines[0]}"
+
+
+def evaluate(dataset, *models, out="never"):
+    return ["evaluate", "--dataset", dataset, "--models", *models, "--device", "cpu", "--out", out]
+
+
+@pytest.mark.parametrize(("model", "word"), [
+    ("nonsense", "unknown model 'nonsense'"),
+    ("open_clip:ViT-B-33", "no architecture"),
+    ("open_clip:ViT-B-32@missing.pt", "no checkpoint file"),
+    ("mix:demo-base+demo-pathology@1.5", "ALPHA between 0 and 1"),
+    ("mix:demo-base+nonsense@0.5", "unknown model 'nonsense'"),
+])  # fmt: skip
+def test_a_wrong_model(capsys, model, word):
+    fails(capsys, evaluate("demo", model), word)
+
+
+def test_a_wrong_dataset(capsys, rows, parquet, tmp_path):
+    fails(capsys, evaluate("no/such/set", "random"), "unknown dataset 'no/such/set'")
+    fails(capsys, evaluate(parquet(rows[:2], "a.parquet", drop=["stain"]), "random"), "column stain")
+    rows[1]["captions"]["modality_0"]["answer_idx"] = "4"
+    fails(capsys, evaluate(parquet(rows[:2], "b.parquet"), "random"), "row 1", "captions.modality_0.answer_idx")
+    (tmp_path / "c.parquet").write_bytes(b"junk")
+    fails(capsys, evaluate(tmp_path / "c.parquet", "random"), "cannot read dataset")
+    empty = as_dataset(rows[:1]).filter(lambda row: False, keep_in_memory=True)
+    empty.save_to_disk(tmp_path / "empty")
+    fails(capsys, evaluate(tmp_path / "empty", "random"), "empty")
+    fails(capsys, [*evaluate("demo", "random"), "--limit", "0"], "limit is 0")
+
+
+def test_another_architecture(capsys, rows, parquet, model_folder):
+    path = parquet(rows[:2])
+    folder = model_folder(change=lambda config: config["model_cfg"]["vision_cfg"].update(layers=[1, 1, 1, 2]))
+    fails(capsys, evaluate(path, f"local-dir:{folder}"), "another architecture")
+    fails(capsys, evaluate(path, "mix:demo-base+open_clip:ViT-S-32-alt@0.5"), "two architectures")
+    file = DEMO / "base" / "open_clip_model.safetensors"
+    fails(capsys, evaluate(path, f"open_clip:ViT-S-32-alt@{file}"), "open_clip_model.safetensors")
+
+
+def test_cuda_where_there_is_none(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    arguments = ["evaluate", "--models", "random", "--device", "cuda", "--out", "never"]
+    fails(capsys, arguments, "device 'cuda'", "--device auto or cpu")
+
+
+def test_wrong_sections_and_parameters(capsys):
+    fails(capsys, ["run", "--sections", "nonsense"], "unknown section 'nonsense'", "overview")
+    fails(capsys, ["run", "-p", "nonsense=1"], "unknown notebook parameter 'nonsense'", "limit")
+    fails(capsys, ["run", "-p", "nonsense"], "NAME=VALUE")
+
+
+def test_an_output_folder_that_is_a_file(capsys, rows, parquet, tmp_path):
+    (tmp_path / "taken").write_text("")
+    fails(capsys, evaluate(parquet(rows[:2]), "random", out=tmp_path / "taken"), "taken")
+
+
+def test_the_console_script():
+    script = Path(sys.executable).with_name("ubench")
+    arguments = [str(script), "evaluate", "--models", "nonsense", "--out", "never"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("ubench: unknown model 'nonsense'")
+
+
+def test_list_and_doctor(capsys):
+    assert main(["list", "models"]) == 0
+    listed = capsys.readouterr().out
+    assert all(word in listed for word in ("demo-base", "BiomedCLIP", "mix:BASE+TUNED@ALPHA"))
+    assert main(["list", "datasets"]) == 0
+    assert "jnirschl/uBench" in capsys.readouterr().out
+    assert main(["doctor"]) == 0
+    assert "demo-base answered" in capsys.readouterr().out
+
+
+def test_evaluate_writes_the_tables_of_the_contract(capsys, rows, parquet, tmp_path):
+    rows[3]["image"] = {"bytes": b"junk", "path": None}
+    out = tmp_path / "new" / "tables"
+    assert main(evaluate(parquet(rows), "random", "demo-base", out=str(out))) == 0
+    assert "demo-base: 1 images failed" in capsys.readouterr().out
+    assert {file.name for file in out.iterdir()} == {"predictions.parquet", "scores.csv", "failures.csv", "run.json"}
+    table = pd.read_parquet(out / "predictions.parquet")
+    assert list(table.columns[: len(COLUMNS)]) == COLUMNS
+    assert (table.correct == (table.answer_idx == table.predicted_idx)).all()
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(SCORES) <= set(scores.columns) and set(scores.estimand) == {"micro", "macro"}
+    assert ((scores.ci_low <= scores.accuracy) & (scores.accuracy <= scores.ci_high)).all()
+    failures = pd.read_csv(out / "failures.csv")
+    assert list(failures.image_id) == [rows[3]["image_id"]] and failures.reason.notna().all()
+    record = json.loads((out / "run.json").read_text())
+    assert {"dataset", "models", "device", "precision", "seconds", "versions", "commit", "dirty"} <= set(record)
+    assert {"fingerprint", "revision", "images", "questions"} <= set(record["dataset"])
+    passport = record["models"]["demo-base"]
+    assert {"preprocessing", "activation", "precision", "images_per_second", "identity"} <= set(passport)
+    assert len(passport["identity"]["weights"]["open_clip_model.safetensors"]) == 64
+    assert record["models"]["random"]["identity"]["seed"] == 0
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Return a project folder of this test's own that holds the notebooks."""
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    monkeypatch.setattr(run_module, "ROOT", folder)
+    return folder
+
+
+def test_a_page(root, capsys):
+    """One notebook through papermill: tidy, repeatable, run only when needed, never replaced by a failure."""
+    arguments = ["run", "--sections", "overview", "--models", "demo-base", "--limit", "40", "--device", "cpu"]
+    page, source = root / "book" / "results" / "overview.ipynb", root / "notebooks" / "overview.md"
+    assert main(arguments) == 0
+    notebook = nbformat.read(page, as_version=4)
+    nbformat.validate(notebook)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert outputs and not any(output.output_type == "error" for output in outputs)
+    assert [cell.id for cell in notebook.cells] == [f"cell-{number}" for number in range(len(notebook.cells))]
+    assert "papermill" not in notebook.metadata
+    assert not any({"papermill", "execution"} & set(cell.metadata) for cell in notebook.cells)
+    assert any("limit = 40" in cell.source for cell in notebook.cells)
+    first = page.read_bytes()
+    assert str(root).encode() not in first  # nothing of this machine
+
+    changed = page.stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert page.stat().st_mtime_ns == changed and "running" not in capsys.readouterr().err
+
+    page.unlink()
+    assert main(arguments) == 0
+    assert page.read_bytes() == first
+
+    text = source.read_text()
+    source.write_text(text.replace("from myst_nb import glue", "raise ValueError('spoilt')"))
+    capsys.readouterr()
+    assert main(arguments) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("ubench: 1 of 1 pages failed") and "spoilt" in last
+    assert page.read_bytes() == first

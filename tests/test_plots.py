@@ -1,0 +1,197 @@
+"""Figures: alt texts, reproducible bytes, colours that stay, nothing cut off at the edge."""
+
+import io
+import itertools
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+
+from ubench_utils import plots, registry, stats
+
+MODELS = ["random", "demo-base", "demo-pathology"]
+PAIR = ("demo-base", "demo-pathology")
+# Lighter than 3:1 on white, as much of Okabe and Ito's palette is; the text beside the dots says the same. No more.
+LIGHT = {"#999999", "#B79F00", "#56B4E9", "#E69F00", "#44AA99"}
+
+
+def tables(models=MODELS, seed=0):
+    """Answers, with what was chosen, and scores of a small benchmark of two levels."""
+    rng = np.random.default_rng(seed)
+    names = ["light microscopy", "fluorescence microscopy", "electron microscopy"]
+    sets = pd.DataFrame({"dataset": ["set_a", "set_b", "set_c"], "modality": names,
+                         "scale": ["tissue", "cellular", "subcellular"]})  # fmt: skip
+    images = sets.merge(pd.DataFrame({"image_id": [f"{i}" for i in range(12)]}), "cross")
+    types = {"domain": "coarse", "modality": "coarse", "classification": "fine"}
+    questions = images.merge(pd.DataFrame(types.items(), columns=["question", "level"]), "cross")
+    answers = questions.merge(pd.DataFrame({"model": models}), "cross").assign(wording=1, n_options=4)
+    answers["correct"] = rng.random(len(answers)) < np.linspace(0.3, 0.9, len(answers))
+    answers["chosen"] = np.where(answers.correct, answers.modality, "none of the above")
+    return answers, stats.score(answers, by=["scale", "dataset"], n_resamples=50)
+
+
+def changes(answers, base, tuned):
+    table = stats.compare(answers, base, tuned, by=["scale"], n_resamples=50)
+    table = table[(table.estimand == "micro") & (table.by == "scale")]
+    return table.assign(name=[f"{q}, {s}" for q, s in zip(table.question, table.slice, strict=True)])
+
+
+def curves():
+    rows = itertools.product(
+        ["coarse questions", "fine questions"], ["in-domain", "out-of-domain"], np.linspace(0, 1, 5)
+    )
+    table = pd.DataFrame(rows, columns=["question", "group", "alpha"])
+    table["accuracy"] = 0.3 + 0.4 * table.alpha + 0.1 * (table.group == "in-domain")
+    return {PAIR: table.assign(ci_low=table.accuracy - 0.05, ci_high=table.accuracy + 0.05)}
+
+
+def path():
+    table = pd.DataFrame({"alpha": np.linspace(0, 1, 5)}).assign(
+        x=lambda t: 0.6 - 0.2 * t.alpha, y=lambda t: 0.3 + t.alpha / 2
+    )
+    for axis in "xy":
+        table[f"{axis}_low"], table[f"{axis}_high"] = table[axis] - 0.05, table[axis] + 0.05
+    return {PAIR: table}
+
+
+def figures(models=MODELS):
+    """Every figure of the pages, and the models that it shows."""
+    answers, scores = tables(models)
+    colours = registry.colours(models)
+    questions = {"modality": "Modality", "classification": "Fine-grained"}
+    yield "by_model", plots.accuracy_by_model(scores, colours), models
+    yield "by_question", plots.accuracy_by_question(scores, colours), models
+    for value in ("accuracy", "chance_corrected"):
+        figure = plots.accuracy_by_slice(scores, colours, "scale", questions, ["tissue"], value)
+        yield f"by_slice, {value}", figure, models
+    yield "confusion", plots.confusion(answers, models[1:]), models[1:]
+    yield "differences", plots.differences({PAIR: changes(answers, *PAIR)}, colours), [PAIR[1]]
+    yield "alpha_curves", plots.alpha_curves(curves()), [PAIR[1]]
+    yield "trade_off", plots.trade_off(path(), colours, "all sets (%)", "in-domain (%)"), [PAIR[1]]
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return list(figures())
+
+
+def svg(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def test_every_plot_function_is_tested(drawn):
+    public = {name for name, value in vars(plots).items() if getattr(value, "__module__", "") == plots.__name__
+              and getattr(value, "__annotations__", {}).get("return") in (Figure, "Figure")}  # fmt: skip
+    assert {name for name in public if not name.startswith("_")} == {
+        "accuracy_by_model", "accuracy_by_question", "accuracy_by_slice", "confusion", "differences", "alpha_curves",
+        "trade_off",
+    }  # fmt: skip
+    assert len(drawn) == 8
+
+
+def test_alt_text_names_the_models(drawn):
+    for name, figure, models in drawn:
+        alt = figure.get_label()
+        assert isinstance(figure, Figure) and len(alt) > 40 and alt.endswith("."), name
+        assert all(model in alt for model in models) and not re.search(r"\bnan\b", alt), (name, alt)
+
+
+def test_alt_text_of_a_large_run_names_every_model():
+    many = ["random", *PAIR, "CLIP", "OpenCLIP", "BiomedCLIP", "QuiltNet", "demo-fluorescence"]
+    for name, figure, models in figures(many):
+        assert all(model in figure.get_label() for model in models), name
+
+
+def test_alt_text_holds_the_numbers():
+    _, scores = tables()
+    alt = plots.accuracy_by_model(scores, registry.colours(MODELS)).get_label()
+    shown = scores[
+        (scores.estimand == "micro") & (scores.by == "all") & ((scores.question == "all") | (scores.level == "fine"))
+    ]
+    assert len(shown) == 6
+    for row in shown.itertuples():
+        assert f"{100 * row.accuracy:.1f} %" in alt
+
+
+def test_equal_inputs_give_equal_bytes():
+    once, again = ({name: svg(figure) for name, figure, _ in figures()} for _ in range(2))
+    assert once == again and len(set(once.values())) == 8
+    other = plots.accuracy_by_model(tables(seed=1)[1], registry.colours(MODELS))
+    assert svg(other) != once["by_model"]
+
+
+def overhang(figure):
+    """Points by which the drawing reaches over the figure's edge, at worst."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    box, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
+    return 72 * max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+
+
+def test_nothing_reaches_over_the_edge(drawn):
+    for name, figure, _ in drawn:
+        assert overhang(figure) <= 0, name
+
+
+def test_model_strings_do_not_reach_over_the_edge():
+    models = ["demo-base", "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "demo-pathology"]
+    for name, figure, _ in figures(models):
+        assert overhang(figure) <= 0, name
+
+
+def dots(axis):
+    """Colour of each dot of a panel, from top to bottom."""
+    lines = [line for line in axis.get_lines() if line.get_marker() == "o"]
+    return [to_hex(line.get_color()) for line in sorted(lines, key=lambda line: line.get_ydata()[0])]
+
+
+def test_a_listed_model_keeps_its_colour():
+    listed = {name: card.colour for name, card in registry.model_cards().items()}
+    assert all(listed.values())
+    for models in (["demo-pathology"], MODELS, ["open_clip:ViT-B-32", *MODELS[::-1]], list(listed)):
+        colours = registry.colours(models)
+        assert list(colours) == models
+        assert all(colours[name] == listed[name] for name in models if name in listed)
+    for models in (MODELS, MODELS[::-1]):
+        _, scores = tables(models)
+        figure = plots.accuracy_by_model(scores, registry.colours(models))
+        assert dots(figure.axes[0]) == [listed[name].lower() for name in models]
+
+
+def test_colours_are_distinct():
+    listed = [card.colour.lower() for card in registry.model_cards().values()]
+    every = [*listed, *(colour.lower() for colour in registry.PALETTE)]
+    assert len(set(every)) == len(every)
+    for one, other in itertools.combinations(every, 2):
+        assert np.abs(np.subtract(to_rgb(one), to_rgb(other))).max() > 0.06, (one, other)
+    unlisted = [f"open_clip:arch-{i}" for i in range(len(registry.PALETTE))]
+    assert len(set(registry.colours(unlisted).values())) == len(unlisted)
+
+
+def contrast_to_white(colour):
+    """Contrast ratio of WCAG 2."""
+    channels = np.array(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+
+
+def test_colours_stand_out_from_white():
+    listed = {name: card.colour for name, card in registry.model_cards().items()}
+    assert [contrast_to_white(grey) for grey in ("#000000", "#777777")] == pytest.approx([21, 4.48], abs=0.01)
+    light = {colour for colour in [*listed.values(), *registry.PALETTE, plots.CHANCE] if contrast_to_white(colour) < 3}
+    assert light <= LIGHT
+
+
+def test_show_hands_caption_and_alt_to_the_page(monkeypatch):
+    sent = {}
+    monkeypatch.setattr(plots, "display", lambda data, **how: sent.update(data=data, **how))
+    figure, same = (plots.trade_off(path(), registry.colours(MODELS), "x", "y") for _ in range(2))
+    plots.show(figure, "A caption.")
+    assert sent["raw"] and sent["data"]["image/svg+xml"].encode() == svg(same)
+    assert sent["metadata"]["ubench"] == {"caption": "A caption.", "alt": figure.get_label()}
