@@ -166,7 +166,7 @@ def build_book() -> Path:
     """
     log = ROOT / "_build" / "build.log"
     log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(ROOT), "-W", "-n", "--keep-going"]
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(ROOT), "--all", "-W", "-n", "--keep-going"]
     with log.open("w", encoding="utf-8") as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT).returncode
     index = ROOT / "_build" / "html" / "index.html"
