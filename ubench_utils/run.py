@@ -172,12 +172,9 @@ def build_book() -> Path:
     index = ROOT / "_build" / "html" / "index.html"
     if code or not index.exists():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        first = next(
-            (line for line in lines if "WARNING" in line or "ERROR" in line), lines[-1] if lines else "no output"
-        )
-        raise UserError(
-            f"jupyter-book failed (exit {code}): {first.strip()[:300]}; the whole log is {log.relative_to(ROOT)}"
-        )
+        found = next((i for i, line in enumerate(lines) if re.search("WARNING|ERROR|[Ee]rror:", line)), -1)
+        first = " ".join(line.strip() for line in lines[found : found + 2] or lines[-1:])
+        raise UserError(f"jupyter-book failed (exit {code}): {first[:300]}; the whole log is {log.relative_to(ROOT)}")
     return index
 
 
