@@ -163,6 +163,8 @@ def differences(changes: dict, colours: dict) -> Figure:
 
     ``changes[(base, tuned)]`` is a table from ``finetuning.changes``.
     """
+    if not changes:
+        return _no_pair()
     figure, axes = _panels(len(changes), 0.26 * max(map(len, changes.values())) + 1.0, sharex=True)
     words = []
     for axis, ((_, tuned), table) in zip(axes.flat, changes.items(), strict=False):
@@ -189,6 +191,8 @@ def alpha_curves(curves: dict) -> Figure:
     ``curves[(base, tuned)]`` is a table from ``finetuning.curves`` or ``curves_by_question``. Dotted is the straight
     line between the ends.
     """
+    if not curves:
+        return _no_pair()
     tables = list(curves.values())
     names = list(dict.fromkeys(tables[0].question))
     figure, axes = _figure(len(names), len(curves), 1.7 * len(names) + 1.2, sharey="row", sharex=True)
@@ -219,6 +223,8 @@ def alpha_curves(curves: dict) -> Figure:
 
 def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
     """Path of each pair's mixtures in the plane of two scores, a panel a pair (``finetuning.fine_trade_off``)."""
+    if not points:
+        return _no_pair()
     figure, axes = _panels(len(points), 3.2)
     words = []
     for axis, ((base, tuned), table) in zip(axes.flat, points.items(), strict=False):
@@ -279,6 +285,16 @@ def _panels(n: int, height: float, columns: int = 2, **kwargs):
 def _figure(n_rows: int, n_columns: int, height: float, **kwargs):
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **kwargs)
+
+
+def _no_pair() -> Figure:
+    """What stands in a figure of pairs where no model of the run names its base."""
+    figure, axes = _figure(1, 1, 0.6)
+    axes[0][0].axis("off")
+    text = "No model of this run names a base that it was fine-tuned from."
+    axes[0][0].text(0, 0.5, text, va="center")
+    figure.set_label(text)
+    return figure
 
 
 def _labelled(figure: Figure, models, alt: str) -> Figure:

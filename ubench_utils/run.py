@@ -18,7 +18,7 @@ from .cache import digest, file_digest
 from .data import load_benchmark
 from .errors import UserError
 from .evaluate import evaluate
-from .registry import identity
+from .registry import identity, pairs
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
@@ -60,62 +60,68 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     declared = {section: _declared(notebook) for section, notebook in sources.items()}
     _check_parameters(extra or {}, declared)
     models = list(dict.fromkeys(models))
-    identities = [identity(model) for model in models]
     benchmark = load_benchmark(dataset, settings.get("limit"))
-    evaluation = evaluate(
-        benchmark, models, device=settings.get("device", "auto"), precision=settings.get("precision", "auto")
-    )
-    evaluation.save(ROOT / "_build" / "tables")
+    chosen = {name: settings.get(name, "auto") for name in ("device", "precision")}
+    evaluate(benchmark, models, **chosen).save(ROOT / "_build" / "tables")
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
-    pages = [
-        (section, ROOT / "book" / "results" / f"{section}.ipynb", {}) for section in sections if section != MODEL_PAGE
-    ]
-    if MODEL_PAGE in sections:
-        names = slugs(models)
-        pages += [
-            (MODEL_PAGE, ROOT / "book" / "models" / f"{names[model]}.ipynb", {"model": model}) for model in models
-        ]
+    involved = [identity(model) for model in [*models, *(base for base, _ in pairs(models))]]
     state_file = ROOT / "_build" / "pages.json"
     state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
-    executed, failures = [], []
-    for section, page, own in pages:
-        given = {**common, **own, **(extra or {})}
+    pages, executed, failures = _pages(sections, models), [], []
+    for page, section, model in pages:
+        given = {**common, **({"model": model} if model else {}), **(extra or {})}
         parameters = {name: value for name, value in given.items() if name in declared[section]}
-        key = digest([sources[section][1], parameters, benchmark.fingerprint, identities, _code_digest()])
+        key = digest([sources[section][1], parameters, benchmark.fingerprint, involved, _code_digest()])
         name = str(page.relative_to(ROOT))
         if page.exists() and state.get(name) == [key, file_digest(page)]:
             continue
         print(f"running {name}", file=sys.stderr, flush=True)
         try:
             notebook = execute(sources[section][0], parameters, page.stem)
-            if not benchmark.is_synthetic:  # the striped box is for the synthetic sample alone
-                for cell in notebook.cells:
-                    cell.source = cell.source.replace(":class: synthetic", ":class: note")
-            if section == MODEL_PAGE:
-                notebook.cells[0].source = re.sub("^# .*", f"# {own['model']}", notebook.cells[0].source)
         except UserError as error:
             failures.append(f"{name}: {error}")
             continue
+        _adapt(notebook, model, benchmark.is_synthetic)
         page.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, page)
         executed.append(page)
         state[name] = [key, file_digest(page)]
         state_file.write_text(json.dumps(state, indent=1), encoding="utf-8")
     if MODEL_PAGE in sections:
-        for page in (ROOT / "book" / "models").glob("*.ipynb"):
-            if page not in [page for _, page, _ in pages]:
-                page.unlink()  # the report card of a model that is no longer in the book
+        for page in set((ROOT / "book" / "models").glob("*.ipynb")) - {page for page, _, _ in pages}:
+            page.unlink()  # the report card of a model that is no longer in the book
     if failures:
         raise UserError(f"{len(failures)} of {len(pages)} pages failed, their earlier versions are kept; {failures[0]}")
     return executed
 
 
+def _pages(sections, models) -> list[tuple]:
+    """(page, section, model) of every page to make; the model is that of a report card, else None."""
+    results, cards = ROOT / "book" / "results", ROOT / "book" / "models"
+    pages = [(results / f"{section}.ipynb", section, None) for section in sections if section != MODEL_PAGE]
+    if MODEL_PAGE in sections:
+        pages += [(cards / f"{slug}.ipynb", MODEL_PAGE, model) for model, slug in slugs(models).items()]
+    return pages
+
+
+def _adapt(notebook, model: str | None, synthetic: bool) -> None:
+    """Name a report card after its model; keep the striped box for synthetic images alone."""
+    if model:
+        notebook.cells[0].source = re.sub("^# .*", f"# {model}", notebook.cells[0].source)
+    if not synthetic:
+        for cell in notebook.cells:
+            cell.source = cell.source.replace(":class: synthetic", ":class: note")
+
+
 def execute(notebook, parameters: dict, slug: str):
-    """Execute a notebook with papermill and tidy it; returns the executed notebook, writes nothing."""
+    """Execute a notebook with papermill and tidy it; returns the executed notebook, writes nothing.
+
+    It runs in the current folder, so that relative paths of data and checkpoints mean what the user meant.
+    """
     try:
         done = papermill.execute_notebook(
-            nbformat.from_dict(notebook), None, parameters=parameters, cwd=str(ROOT), kernel_name="python3",
+            nbformat.from_dict(notebook), None, parameters=parameters, cwd=str(Path.cwd()), kernel_name="python3",
             progress_bar=False, log_output=False, extra_arguments=["--IPKernelApp.log_level=50"],
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
