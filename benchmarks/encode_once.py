@@ -39,7 +39,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="open_clip:ViT-B-32", help="default: ViT-B/32 with random weights")
     parser.add_argument("--dataset", default="demo")
-    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--images", type=int, default=60)
     options = parser.parse_args()
     benchmark = load_benchmark(options.dataset, limit=options.images)
     questions = build_questions(benchmark)
