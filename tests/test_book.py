@@ -225,7 +225,7 @@ def glued(path, key):
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", []):
             if output.get("metadata", {}).get("scrapbook", {}).get("name") == key:
-                return "".join(output["data"]["text/plain"])
+                return "".join(next(iter(output["data"].values())))
     return None
 
 
