@@ -144,7 +144,7 @@ CHANGES = {"gain": (0.2, 0.05), "loss": (-0.2, 0.05), "noise": (0.02, 0.05)}
 
 
 def forgetting(inside, outside):
-    pair = {(WEAK, GOOD): (contrast(*CHANGES[inside]), contrast(*CHANGES[outside]))}
+    pair = {(WEAK, GOOD): (contrast(*CHANGES[inside]), contrast(0.0), contrast(*CHANGES[outside]))}
     return sentence(answers.forgetting(pair))
 
 
@@ -175,7 +175,7 @@ def test_forgetting_does_not_call_a_clear_change_noise(case, other):
 
 def test_forgetting_claims_nothing_of_what_was_not_asked():
     nothing = {"estimate": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n_questions": 0, "n_images": 0}
-    text = sentence(answers.forgetting({(WEAK, GOOD): (contrast(0.2), nothing)}))
+    text = sentence(answers.forgetting({(WEAK, GOOD): (contrast(0.2), nothing, nothing)}))
     assert claim(text) not in {claim(forgetting("gain", outside)) for outside in CHANGES}
 
 

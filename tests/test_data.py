@@ -285,3 +285,20 @@ def test_the_real_sample_is_as_documented():
     assert fine == set(benchmark.images.image_id[~nulls])
     assert not benchmark.is_synthetic and (table.options.map(lambda o: o[-1]) == "none of the above").all()
     assert (table.answer_idx < table.n_options - 1).all()
+
+
+def test_questions_that_cannot_be_asked_are_left_out_and_counted(rows, parquet):
+    """Options that read alike would make every answer a tie; a subdomain needs a sentence with {class}."""
+    rows[0]["captions"]["modality_1"]["options"][0] = rows[0]["captions"]["modality_1"]["options"][1]
+    rows[1]["captions"]["domain_0"]["question"] = "A micrograph."
+    rows[2]["captions"]["domain_1"]["question"] = None
+    table = build_questions(load_benchmark(parquet(rows)))
+    notes = " ".join(table.attrs["notes"])
+    assert "captions.modality_1: its options are not distinct" in notes and "captions.domain_0.question" in notes
+    assert "captions.domain_1: options without `question`" in notes
+    gone = {
+        (rows[0]["image_id"], "modality", 1),
+        (rows[1]["image_id"], "subdomain", 0),
+        (rows[2]["image_id"], "domain", 1),
+    }
+    assert not gone & set(zip(table.image_id, table.question, table.wording, strict=True))

@@ -464,7 +464,7 @@ def test_a_corrupt_image_is_counted_named_and_left_out(rows, parquet, how):
     bad = rows[17]
     without = predictions(parquet([row for row in rows if row is not bad], "without.parquet"))
     bad["image"] = BROKEN[how](bad["image"])
-    run = evaluate(parquet(rows, "with.parquet"), ["demo-base", "demo-pathology"])
+    run = evaluate(parquet(rows, "with.parquet"), ["random", "demo-base", "demo-pathology"])
     assert list(run.failures.image_id) == [bad["image_id"]] * 2
     assert set(run.failures.model) == {"demo-base", "demo-pathology"} and run.failures.reason.str.len().gt(10).all()
     assert run.record["models"]["demo-base"]["images_failed"] == 1

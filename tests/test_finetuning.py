@@ -75,18 +75,19 @@ def test_is_in_domain_follows_models_yml():
 
 
 def test_gain_and_loss(answers):
-    inside, outside = finetuning.gain_and_loss(answers, BASE, TUNED)
+    inside, coarse, outside = finetuning.gain_and_loss(answers, BASE, TUNED)
     assert inside["estimate"] == pytest.approx((6 + 8 - 2 - 4) / 16)  # fine-grained only
     assert outside["estimate"] == pytest.approx((2 + 4 + 3 - 6 - 8 - 4) / 24)  # all three questions of yeast
     assert (inside["n_questions"], inside["n_images"]) == (16, 16)
     assert (outside["n_questions"], outside["n_images"]) == (24, 8)
     assert inside["ci_low"] > 0 > outside["ci_high"]
+    assert coarse["estimate"] == pytest.approx(2 / 32) and coarse["n_questions"] == 32  # stain, two gained
     for part in (inside, outside):
         assert part["ci_low"] < part["estimate"] < part["ci_high"]
 
 
 def test_gain_and_loss_of_the_other_way_round_and_of_unlisted_models(answers):
-    inside, outside = finetuning.gain_and_loss(answers, TUNED, BASE)  # the base has no domain: all is inside
+    inside, _, outside = finetuning.gain_and_loss(answers, TUNED, BASE)  # the base has no domain: all is inside
     assert inside["estimate"] == pytest.approx((12 - 16) / 24)
     assert outside["n_questions"] == 0 and np.isnan(outside["estimate"])
 
@@ -158,7 +159,8 @@ def test_summary():
         "above_line": (20 + 24 + 14 - (12 + 24 + 12) / 2 - (16 + 20 + 13) / 2) / 72,
         "fine_above_line": (20 - 12 / 2 - 16 / 2) / 24,
     }  # fmt: skip
-    assert {key: part["estimate"] for key, part in found.items()} == pytest.approx(expected, abs=1e-6)
+    assert {key: found[key]["estimate"] for key in expected} == pytest.approx(expected, abs=1e-6)
+    assert found["in_coarse_end"]["estimate"] == pytest.approx(2 / 32)
     assert found["above_line"]["n_questions"] == 72 and found["fine_above_line"]["n_questions"] == 24
     assert found["above_line"]["ci_low"] > 0
 

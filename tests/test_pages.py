@@ -7,10 +7,11 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from ubench_utils import stats
+from ubench_utils import finetuning, stats
+from ubench_utils.errors import UserError
 from ubench_utils.evaluate import evaluate
 from ubench_utils.plots import headline
-from ubench_utils.run import DEFAULT_MODELS, SECTIONS, slugs
+from ubench_utils.run import DEFAULT_MODELS, SECTIONS, run_book, slugs
 
 ROOT = Path(__file__).parents[1]
 PAGES = {f"results/{section}": section for section in SECTIONS}
@@ -50,3 +51,14 @@ def test_overview_states_the_numbers_of_a_run_today():
     scores = headline(stats.score(evaluate("demo", [model]).answers, by=()))
     measured = scores.set_index(["level", "question"]).accuracy["coarse", "all"]
     assert abs(100 * measured - stated) < 1
+
+
+def test_parameters_with_an_option_of_their_own_are_refused():
+    """`-p dataset=…` would show one dataset and describe another."""
+    with pytest.raises(UserError, match="--dataset"):
+        run_book("demo", ["random"], ["overview"], {"dataset": "other"})
+
+
+def test_a_sweep_needs_its_ends_and_middle():
+    with pytest.raises(UserError, match="0, 0.5 and 1"):
+        finetuning.sweep(None, "demo-base", "demo-pathology", [0, 0.25, 1])

@@ -15,8 +15,8 @@ def data_line(run: Evaluation) -> str:
     sets = run.benchmark.images.dataset.nunique()
     if run.benchmark.name == "demo":
         return (
-            f"Measured on the built-in sample: {n:,} synthetic images of {sets} sub-datasets, drawn by code, and tiny "
-            "models trained on such drawings. It shows how the method works, and says nothing of real microscopes."
+            f"Measured on the built-in sample: {n:,} synthetic images of {sets} sub-datasets, drawn by code (the demo "
+            "models learned from such drawings). It shows how the method works and says nothing of real microscopes."
         )
     kind = "synthetic images" if run.benchmark.is_synthetic else "images"
     return f"Measured on {run.benchmark.name}: {n:,} {kind} of {sets} sub-datasets."
@@ -63,13 +63,14 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
 
 
 def forgetting(changes: dict) -> str:
-    """What fine-tuning changed; ``changes[(base, tuned)]`` is a pair of contrasts, in-domain and out-of-domain."""
+    """What fine-tuning changed; ``changes[(base, tuned)]`` is from ``finetuning.gain_and_loss``."""
     if not changes:
         return "No model of this run names a base that it was fine-tuned from, so there is no pair to compare."
     return " ".join(
-        f"{tuned} against its base {base}: {_verdict(inside, outside)} ({_change(inside)} points on fine-grained "
-        f"questions in-domain, {_change(outside)} points on all questions out-of-domain)."
-        for (base, tuned), (inside, outside) in changes.items()
+        f"{tuned} against its base {base}: {_direction(fine)} in-domain on fine-grained questions "
+        f"({_change(fine)} points), {_direction(coarse)} in-domain on coarse ones ({_change(coarse)}), "
+        f"{_direction(outside)} out-of-domain ({_change(outside)}, all questions)."
+        for (base, tuned), (fine, coarse, outside) in changes.items()
     )
 
 
@@ -129,10 +130,6 @@ def _range(point: float, low: float, high: float, value: str) -> str:
 
 def _change(contrast: dict) -> str:
     return percent(contrast["estimate"], contrast["ci_low"], contrast["ci_high"], sign="+")
-
-
-def _verdict(inside: dict, outside: dict) -> str:
-    return f"{_direction(inside)} in-domain, {_direction(outside)} out-of-domain"
 
 
 def _direction(contrast: dict) -> str:

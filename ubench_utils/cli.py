@@ -95,7 +95,8 @@ def _run(options) -> None:
             raise UserError(f"parameter '{pair}': write NAME=VALUE")
         extra[name] = yaml.safe_load(value)
     pages = run_book(options.dataset, options.models or DEFAULT_MODELS, options.sections, extra, **_settings(options))
-    print(f"{len(pages)} pages executed, the others were up to date; tables in _build/tables. Next: ubench build")
+    others = "pages of other sections still show the run before" if options.sections else "the others were up to date"
+    print(f"{len(pages)} pages executed, {others}; tables in _build/tables. Next: ubench build")
 
 
 def _build(options) -> None:
@@ -107,14 +108,18 @@ def _build(options) -> None:
 def _evaluate(options) -> None:
     from .evaluate import evaluate
 
-    try:
-        Path(options.out).mkdir(parents=True, exist_ok=True)  # before anything is computed
-    except OSError as error:
-        raise UserError(f"cannot make the folder '{options.out}' ({error})") from error
+    if Path(options.out).exists() and not Path(options.out).is_dir():  # known before anything is computed
+        raise UserError(f"'{options.out}' is a file; --out names a folder")
     run = evaluate(options.dataset, options.models, **_settings(options))
-    folder = run.save(options.out)
-    for note in run.benchmark.notes:
+    try:
+        folder = run.save(options.out)
+    except OSError as error:
+        raise UserError(f"cannot write to the folder '{options.out}' ({error})") from error
+    for note in run.record["dataset"]["notes"]:
         print(f"note: {note}")
+    for model, passport in run.record["models"].items():
+        if passport.get("activation_from", "").startswith("nothing"):
+            print(f"note: {model}: nothing vouches for its activation, {passport['activation']}; check it")
     for model, n in run.failures.groupby("model").size().items():
         print(f"{model}: {n} images failed and are left out, see failures.csv")
     _print_scores(run)

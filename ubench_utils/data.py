@@ -32,6 +32,7 @@ FACETS = [
     "microns_per_pixel", "taxonomy",
 ]  # fmt: skip
 NOT_STATED = "not stated"
+SMALL_SET = 10  # images; below, resampling within a sub-dataset shows too little of the scatter
 
 # The Hub leaves `dataset` null on the Held et al. (2010) rows; their stain or their class names them.
 HELD_BY_STAIN = {"H2B-mCherry": "held_et_al_2010_h2b", "GalT–EGFP": "held_et_al_2010_galt"}
@@ -125,6 +126,12 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
         rows, images = rows.select(np.flatnonzero(~outside)), images[~outside].reset_index(drop=True)
         if len(rows) == 0:
             raise UserError(f"dataset '{name}' has only rows outside the official tables")
+    sizes = images.dataset.value_counts()
+    if (sizes < SMALL_SET).any():
+        notes.append(
+            f"{(sizes < SMALL_SET).sum()} sub-datasets have fewer than {SMALL_SET} images: "
+            "intervals of pooled scores are too short there"
+        )
     images["image_hash"] = _image_hashes(rows, images)
     fingerprint = _fingerprint(rows, images)
     return Benchmark(name, rows, images, fingerprint, HUB_REVISION if name == HUB_NAME else None, notes)
@@ -133,11 +140,18 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
 def decode(encoded: bytes) -> Image.Image:
     """Decode an image file to 8-bit RGB.
 
-    Greyscale of 16 or 32 bits is scaled linearly from the full 16-bit range (65,535 → 255); Pillow's own
-    conversion would cut everything above 255.
+    Greyscale of 16 bits is scaled linearly from its full range (65,535 → 255); Pillow's own conversion would cut
+    everything above 255.
+
+    Raises
+    ------
+    ValueError
+        For images of floats, whose range nothing states.
     """
     image = Image.open(io.BytesIO(encoded))
     image.load()
+    if image.mode == "F":
+        raise ValueError("an image of floats has no stated range; store it with 8 or 16 bits")
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
     return image.convert("RGB")

@@ -6,6 +6,7 @@ that is killed loses at most the chunk in flight.
 """
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -159,7 +160,8 @@ def _decode(benchmark: Benchmark, row_of_hash: dict, model, image_hash: str) -> 
     try:
         return model.preprocess(decode(benchmark.image_bytes(row_of_hash[image_hash]))), ""
     except Exception as error:  # Pillow raises many kinds on damaged files; each is that image's own
-        reason = f"unreadable image ({type(error).__name__}: {str(error)[:120]})"
+        text = re.sub(r" *<_io[^>]*>", "", str(error))[:120]  # an address in memory differs from run to run
+        reason = f"unreadable image ({type(error).__name__}: {text})"
         return model.preprocess(Image.new("RGB", (64, 64))), reason
 
 

@@ -22,6 +22,8 @@ from .predict import COLUMNS, predict, predict_randomly
 from .questions import build_questions
 from .registry import DEVICES, PRECISIONS, find_model, identity
 
+GPU_NODES = ["/dev/nvidiactl", "/dev/dxg", "/dev/kfd"]  # NVIDIA, Windows' Linux, AMD
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -91,13 +93,14 @@ def evaluate(
         For any mistake in the arguments or the data, before anything is computed where that can be known.
     """
     started = time.monotonic()
-    models = list(dict.fromkeys(models))
+    models = list(dict.fromkeys([models] if isinstance(models, str) else models))
     if not models:
         raise UserError("no model given; `ubench list models` names the known ones")
     identities = {model: identity(model) for model in models}
     device, precision = _device(device, precision)
     benchmark = dataset if isinstance(dataset, Benchmark) else load_benchmark(dataset, limit)
     questions = build_questions(benchmark)
+    notes = benchmark.notes + questions.attrs["notes"]
     texts = {option for options in questions.options for option in options}
 
     tables, failures, passports = [], [], {}
@@ -114,10 +117,15 @@ def evaluate(
     predictions = pd.concat(tables, ignore_index=True)[[*COLUMNS, "tied"]]
     columns = ["model", "dataset", "image_id", "reason"]
     failures = pd.concat([pd.DataFrame(columns=columns), *failures], ignore_index=True)
+    unread = pd.MultiIndex.from_frame(failures[["dataset", "image_id"]])
+    guessers = [model for model in models if find_model(model).spec == "random"]
+    asked = pd.MultiIndex.from_frame(predictions[["dataset", "image_id"]])
+    guessed = predictions.model.isin(guessers).to_numpy() & asked.isin(unread)
+    predictions = predictions[~guessed].reset_index(drop=True)  # no model could see these: the baseline skips them too
     record = {
         "dataset": {
             "name": benchmark.name, "revision": benchmark.revision, "fingerprint": benchmark.fingerprint,
-            "images": len(benchmark.images), "questions": len(questions), "notes": benchmark.notes,
+            "images": len(benchmark.images), "questions": len(questions), "notes": notes,
         },
         "models": passports, "device": device, "precision": precision,
         "seconds": round(time.monotonic() - started, 3), **_provenance(),
@@ -177,7 +185,9 @@ def _device(device: str, precision: str) -> tuple[str, str]:
     for value, allowed, what in ((device, DEVICES, "device"), (precision, PRECISIONS, "precision")):
         if value not in allowed:
             raise UserError(f"{what} '{value}' is not one of {', '.join(allowed)}")
-    if device != "cpu" and not (device == "auto" and sys.platform == "linux" and not os.path.exists("/dev/nvidiactl")):
+    if device != "cpu" and not (
+        device == "auto" and sys.platform == "linux" and not any(map(os.path.exists, GPU_NODES))
+    ):
         import torch
 
         works = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

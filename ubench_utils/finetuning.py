@@ -6,6 +6,7 @@ out-of-domain the rest. All differences are paired: the same images, the same re
 
 import pandas as pd
 
+from .errors import UserError
 from .evaluate import Evaluation, evaluate
 from .questions import HEADLINE_WORDING
 from .registry import find_model, mix_name
@@ -22,15 +23,19 @@ def is_in_domain(answers: pd.DataFrame, tuned: str) -> pd.Series:
     return mask
 
 
-def gain_and_loss(answers: pd.DataFrame, base: str, tuned: str) -> tuple[dict, dict]:
-    """Paired change, tuned − base: fine-grained in-domain, and all questions out-of-domain (``stats.contrast``)."""
+def gain_and_loss(answers: pd.DataFrame, base: str, tuned: str) -> tuple[dict, dict, dict]:
+    """Paired change, tuned − base: fine-grained in-domain, coarse in-domain, and all questions out-of-domain.
+
+    Each is a contrast as from ``stats.contrast``, pooled over questions.
+    """
     return _change(answers, tuned, {tuned: 1, base: -1})
 
 
-def _change(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, dict]:
+def _change(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, dict, dict]:
     rows = answers[answers.wording == HEADLINE_WORDING]
     inside = is_in_domain(rows, tuned)
-    return contrast(rows[inside & (rows.level == "fine")], weights), contrast(rows[~inside], weights)
+    parts = (inside & (rows.level == "fine"), inside & (rows.level == "coarse"), ~inside)
+    return tuple(contrast(rows[part], weights) for part in parts)
 
 
 def changes(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
@@ -49,7 +54,15 @@ def changes(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
 
 
 def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame:
-    """Answers of the interpolated models, with their ``alpha``; the ends are the parents themselves."""
+    """Answers of the interpolated models, with their ``alpha``; the ends are the parents themselves.
+
+    Raises
+    ------
+    UserError
+        If 0, 0.5 or 1 is missing: the ends make the line and the middle is what is compared with it.
+    """
+    if not {0, 0.5, 1} <= set(alphas):
+        raise UserError(f"alphas {list(alphas)}: they must hold 0, 0.5 and 1")
     names = {mix_name(base, tuned, alpha): alpha for alpha in alphas}
     swept = evaluate(run.benchmark, list(names), device=run.record["device"], precision=run.record["precision"])
     answers = swept.answers[swept.answers.wording == HEADLINE_WORDING]
@@ -77,7 +90,7 @@ def _along_alpha(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
-    """The axes of the paper's interpolation figure: fine-grained macro accuracy, in-domain (y) against all sets (x)."""
+    """Fine-grained macro accuracy, in-domain (y) against all sub-datasets (x), like the axes of the paper's figure."""
     fine = swept[swept.level == "fine"]
     alpha = fine.groupby("model").alpha.first()
     points = []
@@ -97,16 +110,16 @@ def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
 def summary(swept: pd.DataFrame, base: str, tuned: str, alpha: float = 0.5) -> dict:
     """Paired contrasts that tell the story of the curve, each as from ``stats.contrast``.
 
-    ``in_end, out_end``: fine-tuned − base; ``in_middle, out_middle``: α − base; ``above_line``: α minus
-    the straight line between the ends, all questions; ``fine_above_line``: the same for the fine-grained macro
-    accuracy over all sub-datasets, the horizontal axis of the paper's figure.
+    ``in_end, in_coarse_end, out_end``: fine-tuned − base, fine-grained and coarse in-domain and all questions
+    out-of-domain; ``in_middle, …``: α − base alike; ``above_line``: α minus the straight line between the ends, all
+    questions; ``fine_above_line``: the same for the fine-grained macro accuracy over all sub-datasets.
     """
     middle, start, end = (mix_name(base, tuned, value) for value in (alpha, 0, 1))
-    in_end, out_end = _change(swept, tuned, {end: 1, start: -1})
-    in_middle, out_middle = _change(swept, tuned, {middle: 1, start: -1})
+    in_end, in_coarse_end, out_end = _change(swept, tuned, {end: 1, start: -1})
+    in_middle, in_coarse_middle, out_middle = _change(swept, tuned, {middle: 1, start: -1})
     bend = {middle: 1, start: -(1 - alpha), end: -alpha}
     return {
-        "in_end": in_end, "out_end": out_end, "in_middle": in_middle,
-        "out_middle": out_middle, "above_line": contrast(swept, bend),
+        "in_end": in_end, "in_coarse_end": in_coarse_end, "out_end": out_end, "in_middle": in_middle,
+        "in_coarse_middle": in_coarse_middle, "out_middle": out_middle, "above_line": contrast(swept, bend),
         "fine_above_line": contrast(swept[swept.level == "fine"], bend, "macro"),
     }  # fmt: skip

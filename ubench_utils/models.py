@@ -105,10 +105,10 @@ def _load(name: str, device: str, key: str) -> Model:
     source = resolve(card)
     released = _openai_release(source.checkpoint) if source.checkpoint else None
     network = _create(card, source, released)
-    for key, value in network.state_dict().items():
+    for entry, value in network.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(
-                f"model '{name}': weight {key} holds {int((~torch.isfinite(value)).sum())} values that are not finite"
+                f"model '{name}': weight {entry} holds {int((~torch.isfinite(value)).sum())} values that are not finite"
             )
     activation, activation_from = _check_activation(card, source, network, released is not None)
     arch, options = source.arch, {}
@@ -216,7 +216,8 @@ def _create(card: ModelCard, source: Source, released: dict | None) -> torch.nn.
         raise UserError(f"model '{card.name}': cannot load it ({lines[0][:200]})") from error
     except Exception as error:  # unpickling, safetensors, configuration: each its own class
         first = (str(error).strip().splitlines() or ["no details"])[0][:200]
-        raise UserError(f"model '{card.name}': cannot load it ({type(error).__name__}: {first})") from error
+        why = f"{type(error).__name__}: {first}"
+        raise UserError(f"model '{card.name}': not loaded as a PyTorch or safetensors checkpoint ({why})") from error
 
 
 def _check_activation(card: ModelCard, source: Source, network, released: bool) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import seaborn as sns
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from .questions import COARSE, HEADLINE_WORDING
+from .questions import COARSE, HEADLINE_WORDING, NONE_OF_THE_ABOVE
 
 STYLE = {
     "font.size": 10,
@@ -140,7 +140,10 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
     """
     rows = answers[(answers.question == truth) & (answers.wording == HEADLINE_WORDING)]
     rows = rows[rows.model.isin(models)]
-    truths, chosen = sorted(set(rows[truth])), sorted(set(rows.chosen), key=lambda name: (name == "none", name))
+    truths, chosen = (
+        sorted(set(rows[truth])),
+        sorted(set(rows.chosen), key=lambda name: (name == NONE_OF_THE_ABOVE, name)),
+    )
     figure, axes = _panels(len(models), 0.36 * len(truths) + 1.3)
     words = []
     for axis, model in zip(axes.flat, models, strict=False):

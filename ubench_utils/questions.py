@@ -5,6 +5,8 @@ on the Hub hold two wordings, 0 and 1, of every type but ``subdomain``, whose ca
 question's options with the wording of ``domain``.
 """
 
+from collections import Counter
+
 import pandas as pd
 
 from .data import FACETS, Benchmark
@@ -25,17 +27,21 @@ def build_questions(benchmark: Benchmark) -> pd.DataFrame:
     pandas.DataFrame
         Columns ``dataset, image_id, image_hash, question, wording, level, options`` (tuple of str: the sentences
         that are scored), ``labels`` (tuple of str: the same options without the sentence around them, for people),
-        ``answer_idx`` (int), ``n_options`` (int) and the facets. Null questions are left out.
+        ``asked`` (str: the question in words), ``answer_idx`` (int), ``n_options`` (int) and the facets. Null
+        questions are left out; ``attrs["notes"]`` counts those that are left out for another reason.
 
     Raises
     ------
     UserError
         If an answer index is no index of the options; names the row and the field.
     """
-    records = []
+    records, left_out = [], Counter()
     texts = zip(benchmark.rows["captions"], benchmark.rows["questions"], strict=True)
     for row, (captions, questions) in enumerate(texts):
-        for question, wording, options, answer_idx, source in _of_row(captions or {}, questions or {}):
+        for question, wording, options, answer_idx, source in _of_row(captions or {}, questions or {}, left_out):
+            if len(set(options)) < len(options):
+                left_out[f"{source}: its options are not distinct"] += 1
+                continue
             index = _answer_index(answer_idx, options)
             if index is None:
                 key = benchmark.images.iloc[row]
@@ -43,19 +49,24 @@ def build_questions(benchmark: Benchmark) -> pd.DataFrame:
                     f"dataset '{benchmark.name}', row {key.row} (dataset {key.dataset}, image_id {key.image_id}), "
                     f"{source}.answer_idx: {answer_idx!r} is no index of its {len(options)} options"
                 )
-            labels = tuple(((questions or {}).get(question) or {}).get("options") or ())
+            plain = (questions or {}).get(question) or {}
+            labels = tuple(plain.get("options") or ())
             labels = labels if len(labels) == len(options) else options
-            records.append((row, question, wording, LEVELS[question], options, labels, index, len(options)))
+            records.append(
+                (row, question, wording, LEVELS[question], options, labels, plain.get("question"), index, len(options))
+            )
     if not records:
-        raise UserError(f"dataset '{benchmark.name}' holds no question: every caption and question is null")
-    columns = ["row", "question", "wording", "level", "options", "labels", "answer_idx", "n_options"]
+        reasons = "; ".join(left_out) or "every caption and question is null"
+        raise UserError(f"dataset '{benchmark.name}' holds no question that can be asked: {reasons}")
+    columns = ["row", "question", "wording", "level", "options", "labels", "asked", "answer_idx", "n_options"]
     table = pd.DataFrame(records, columns=columns)
     images = benchmark.images[["dataset", "image_id", "image_hash", *FACETS]]
     table = pd.concat([images.iloc[table.row].reset_index(drop=True), table.drop(columns="row")], axis=1)
+    table.attrs["notes"] = [f"{n} questions left out, {reason}" for reason, n in left_out.items()]
     return table
 
 
-def _of_row(captions: dict, questions: dict):
+def _of_row(captions: dict, questions: dict, left_out: Counter):
     """Yield (question, wording, options, answer_idx, field) of one row, nulls skipped."""
     for question in [*COARSE, "classification"]:
         for wording in WORDINGS:
@@ -64,7 +75,11 @@ def _of_row(captions: dict, questions: dict):
             if question == "subdomain" and not caption.get("options"):
                 asked = questions.get("subdomain") or {}
                 template = (captions.get(f"domain_{wording}") or {}).get("question")
-                if asked.get("options") and asked.get("question") and template:
+                if asked.get("options") and asked.get("question") and "{class}" not in (template or ""):
+                    left_out[
+                        f"questions.subdomain: captions.domain_{wording}.question holds no {{class}} to build from"
+                    ] += 1
+                elif asked.get("options") and asked.get("question"):
                     options = tuple(
                         option if option == NONE_OF_THE_ABOVE else template.replace("{class}", option)
                         for option in asked["options"]
@@ -72,6 +87,8 @@ def _of_row(captions: dict, questions: dict):
                     yield question, wording, options, asked.get("answer_idx"), "questions.subdomain"
             elif caption.get("options") and caption.get("question"):
                 yield question, wording, tuple(caption["options"]), caption.get("answer_idx"), f"captions.{name}"
+            elif caption.get("options"):
+                left_out[f"captions.{name}: options without `question`, the sentence with {{class}}"] += 1
     asked = questions.get("cognition") or {}
     if asked.get("options") and asked.get("question"):
         options = tuple(f"{asked['question']} {option}" for option in asked["options"])

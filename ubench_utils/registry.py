@@ -5,6 +5,7 @@ Nothing here imports torch, so a page whose embeddings are cached needs none.
 
 import json
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ PACKAGE = Path(__file__).parent
 SPEC_HELP = {
     "NAME": "a name in ubench_utils/models.yml",
     "open_clip:ARCH/TAG": "open_clip's architecture and pretrained tag, say open_clip:ViT-B-32/laion2b_s34b_b79k",
-    "open_clip:ARCH": "that architecture with random weights (seed 0): a floor, no model",
+    "open_clip:ARCH": "that architecture with random weights (seed 0); it prefers some answer, so it is no guesser",
     "open_clip:ARCH@FILE": "that architecture with the weights of a local checkpoint",
     "hf-hub:ORG/NAME": "a Hub repository in open_clip's format",
     "local-dir:DIR": "a folder in open_clip's format (open_clip_config.json and weights)",
@@ -80,11 +81,14 @@ def find_model(name: str) -> ModelCard:
     if name.partition(":")[0] in ("open_clip", "hf-hub", "local-dir", "mix") and name.partition(":")[2]:
         if name.startswith("mix:"):
             base, tuned, alpha = parse_mix(name)
+            base, tuned = find_model(base).name, find_model(tuned).name  # both must be known, whatever α
             if alpha in (0.0, 1.0):  # the ends of an interpolation are its parents, bit for bit
                 parent = find_model(base if alpha == 0.0 else tuned)
                 return ModelCard(**{**asdict(parent), "name": name})
         return ModelCard(name, name)
-    raise UserError(f"unknown model '{name}': use a listed name ({', '.join(cards)}) or one of "
+    near = get_close_matches(name, cards, n=1)
+    hint = f" (near it: {near[0]})" if near else ""
+    raise UserError(f"unknown model '{name}'{hint}: use a listed name ({', '.join(cards)}) or one of "
                     f"{', '.join(list(SPEC_HELP)[1:-1])}")  # fmt: skip
 
 
@@ -203,8 +207,6 @@ def _arch_config(arch: str) -> dict:
     folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
     file = folder / f"{arch}.json"
     if not file.is_file():
-        from difflib import get_close_matches
-
         near = get_close_matches(arch, [path.stem for path in folder.glob("*.json")], n=3)
         raise UserError(f"open_clip has no architecture '{arch}'" + (f"; near it: {', '.join(near)}" if near else ""))
     return json.loads(file.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 
 from .cache import digest, file_digest
 from .data import load_benchmark
@@ -24,6 +25,8 @@ PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
 SECTIONS = ["overview", "modality", "scale", "forgetting", "interpolation"]
 MODEL_PAGE = "model"
+OPTIONS = {"dataset": "dataset", "models": "models", "model": "models", "limit": "limit", "device": "device",
+           "precision": "precision"}  # fmt: skip
 DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no __main__
 
@@ -62,17 +65,19 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     models = list(dict.fromkeys(models))
     benchmark = load_benchmark(dataset, settings.get("limit"))
     chosen = {name: settings.get(name, "auto") for name in ("device", "precision")}
-    evaluate(benchmark, models, **chosen).save(ROOT / "_build" / "tables")
+    run = evaluate(benchmark, models, **chosen)
+    run.save(ROOT / "_build" / "tables")
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
     involved = [identity(model) for model in [*models, *(base for base, _ in pairs(models))]]
+    resolved = [run.record[name] for name in ("device", "precision")]
     state_file = ROOT / "_build" / "pages.json"
     state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
     pages, executed, failures = _pages(sections, models), [], []
     for page, section, model in pages:
         given = {**common, **({"model": model} if model else {}), **(extra or {})}
         parameters = {name: value for name, value in given.items() if name in declared[section]}
-        key = digest([sources[section][1], parameters, benchmark.fingerprint, involved, _code_digest()])
+        key = digest([sources[section][1], parameters, benchmark.fingerprint, involved, resolved, _code_digest()])
         name = str(page.relative_to(ROOT))
         if page.exists() and state.get(name) == [key, file_digest(page)]:
             continue
@@ -90,6 +95,7 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
         state_file.write_text(json.dumps(state, indent=1), encoding="utf-8")
     if MODEL_PAGE in sections:
         for page in set((ROOT / "book" / "models").glob("*.ipynb")) - {page for page, _, _ in pages}:
+            print(f"removing {page.relative_to(ROOT)}: its model is not in this run", file=sys.stderr)
             page.unlink()  # the report card of a model that is no longer in the book
     if failures:
         raise UserError(f"{len(failures)} of {len(pages)} pages failed, their earlier versions are kept; {failures[0]}")
@@ -124,10 +130,11 @@ def execute(notebook, parameters: dict, slug: str):
             nbformat.from_dict(notebook), None, parameters=parameters, cwd=str(Path.cwd()), kernel_name="python3",
             progress_bar=False, log_output=False, extra_arguments=["--IPKernelApp.log_level=50"],
         )  # fmt: skip
+    except DeadKernelError as error:
+        raise UserError("its kernel died, most likely for want of memory; try --limit") from error
     except papermill.PapermillExecutionError as error:
-        raise UserError(
-            f"cell {error.exec_count} failed ({error.ename}: {str(error.evalue).splitlines()[0][:300]})"
-        ) from error
+        first = (str(error.evalue).splitlines() or ["no details"])[0][:300]
+        raise UserError(f"cell {error.exec_count} failed ({error.ename}: {first})") from error
     return tidy(done, slug)
 
 
@@ -212,6 +219,8 @@ def _declared(source) -> list[str]:
 def _check_parameters(extra: dict, declared: dict) -> None:
     known = sorted({name for names in declared.values() for name in names})
     for name in extra:
+        if name in OPTIONS:
+            raise UserError(f"notebook parameter '{name}' has an option of its own: --{OPTIONS[name]}")
         if name not in known:
             raise UserError(f"unknown notebook parameter '{name}'; the notebooks declare {', '.join(known)}")
 

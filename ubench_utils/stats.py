@@ -71,7 +71,7 @@ def resampling_weights(strata, n_resamples: int = RESAMPLES, seed: int = 0) -> n
 
 def join_answers(predictions: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
     """Predictions with the facets of their questions: the table that every statistic below reads."""
-    facets = questions.drop(columns=["options", "labels", "answer_idx", "n_options", "image_hash"])
+    facets = questions.drop(columns=["options", "labels", "asked", "answer_idx", "n_options", "image_hash"])
     return predictions.merge(facets, on=QUESTION, how="inner", validate="many_to_one")
 
 

@@ -7,7 +7,7 @@ import io
 import pandas as pd
 from IPython.display import HTML, display
 
-from .data import decode
+from .data import NOT_STATED, decode
 from .evaluate import Evaluation
 from .questions import HEADLINE_WORDING
 
@@ -64,6 +64,8 @@ def contrasts(results: dict) -> pd.DataFrame:
     names = {
         "in_middle": "fine-grained in-domain: α = 0.5 − base",
         "in_end": "fine-grained in-domain: fine-tuned − base",
+        "in_coarse_middle": "coarse in-domain: α = 0.5 − base",
+        "in_coarse_end": "coarse in-domain: fine-tuned − base",
         "out_middle": "all questions out-of-domain: α = 0.5 − base",
         "out_end": "all questions out-of-domain: fine-tuned − base",
         "above_line": "all questions: α = 0.5 − straight line",
@@ -86,7 +88,7 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
         ("content fingerprint", run.benchmark.fingerprint),
         ("images, questions", f"{len(run.benchmark.images):,}, {len(run.questions):,} (two wordings)"),
     ]
-    rows += [("note", note) for note in run.benchmark.notes]
+    rows += [("note", note) for note in run.record["dataset"]["notes"]]
     rows += [
         ("device, precision of the encoders", f"{run.record['device']}, {run.record['precision']}; scores in float32")
     ]
@@ -118,7 +120,7 @@ def passport_line(passport: dict) -> str:
 def with_choices(run: Evaluation) -> pd.DataFrame:
     """Answers with the labels of the options, of the ``chosen`` one and of the ``right`` one."""
     key = ["dataset", "image_id", "question", "wording"]
-    answers = run.answers.merge(run.questions[[*key, "labels"]], on=key, validate="many_to_one")
+    answers = run.answers.merge(run.questions[[*key, "labels", "asked"]], on=key, validate="many_to_one")
     return answers.assign(
         chosen=[labels[i] for labels, i in zip(answers.labels, answers.predicted_idx, strict=True)],
         right=[labels[i] for labels, i in zip(answers.labels, answers.answer_idx, strict=True)],
@@ -152,8 +154,8 @@ def _card(encoded: bytes, row) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    kind = "Synthetic" if row.synthetic == "synthetic" else "Real"
-    alt = f"{kind} {row.modality} image of {row.dataset}; the answer is {row.right}, the model chose {row.chosen}."
+    kind = "" if row.synthetic == NOT_STATED else f"{row.synthetic} "
+    alt = f"A {kind}{row.modality} image of {row.dataset}; the answer is {row.right}, the model chose {row.chosen}."
     items = []
     for index, option in enumerate(row.labels):
         marks = [mark for mark, here in (("answer", row.answer_idx), ("chosen", row.predicted_idx)) if here == index]
@@ -162,5 +164,5 @@ def _card(encoded: bytes, row) -> str:
     return (
         f'<figure class="example-card"><img src="{uri}" alt="{html.escape(alt, quote=True)}">'
         f"<figcaption><strong>{'Right' if row.correct else 'Wrong'}</strong>, p = {row.p_predicted:.2f}, "
-        f"{html.escape(row.dataset)}<ul>{''.join(items)}</ul></figcaption></figure>"
+        f"{html.escape(row.dataset)}<br>{html.escape(row.asked or '')}<ul>{''.join(items)}</ul></figcaption></figure>"
     )
