@@ -13,11 +13,13 @@ from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from ubench_utils import load_openclip
 from ubench_utils import models as models_module
 from ubench_utils.encode import text_features
 from ubench_utils.errors import UserError
 from ubench_utils.models import load_model, mix_weights
-from ubench_utils.registry import PACKAGE, find_model, identity, model_cards, parse_mix, resolve
+from ubench_utils.registry import PACKAGE, find_model, model_cards, parse_mix
+from ubench_utils.sources import identity, resolve
 
 pytestmark = pytest.mark.usefixtures("cache")
 SMALL = "ViT-S-32-alt"  # the smallest built-in architecture, 42 M weights
@@ -197,7 +199,7 @@ class TestReleaseFile:
         return file
 
     def test_is_recognised(self, file):
-        assert models_module._openai_release(file)
+        assert load_openclip._foreign_weights(file)
 
     def test_is_refused_under_gelu(self, file):
         refused(f"open_clip:{SMALL}@{file}")
@@ -207,14 +209,14 @@ class TestReleaseFile:
 
     def test_loads_under_quickgelu(self, file, monkeypatch):
         config = {**open_clip.get_model_config(SMALL), "quick_gelu": True}
-        monkeypatch.setattr("ubench_utils.registry._arch_config", lambda arch: config)
+        monkeypatch.setattr("ubench_utils.sources._arch_config", lambda arch: config)
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, f"{SMALL}-quickgelu", config)
         assert load_model(f"open_clip:{SMALL}-quickgelu@{file}").activation == "quickgelu"
 
 
 def test_a_plain_checkpoint_is_no_openai_release(small_state, tmp_path):
     torch.save(small_state[0], tmp_path / "plain.pt")
-    assert models_module._openai_release(tmp_path / "plain.pt") is None
+    assert load_openclip._foreign_weights(tmp_path / "plain.pt") is None
 
 
 def test_models_yml_vouches_for_a_hub_model(monkeypatch, model_folder):
@@ -410,7 +412,7 @@ def test_preprocessing_is_open_clips_own():
 def test_texts_that_are_too_long_are_cut_and_counted():
     model = load_model("demo-base")
     exact = next(n for n in range(1, 40) if model.truncated([" ".join(["cell"] * n)])[0]) - 1
-    tokens = model.tokenizer([" ".join(["cell"] * exact)])
+    tokens = model.tokenize([" ".join(["cell"] * exact)])
     assert (tokens != 0).all() and model.context_length == tokens.shape[1]  # it fills the context
     texts = ["cell", " ".join(["cell"] * exact), " ".join(["cell"] * (exact + 1)), " ".join(["cell"] * 500)]
     assert model.truncated(texts).tolist() == [False, False, True, True]

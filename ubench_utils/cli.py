@@ -1,20 +1,18 @@
-"""Command line: ``ubench run | build | evaluate | list | doctor | demo``."""
+"""Command line: ``ubench run | build | evaluate | score | list | doctor | demo``."""
 
 import argparse
 import logging
 import os
-import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from . import __version__
-from .cache import cache_dir
 from .data import DATASETS
 from .errors import UserError
-from .registry import DEVICES, PRECISIONS, SPEC_HELP, model_cards
+from .registry import DEVICES, KINDS, PRECISIONS, SPEC_HELP, model_cards
 
 
 def main(arguments=None) -> int:
@@ -22,14 +20,13 @@ def main(arguments=None) -> int:
     options = _parser().parse_args(arguments)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs every retry twice
     try:
-        options.command(options)
+        return options.command(options) or 0
     except UserError as error:
         print(f"ubench: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ubench: stopped; what was encoded is in the cache", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,11 +52,24 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
     evaluate.set_defaults(command=_evaluate)
 
+    score = commands.add_parser("score", help="the same statistics for answers made elsewhere")
+    score.add_argument("file", metavar="FILE", help="CSV or parquet: dataset, image_id, question, [wording], and "
+                                                    "predicted_idx, answer or scores")  # fmt: skip
+    score.add_argument("--dataset", required=True, metavar="D", help="demo, a Hub name or a local path")
+    score.add_argument("--model", required=True, metavar="NAME", help="name of the model in tables and pages")
+    score.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
+    score.add_argument("--templates", metavar="FILE", help="the caption wordings that were asked, see `evaluate`")
+    score.add_argument("--pages", action="store_true", help="also execute the notebooks, as `ubench run` does")
+    score.set_defaults(command=_score)
+
     lists = commands.add_parser("list", help="known models or datasets")
     lists.add_argument("what", choices=["models", "datasets"])
     lists.set_defaults(command=_list)
 
-    doctor = commands.add_parser("doctor", help="what works on this machine")
+    doctor = commands.add_parser("doctor", help="what works on this machine, and which models would fail")
+    doctor.add_argument("--models", nargs="+", metavar="M", default=[], help="load each of these (weights that are "
+                                                                             "not here are fetched)")  # fmt: skip
+    doctor.add_argument("--device", choices=DEVICES, default="auto")
     doctor.set_defaults(command=_doctor)
 
     demo = commands.add_parser("demo", help="the built-in sample")
@@ -79,10 +89,12 @@ def _evaluation_options(parser, default_models: bool = False) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="use N images, drawn at random with a fixed seed")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the encoders; scores are float32")
+    parser.add_argument("--templates", metavar="FILE", help="YAML of further caption wordings to score: NAME: "
+                                                            "{QUESTION TYPE: sentence with {class}}")  # fmt: skip
 
 
 def _settings(options) -> dict:
-    return {"limit": options.limit, "device": options.device, "precision": options.precision}
+    return {name: getattr(options, name) for name in ("limit", "device", "precision", "templates")}
 
 
 def _run(options) -> None:
@@ -108,16 +120,54 @@ def _build(options) -> None:
 def _evaluate(options) -> None:
     from .evaluate import evaluate
 
-    if Path(options.out).exists() and not Path(options.out).is_dir():  # known before anything is computed
-        raise UserError(f"'{options.out}' is a file; --out names a folder")
-    run = evaluate(options.dataset, options.models, **_settings(options))
+    _check_out(options.out)
+    run = evaluate(options.dataset, options.models, **_settings(options), audit=True)
+    _report(run, options.out)
+
+
+def _score(options) -> None:
+    """Name a file of answers in a models file of its own, so that every page and command can use the name."""
+    from .evaluate import evaluate
+
+    if options.model.partition(":")[0] in KINDS or not options.model.strip():
+        raise UserError(f"--model '{options.model}' is a model string; give the answers a name, say my-model")
+    _check_out(options.out)
+    card = model_cards().get(options.model)
+    known = {key: value for key, value in asdict(card).items() if value and key != "name"} if card else {}
+    entry = {**known, "spec": f"predictions:{Path(options.file).resolve()}"}
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    models = (folder / "models.yml").resolve()
+    models.write_text(yaml.safe_dump({options.model: entry}, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    own = os.environ.get("UBENCH_MODELS")
+    os.environ["UBENCH_MODELS"] = os.pathsep.join([*([own] if own else []), str(models)])
+    run = evaluate(options.dataset, [options.model], templates=options.templates)
+    _report(run, options.out)
+    if options.pages:
+        from .run import run_book
+
+        pages = run_book(options.dataset, [options.model], templates=options.templates)
+        print(f"{len(pages)} pages executed. Next: ubench build")
+    print(f"To set it beside other models: UBENCH_MODELS={models} ubench run --dataset {options.dataset} "
+          f"--models {options.model} …")  # fmt: skip
+
+
+def _check_out(out: str) -> None:
+    if Path(out).exists() and not Path(out).is_dir():  # known before anything is computed
+        raise UserError(f"'{out}' is a file; --out names a folder")
+
+
+def _report(run, out: str) -> None:
+    """Write the tables and print what a user has to know."""
     try:
-        folder = run.save(options.out)
+        folder = run.save(out)
     except OSError as error:
-        raise UserError(f"cannot write to the folder '{options.out}' ({error})") from error
+        raise UserError(f"cannot write to the folder '{out}' ({error})") from error
     for note in run.record["dataset"]["notes"]:
         print(f"note: {note}")
     for model, passport in run.record["models"].items():
+        for note in passport.get("notes", []):
+            print(f"note: {model}: {note}")
         if passport.get("activation_from", "").startswith("nothing"):
             print(f"note: {model}: nothing vouches for its activation, {passport['activation']}; check it")
     for model, n in run.failures.groupby("model").size().items():
@@ -148,38 +198,13 @@ def _list(options) -> None:
         print(f"{card.name:18} {card.category:13} {card.about}{lineage}")
     print("\nor a model string:")
     for form, about in SPEC_HELP.items():
-        print(f"{form:24} {about}")
+        print(f"{form:28} {about}")
 
 
-def _doctor(options) -> None:
-    """Say what works; never fails itself."""
-    import torch
+def _doctor(options) -> int:
+    from .doctor import examine
 
-    def tell(works: bool, text: str) -> None:
-        print(f"{'ok     ' if works else 'missing'}  {text}")
-
-    tell(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or later)")
-    for package in ("torch", "open_clip_torch", "datasets", "papermill", "jupytext", "jupyter-book"):
-        try:
-            tell(True, f"{package} {version(package)}")
-        except PackageNotFoundError:
-            tell(False, f"{package}: pip install -e . in the project's folder")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    tell(bool(gpu), f"GPU: {gpu}" if gpu else f"GPU (not needed): models run on {os.cpu_count()} CPU cores")
-    folder = cache_dir()
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    tell(os.access(there, os.W_OK), f"cache {folder}, {shutil.disk_usage(there).free / 1e9:.0f} GB free")
-    tell(
-        (Path(__file__).parents[1] / "notebooks").is_dir(),
-        "notebooks beside the package (a checkout installed with -e)",
-    )
-    from .evaluate import evaluate
-
-    try:
-        run = evaluate("demo", ["demo-base"], limit=20)
-        tell(True, f"built-in sample: demo-base answered {len(run.predictions)} questions")
-    except Exception as error:
-        tell(False, f"built-in sample: {error}")
+    return 2 if examine(options.models, options.device) else 0
 
 
 def _train(options) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .errors import UserError
+from .errors import UserError, first_line
 
 HUB_NAME = "jnirschl/uBench"
 HUB_REVISION = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
@@ -171,7 +171,7 @@ def _open_rows(name: str):
         try:
             return datasets.load_dataset(HUB_NAME, split="test", revision=HUB_REVISION)
         except Exception as error:  # the Hub client raises many kinds: offline, not found, disk full
-            raise UserError(f"cannot load {HUB_NAME} from the Hub: {_first_line(error)}") from error
+            raise UserError(f"cannot load {HUB_NAME} from the Hub: {first_line(error)}") from error
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(f"unknown dataset '{name}': neither {' nor '.join(DATASETS)}, nor an existing file or folder")
@@ -191,15 +191,8 @@ def _open_rows(name: str):
     except UserError:
         raise
     except Exception as error:  # pyarrow, datasets and the file system each have their own
-        raise UserError(f"cannot read dataset '{name}': {_first_line(error)}") from error
+        raise UserError(f"cannot read dataset '{name}': {first_line(error)}") from error
     raise UserError(f"cannot read dataset '{name}': no .parquet or .arrow file and no save_to_disk folder")
-
-
-def _first_line(error: BaseException) -> str:
-    """First line of the deepest cause of an exception, for a message of one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}"
 
 
 def _without_decoding(rows, name: str):

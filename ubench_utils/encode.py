@@ -23,6 +23,17 @@ CHUNK = 128  # images or texts
 
 
 @dataclass(frozen=True)
+class Matches:
+    """Log-odds of a matching head: ``values[row_of[image hash, text]]``; the rest as in ``Features``."""
+
+    row_of: dict
+    values: np.ndarray
+    failed: dict
+    truncated: list
+    encoded: int
+
+
+@dataclass(frozen=True)
 class Features:
     """Features of a model: ``vectors`` float32 of shape (n, d), one row per key (image hash or text).
 
@@ -48,14 +59,82 @@ def image_features(benchmark: Benchmark, key: str, load) -> Features:
     load : callable
         Returns the ``Model``; called only if something is not cached.
     """
-    hashes = benchmark.images.image_hash
-    row_of_hash = {image_hash: row for row, image_hash in reversed(list(enumerate(hashes)))}
-    chunks = _chunks(row_of_hash)
-    found = {number: cache.read(cache.entry("images", key, chunk)) for number, chunk in enumerate(chunks)}
-    missing = [number for number, entry in found.items() if entry is None]
+    chunks = _chunks(benchmark.images.image_hash)
+
+    def encode(model, chunk, pixels, reasons):
+        vectors = encode_batched(model.encode_images, pixels)
+        ok = np.isfinite(vectors).all(axis=1)
+        reasons = [r or ("" if fine else "its features are not finite") for r, fine in zip(reasons, ok, strict=True)]
+        vectors[[bool(reason) for reason in reasons]] = 0
+        return {"vectors": vectors, "reasons": np.array(reasons, dtype=str)}
+
+    found, encoded = _over_chunks(benchmark, chunks, "images", key, chunks, load, encode)
+    hashes = [image_hash for chunk in chunks for image_hash in chunk]
+    return Features(
+        row_of={image_hash: row for row, image_hash in enumerate(hashes)},
+        vectors=np.concatenate([entry["vectors"] for entry in found]),
+        failed=_failed(chunks, found),
+        truncated=[],
+        encoded=encoded,
+    )
+
+
+def match_images(benchmark: Benchmark, questions, key: str, load) -> Matches:
+    """Match every image with the options of its own questions, through a model's matching head.
+
+    Each image is encoded once and then compared with each of its distinct options; parameters as for
+    ``image_features``, with ``questions`` as from ``build_questions``.
+    """
+    options = {
+        image_hash: sorted({text for row in rows for text in row})
+        for image_hash, rows in questions.groupby("image_hash", sort=False).options
+    }
+    chunks = _chunks(options)
+    keys = [[[image_hash, *options[image_hash]] for image_hash in chunk] for chunk in chunks]
+
+    def encode(model, chunk, pixels, reasons):
+        def match(rows):
+            parts = [
+                np.zeros(len(options[chunk[row]])) if reasons[row] else model.match(pixels[row], options[chunk[row]])
+                for row in rows
+            ]
+            return np.concatenate(parts).astype(np.float32)
+
+        values = encode_batched(match, range(len(chunk)))
+        ends = np.cumsum([len(options[image_hash]) for image_hash in chunk])[:-1]
+        fine = [np.isfinite(part).all() for part in np.split(values, ends)]
+        reasons = [r or ("" if ok else "its logits are not finite") for r, ok in zip(reasons, fine, strict=True)]
+        return {"values": values, "reasons": np.array(reasons, dtype=str)}
+
+    found, encoded = _over_chunks(benchmark, chunks, "matches", key, keys, load, encode)
+    pairs = [(image_hash, text) for chunk in chunks for image_hash in chunk for text in options[image_hash]]
+    texts = sorted({text for row in options.values() for text in row})
+    path = cache.entry("truncated", key, texts)
+    cut = cache.read(path)
+    if cut is None:
+        cut = {"truncated": load().truncated(texts)}
+        cache.write(path, **cut)
+    return Matches(
+        row_of={pair: row for row, pair in enumerate(pairs)},
+        values=np.concatenate([entry["values"] for entry in found]),
+        failed=_failed(chunks, found),
+        truncated=[text for text, is_cut in zip(texts, cut["truncated"], strict=True) if is_cut],
+        encoded=encoded,
+    )
+
+
+def _over_chunks(benchmark: Benchmark, chunks, kind: str, key: str, keys, load, encode) -> tuple[list, int]:
+    """Entry of each chunk, from the cache or by ``encode(model, chunk, pixels, reasons)``, and the images encoded now.
+
+    The next chunk is decoded while the model works on this one.
+    """
+    row_of_hash = {image_hash: row for row, image_hash in reversed(list(enumerate(benchmark.images.image_hash)))}
+    paths = [cache.entry(kind, key, of) for of in keys]
+    found = [cache.read(path) for path in paths]
+    missing = [number for number, entry in enumerate(found) if entry is None]
+    total = sum(len(chunks[number]) for number in missing)
     if missing:
         model = load()
-        total = sum(len(chunks[number]) for number in missing)
         with (
             ThreadPoolExecutor(os.cpu_count()) as threads,
             ThreadPoolExecutor(1) as ahead,
@@ -65,26 +144,22 @@ def image_features(benchmark: Benchmark, key: str, load) -> Features:
             coming = ahead.submit(fetch, chunks[missing[0]])
             for number, following in zip(missing, [*missing[1:], None], strict=True):
                 pixels, reasons = coming.result()
-                if following is not None:  # decode the next chunk while the model encodes this one
+                if following is not None:
                     coming = ahead.submit(fetch, chunks[following])
-                vectors = encode_batched(model.encode_images, pixels)
-                ok = np.isfinite(vectors).all(axis=1)
-                reasons = [
-                    r or ("" if fine else "its features are not finite") for r, fine in zip(reasons, ok, strict=True)
-                ]
-                vectors[[bool(reason) for reason in reasons]] = 0
-                found[number] = {"vectors": vectors, "reasons": np.array(reasons, dtype=str)}
-                cache.write(cache.entry("images", key, chunks[number]), **found[number])
+                found[number] = encode(model, chunks[number], pixels, reasons)
+                cache.write(paths[number], **found[number])
                 progress.update(len(chunks[number]))
-    keys = [image_hash for chunk in chunks for image_hash in chunk]
-    reasons = np.concatenate([found[number]["reasons"] for number in range(len(chunks))])
-    return Features(
-        row_of={image_hash: row for row, image_hash in enumerate(keys)},
-        vectors=np.concatenate([found[number]["vectors"] for number in range(len(chunks))]),
-        failed={image_hash: str(reason) for image_hash, reason in zip(keys, reasons, strict=True) if reason},
-        truncated=[],
-        encoded=sum(len(chunks[number]) for number in missing),
-    )
+    return found, total
+
+
+def _failed(chunks, found) -> dict:
+    """Image hash to the reason why it could not be encoded."""
+    return {
+        image_hash: str(reason)
+        for chunk, entry in zip(chunks, found, strict=True)
+        for image_hash, reason in zip(chunk, entry["reasons"], strict=True)
+        if reason
+    }
 
 
 def text_features(texts, key: str, load) -> Features:

@@ -16,11 +16,13 @@ import pandas as pd
 
 from . import __version__, cache, stats
 from .data import Benchmark, load_benchmark
-from .encode import image_features, text_features
+from .encode import image_features, match_images, text_features
 from .errors import UserError
-from .predict import COLUMNS, predict, predict_randomly
-from .questions import build_questions
-from .registry import DEVICES, PRECISIONS, find_model, identity
+from .predict import COLUMNS, predict, predict_matches, predict_randomly
+from .questions import build_questions, read_templates
+from .registry import DEVICES, PRECISIONS, find_model, pairs
+from .sources import differing, identity
+from .submission import read_submission
 
 GPU_NODES = ["/dev/nvidiactl", "/dev/dxg", "/dev/kfd"]  # NVIDIA, Windows' Linux, AMD
 
@@ -71,6 +73,8 @@ def evaluate(
     limit: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    templates: str | None = None,
+    audit: bool = False,
 ) -> Evaluation:
     """Answer every question of a benchmark with every model; embeddings come from the cache where they are there.
 
@@ -86,6 +90,11 @@ def evaluate(
         ``auto`` takes a GPU where there is one.
     precision : {"auto", "float32", "float16", "bfloat16"}
         Of the encoders; scores are float32 always. ``auto`` is float16 on CUDA and float32 elsewhere.
+    templates : str, optional
+        A file of further caption wordings, as for ``read_templates``.
+    audit : bool
+        Add to each passport how often answers flip with precision and batch size (see ``audit.flip_rates``): some
+        images are encoded three times more, once.
 
     Raises
     ------
@@ -96,24 +105,30 @@ def evaluate(
     models = list(dict.fromkeys([models] if isinstance(models, str) else models))
     if not models:
         raise UserError("no model given; `ubench list models` names the known ones")
+    wordings = read_templates(templates) if templates else None
     identities = {model: identity(model) for model in models}
-    device, precision = _device(device, precision)
+    device, precision = choose_device(device, precision)
     benchmark = dataset if isinstance(dataset, Benchmark) else load_benchmark(dataset, limit)
-    questions = build_questions(benchmark)
+    questions = build_questions(benchmark, wordings)
     notes = benchmark.notes + questions.attrs["notes"]
-    texts = {option for options in questions.options for option in options}
 
     tables, failures, passports = [], [], {}
     for model in models:
-        if find_model(model).spec == "random":
+        spec = find_model(model).spec
+        if spec == "random":
             tables.append(predict_randomly(questions).assign(model=model))
             passports[model] = {"identity": identities[model]}
-            continue
-        answered, failed, passports[model] = _with_model(
-            model, identities[model], benchmark, questions, texts, device, precision
-        )
-        tables.append(answered)
-        failures.append(failed)
+        elif spec.startswith("predictions:"):
+            answered, found = read_submission(spec.removeprefix("predictions:"), questions)
+            tables.append(answered.assign(model=model))
+            passports[model] = {"identity": identities[model], "notes": found}
+        else:
+            answered, failed, passports[model] = _with_model(
+                model, identities[model], benchmark, questions, device, precision, audit
+            )
+            tables.append(answered)
+            failures.append(failed)
+    notes += _unlike_pairs(passports)
     predictions = pd.concat(tables, ignore_index=True)[[*COLUMNS, "tied"]]
     columns = ["model", "dataset", "image_id", "reason"]
     failures = pd.concat([pd.DataFrame(columns=columns), *failures], ignore_index=True)
@@ -126,6 +141,7 @@ def evaluate(
         "dataset": {
             "name": benchmark.name, "revision": benchmark.revision, "fingerprint": benchmark.fingerprint,
             "images": len(benchmark.images), "questions": len(questions), "notes": notes,
+            "wordings": questions.attrs["wordings"], "templates": wordings,
         },
         "models": passports, "device": device, "precision": precision,
         "seconds": round(time.monotonic() - started, 3), **_provenance(),
@@ -133,9 +149,10 @@ def evaluate(
     return Evaluation(benchmark, questions, predictions, failures, record)
 
 
-def _with_model(model, identity_, benchmark, questions, texts, device, precision):
+def _with_model(model, identity_, benchmark, questions, device, precision, audit):
     """Predictions, failures and passport of one model; the model is loaded only if something is not cached."""
     key = cache.digest({"identity": identity_, "precision": precision})
+    texts = {option for options in questions.options for option in options}
     loaded = []
 
     def load():
@@ -145,43 +162,86 @@ def _with_model(model, identity_, benchmark, questions, texts, device, precision
             loaded.append(load_model(model, device, precision))
         return loaded[0]
 
-    passport = _passport(key, load, device)
+    passport = _remembered("passports", [key], lambda: _facts(load(), device))
     started = time.monotonic()
-    text = text_features(texts, key, load)
-    image = image_features(benchmark, key, load)
+    if passport["matching_head"]:
+        image = text = match_images(benchmark, questions, key, load)
+        answered = predict_matches(questions, image).assign(model=model)
+    else:
+        text = text_features(texts, key, load)
+        image = image_features(benchmark, key, load)
+        answered = predict(questions, image, text, passport["logit_scale"]).assign(model=model)
     seconds = time.monotonic() - started
-    answered = predict(questions, image, text, passport["logit_scale"]).assign(model=model)
     failed = benchmark.images[benchmark.images.image_hash.isin(image.failed)]
     failed = failed[["dataset", "image_id"]].assign(model=model, reason=failed.image_hash.map(image.failed))
     if len(failed) == len(benchmark.images):
         raise UserError(f"model '{model}': none of {len(failed)} images could be encoded ({failed.reason.iloc[0]})")
     passport = {
         **passport, "identity": identity_, "texts": len(texts), "texts_truncated": len(text.truncated),
-        "images": len(image.row_of), "images_failed": len(image.failed), "images_encoded_now": image.encoded,
-        "seconds": round(seconds, 3), "questions_tied": int(answered.tied.sum()),
+        "images": len(benchmark.images.image_hash.unique()), "images_failed": len(image.failed),
+        "images_encoded_now": image.encoded, "seconds": round(seconds, 3), "questions_tied": int(answered.tied.sum()),
         "images_per_second": round(image.encoded / seconds, 1) if image.encoded else None,
+        "speed": _speed([key, benchmark.fingerprint], image.encoded, seconds, device),
     }  # fmt: skip
+    if audit:
+        low = precision if precision != "float32" else "float16" if device == "cuda" else "bfloat16"
+        keys = [key, benchmark.fingerprint, [*questions.attrs["wordings"].values(), len(questions)]]
+        passport |= _remembered("audits", keys, lambda: _flip_rates(load(), benchmark, questions, low))
     return answered, failed, passport
 
 
-def _passport(key: str, load, device: str) -> dict:
+def _unlike_pairs(passports: dict) -> list[str]:
+    """Notes on fine-tuned models that are prepared otherwise than their base, so that more than the weights differs."""
+    notes = []
+    for base, tuned in pairs(passports):
+        one, other = (passports.get(model, {}).get("preprocessing") for model in (base, tuned))
+        key = differing(one, other) if one and other else None
+        if key:
+            notes.append(f"{tuned} and its base {base} are preprocessed differently ({key}: {other.get(key)} and "
+                         f"{one.get(key)}); part of their difference may come from that")  # fmt: skip
+    return notes
+
+
+def _flip_rates(model, benchmark, questions, low: str) -> dict:
+    from .audit import flip_rates  # imports torch
+
+    return flip_rates(model, benchmark, questions, low)
+
+
+def _facts(model, device: str) -> dict:
     """Facts of a model that its weights determine, kept beside its embeddings."""
-    path = cache.entry("passports", key)
+    return {
+        "parameters": model.parameters, "activation": model.activation, "activation_from": model.activation_from,
+        "preprocessing": model.recipe, "context_length": model.context_length, "logit_scale": model.logit_scale,
+        "matching_head": model.matching_head is not None, "precision": model.precision, "device": device,
+    }  # fmt: skip
+
+
+def _speed(keys: list, encoded: int, seconds: float, device: str) -> dict | None:
+    """Seconds and images per second of the last run that encoded images of this benchmark with this model."""
+    path = cache.entry("speeds", *keys)
+    if encoded:
+        facts = {"images": encoded, "seconds": round(seconds, 2), "images_per_second": round(encoded / seconds, 1),
+                 "device": device, "cores": os.cpu_count()}  # fmt: skip
+        cache.write(path, json=np.array(json.dumps(facts)))
+        return facts
+    found = cache.read(path)
+    return found and json.loads(str(found["json"]))
+
+
+def _remembered(kind: str, keys: list, compute) -> dict:
+    """A dictionary from the cache, computed where it is not there."""
+    path = cache.entry(kind, *keys)
     found = cache.read(path)
     if found is None:
-        model = load()
-        facts = {
-            "parameters": model.parameters, "activation": model.activation, "activation_from": model.activation_from,
-            "preprocessing": model.recipe, "context_length": model.context_length, "logit_scale": model.logit_scale,
-            "precision": model.precision, "device": device,
-        }  # fmt: skip
+        facts = compute()
         cache.write(path, json=np.array(json.dumps(facts)))
         return facts
     return json.loads(str(found["json"]))
 
 
-def _device(device: str, precision: str) -> tuple[str, str]:
-    """Resolve ``auto``; torch is imported only where there may be an accelerator."""
+def choose_device(device: str, precision: str) -> tuple[str, str]:
+    """Resolve ``auto`` of device and precision; torch is imported only where there may be an accelerator."""
     for value, allowed, what in ((device, DEVICES, "device"), (precision, PRECISIONS, "precision")):
         if value not in allowed:
             raise UserError(f"{what} '{value}' is not one of {', '.join(allowed)}")
@@ -204,7 +264,7 @@ def _device(device: str, precision: str) -> tuple[str, str]:
 
 def _provenance() -> dict:
     """Versions, commit and whether the working tree was changed."""
-    packages = ["torch", "open_clip_torch", "datasets", "pandas", "numpy", "pillow", "scipy"]
+    packages = ["torch", "open_clip_torch", "transformers", "datasets", "pandas", "numpy", "pillow", "scipy"]
     facts = {
         "ubench_utils": __version__,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},

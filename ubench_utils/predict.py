@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from .encode import Features
+from .encode import Features, Matches
 
 COLUMNS = [
     "model", "dataset", "image_id", "question", "wording", "answer_idx", "predicted_idx", "correct", "p_answer",
@@ -15,11 +15,10 @@ BLOCK = 4096  # questions
 
 
 def predict(questions: pd.DataFrame, images: Features, texts: Features, logit_scale: float) -> pd.DataFrame:
-    """Answer every question whose image was encoded.
+    """Answer every question whose image was encoded, by the cosine similarity of image and option.
 
-    The option of the highest cosine similarity is chosen, in float32 whatever the encoder's precision (bf16 scores
-    would tie). An exact tie goes to the option first in the alphabet, so the choice does not depend on the order of
-    the options. Probabilities are the softmax over the question's options of ``logit_scale`` × similarity.
+    The option of the highest similarity is chosen, in float32 whatever the encoder's precision (bf16 scores would
+    tie). Probabilities are the softmax over the question's options of ``logit_scale`` × similarity.
 
     Parameters
     ----------
@@ -34,27 +33,50 @@ def predict(questions: pd.DataFrame, images: Features, texts: Features, logit_sc
     -------
     pandas.DataFrame
         The columns of the prediction contract (but ``model``) and ``tied``: whether the highest similarity was
-        reached by more than one option.
+        reached by more than one option. An exact tie goes to the option first in the alphabet, so the choice does not
+        depend on the order of the options.
     """
     asked = questions[~questions.image_hash.isin(images.failed)]
     image_row = asked.image_hash.map(images.row_of).to_numpy()
-    width = int(asked.n_options.max()) if len(asked) else 1
-    option_row = np.full((len(asked), width), -1)
-    for row, options in enumerate(asked.options):
-        option_row[row, : len(options)] = [texts.row_of[option] for option in options]
-
+    option_row = _option_rows(asked, texts.row_of)
     similarity = np.full(option_row.shape, -np.inf, dtype=np.float32)
     for start in range(0, len(asked), BLOCK):
         block = slice(start, start + BLOCK)
         similarity[block] = np.einsum("qd,qod->qo", images.vectors[image_row[block]], texts.vectors[option_row[block]])
-    similarity[option_row < 0] = -np.inf
+    return _choose(asked, similarity, option_row, logit_scale)
 
+
+def predict_matches(questions: pd.DataFrame, matches: Matches) -> pd.DataFrame:
+    """Answer every question by a matching head: the option that most likely matches the image is chosen.
+
+    Every option is scored by itself, so the log-odds of one question need not add up to one answer; ``p_answer`` and
+    ``p_predicted`` are their softmax over the options. Ties and columns as in ``predict``.
+    """
+    asked = questions[~questions.image_hash.isin(matches.failed)]
+    alphabetical = {text: row for row, text in enumerate(sorted({text for row in asked.options for text in row}))}
+    option_row = _option_rows(asked, alphabetical)
+    logits = np.full(option_row.shape, -np.inf, dtype=np.float32)
+    for row, (image_hash, options) in enumerate(zip(asked.image_hash, asked.options, strict=True)):
+        logits[row, : len(options)] = matches.values[[matches.row_of[image_hash, option] for option in options]]
+    return _choose(asked, logits, option_row, 1.0)
+
+
+def _option_rows(asked: pd.DataFrame, row_of: dict) -> np.ndarray:
+    """Row of every option among the sorted texts, shape (n_questions, most options), −1 where there is none."""
+    rows = np.full((len(asked), int(asked.n_options.max()) if len(asked) else 1), -1)
+    for row, options in enumerate(asked.options):
+        rows[row, : len(options)] = [row_of[option] for option in options]
+    return rows
+
+
+def _choose(asked: pd.DataFrame, similarity: np.ndarray, option_row: np.ndarray, logit_scale: float) -> pd.DataFrame:
+    similarity[option_row < 0] = -np.inf
     highest = similarity == similarity.max(axis=1, keepdims=True)
     predicted = np.where(highest, option_row, np.iinfo(option_row.dtype).max).argmin(axis=1)
     logits = logit_scale * (similarity - similarity.max(axis=1, keepdims=True)).astype(np.float64)
     probability = np.exp(logits)
     probability /= probability.sum(axis=1, keepdims=True)
-    return _table(asked, predicted, probability).assign(tied=highest.sum(axis=1) > 1)
+    return answer_table(asked, predicted, probability).assign(tied=highest.sum(axis=1) > 1)
 
 
 def predict_randomly(questions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -64,10 +86,11 @@ def predict_randomly(questions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     n_options = questions.n_options.to_numpy()
     probability = np.repeat(1 / n_options[:, None], n_options.max(), axis=1)
     predicted = (np.array(draws, dtype=np.uint64) % n_options.astype(np.uint64)).astype(np.int64)
-    return _table(questions, predicted, probability).assign(tied=False)
+    return answer_table(questions, predicted, probability).assign(tied=False)
 
 
-def _table(asked: pd.DataFrame, predicted: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
+def answer_table(asked: pd.DataFrame, predicted: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
+    """Prediction contract (but ``model``) of chosen options and the probabilities of all, shape (n, most options)."""
     rows = np.arange(len(asked))
     return asked[["dataset", "image_id", "question", "wording", "answer_idx", "n_options"]].assign(
         predicted_idx=predicted,

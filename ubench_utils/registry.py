@@ -1,19 +1,13 @@
-"""Model strings: what they mean, which file holds the weights, and the identity that keys every cache.
+"""Model strings: the forms they take, what models.yml says of a name, and which models make a pair."""
 
-Nothing here imports torch, so a page whose embeddings are cached needs none.
-"""
-
-import json
+import os
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
-from .cache import file_digest
 from .errors import UserError
 
 PACKAGE = Path(__file__).parent
@@ -22,16 +16,20 @@ SPEC_HELP = {
     "open_clip:ARCH/TAG": "open_clip's architecture and pretrained tag, say open_clip:ViT-B-32/laion2b_s34b_b79k",
     "open_clip:ARCH": "that architecture with random weights (seed 0); it prefers some answer, so it is no guesser",
     "open_clip:ARCH@FILE": "that architecture with the weights of a local checkpoint",
+    "open_clip:ARCH@hf:ORG/NAME": "that architecture with CLIP weights in transformers' format (Hub or folder)",
     "hf-hub:ORG/NAME": "a Hub repository in open_clip's format",
     "local-dir:DIR": "a folder in open_clip's format (open_clip_config.json and weights)",
+    "hf:ORG/NAME or hf:DIR": "a dual encoder of transformers (CLIP, SigLIP, ALIGN, BLIP, …), from the Hub or a folder",
+    "conch:ORG/NAME or conch:DIR": "CONCH's own format: pytorch_model.bin and its tokenizer file",
     "mix:BASE+TUNED@ALPHA": "weights (1 − ALPHA)·BASE + ALPHA·TUNED of two models of one architecture",
+    "predictions:FILE": "answers made elsewhere, CSV or parquet (see `ubench score`)",
     "random": "the random-choice baseline",
 }
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ["auto", "float32", "float16", "bfloat16"]  # of the encoders
-WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a folder
+KINDS = ("open_clip", "hf-hub", "local-dir", "hf", "conch", "predictions", "mix")  # what may stand before the colon
 # The palette of models without a colour of their own; those that models.yml uses come last.
-PALETTE = ["#882255", "#44AA99", "#332288", "#999933", "#AA4499", "#117733", "#661100", "#6699CC"]
+PALETTE = ["#44AA99", "#661100", "#999933", "#6699CC", "#CC6677", "#225555", "#AA7744", "#4477AA"]
 
 
 @dataclass(frozen=True)
@@ -51,16 +49,35 @@ class ModelCard:
     about: str = ""
 
 
-@cache
 def model_cards() -> dict[str, ModelCard]:
-    """All entries of models.yml, by name."""
-    entries = yaml.safe_load((PACKAGE / "models.yml").read_text(encoding="utf-8"))
+    """All entries of models.yml, by name, and those of the user's own files that ``$UBENCH_MODELS`` names."""
+    own = [Path(path).expanduser() for path in os.environ.get("UBENCH_MODELS", "").split(os.pathsep) if path]
+    return {name: card for path in (PACKAGE / "models.yml", *own) for name, card in _read_cards(path).items()}
+
+
+def _read_cards(path: Path) -> dict[str, ModelCard]:
+    try:
+        return _parse_cards(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise UserError(f"UBENCH_MODELS: cannot read '{path}' ({error.strerror})") from error
+
+
+@cache
+def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
+    try:
+        entries = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"'{path}' is no YAML ({' '.join(str(error).split())[:160]})") from error
+    fields = set(ModelCard.__dataclass_fields__) - {"name"}
     cards = {}
-    for name, entry in entries.items():
-        unknown = set(entry) - set(ModelCard.__dataclass_fields__)
-        if unknown or "spec" not in entry:
-            raise UserError(f"models.yml, entry {name}: {'unknown key ' + min(unknown) if unknown else 'no spec'}")
-        cards[name] = ModelCard(name, **{**entry, "spec": entry["spec"].replace("{package}", str(PACKAGE))})
+    for name, entry in entries.items() if isinstance(entries, dict) else [("", None)]:
+        if not isinstance(entry, dict) or "spec" not in entry:
+            raise UserError(f"'{path}', entry '{name}': write NAME: {{spec: MODEL STRING, …}}")
+        unknown = set(entry) - fields
+        if unknown:
+            keys = ", ".join(sorted(fields))
+            raise UserError(f"'{path}', entry {name}: unknown key {min(unknown)}; the keys are {keys}")
+        cards[name] = ModelCard(name, **{**entry, "spec": str(entry["spec"]).replace("{package}", str(PACKAGE))})
     return cards
 
 
@@ -78,7 +95,7 @@ def find_model(name: str) -> ModelCard:
     for card in cards.values():
         if card.spec == name:
             return card
-    if name.partition(":")[0] in ("open_clip", "hf-hub", "local-dir", "mix") and name.partition(":")[2]:
+    if name.partition(":")[0] in KINDS and name.partition(":")[2]:
         if name.startswith("mix:"):
             base, tuned, alpha = parse_mix(name)
             base, tuned = find_model(base).name, find_model(tuned).name  # both must be known, whatever α
@@ -95,7 +112,10 @@ def find_model(name: str) -> ModelCard:
 def parse_mix(spec: str) -> tuple[str, str, float]:
     """Split ``mix:BASE+TUNED@ALPHA`` into its three parts."""
     models, _, alpha = spec.removeprefix("mix:").rpartition("@")
-    base, _, tuned = models.partition("+")
+    parts = models.split("+")
+    splits = [("+".join(parts[:i]), "+".join(parts[i:])) for i in range(1, len(parts))]
+    # a path may hold a plus of its own: the second model starts where a known form does
+    base, tuned = next((s for s in splits if _is_known(s[1])), (splits or [("", "")])[0])
     try:
         value = float(alpha)
     except ValueError:
@@ -103,6 +123,10 @@ def parse_mix(spec: str) -> tuple[str, str, float]:
     if not (base and tuned and 0.0 <= value <= 1.0):
         raise UserError(f"model '{spec}': write mix:BASE+TUNED@ALPHA with ALPHA between 0 and 1")
     return base, tuned, value
+
+
+def _is_known(name: str) -> bool:
+    return name in model_cards() or (name.partition(":")[0] in KINDS and bool(name.partition(":")[2]))
 
 
 def mix_name(base: str, tuned: str, alpha: float) -> str:
@@ -117,130 +141,15 @@ def colours(models) -> dict[str, str]:
     return {model: card.colour or PALETTE[unlisted.index(model) % len(PALETTE)] for model, card in cards}
 
 
-def pairs(models) -> list[tuple[str, str]]:
-    """Pairs (base, fine-tuned) among the models: those whose entry names a base."""
-    return [(card.base, model) for model in models if (card := find_model(model)).base]
+def pairs(models, with_weights: bool = False) -> list[tuple[str, str]]:
+    """Pairs (base, fine-tuned) among the models: those whose entry names a base.
 
-
-@dataclass(frozen=True)
-class Source:
-    """Where a model's configuration and weights lie, resolved from its string (downloaded where need be).
-
-    ``arch`` is the name to give open_clip, ``tag`` its pretrained tag, ``checkpoint`` a local file; with neither, the
-    weights are those of the folder that ``arch`` names, or random. ``files`` are all files that determine the features.
+    ``with_weights`` leaves out pairs of which one is a file of answers, whose weights nobody can mix.
     """
-
-    arch: str
-    config: dict
-    tag: str | None = None
-    checkpoint: Path | None = None
-    files: tuple = ()
+    found = [(card.base, model) for model in models if (card := find_model(model)).base]
+    return [pair for pair in found if not with_weights or all(map(_has_weights, pair))]
 
 
-def resolve(card: ModelCard) -> Source:
-    """Find (or download) what an open_clip-format model is loaded from.
-
-    Raises
-    ------
-    UserError
-        If the architecture, tag, folder, file or Hub repository is unknown or out of reach.
-    """
-    kind, _, rest = card.spec.partition(":")
-    if kind == "hf-hub":
-        return _from_folder(_download(rest, card.revision), card)
-    if kind == "local-dir":
-        return _from_folder(Path(rest).expanduser(), card)
-    arch, _, file = rest.partition("@")
-    arch, _, tag = arch.partition("/")
-    config = _arch_config(arch)
-    if file:
-        path = Path(file).expanduser()
-        if not path.is_file():
-            raise UserError(f"model '{card.name}': no checkpoint file '{file}'")
-        return Source(arch, config, checkpoint=path, files=(path,))
-    if tag:
-        from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
-
-        entry = get_pretrained_cfg(arch, tag)
-        if not entry:
-            tags = ", ".join(list_pretrained_tags_by_model(arch)) or "none"
-            raise UserError(f"model '{card.name}': open_clip has no tag '{tag}' for {arch}; it has: {tags}")
-        try:
-            return Source(arch, config, tag=tag, files=(Path(download_pretrained(entry)),))
-        except Exception as error:  # network, Hub and file system each have their own
-            raise UserError(f"model '{card.name}': cannot fetch its weights ({_brief(error)})") from error
-    return Source(arch, config)
-
-
-def identity(name: str) -> dict:
-    """Everything that determines a model's features but the device: the key of its cached embeddings.
-
-    The weights enter by the SHA-256 of their file, so a name can be reused for other weights without harm.
-    """
-    card = find_model(name)
-    if card.spec == "random":
-        return {"kind": "random choice", "seed": 0}
-    if card.spec.startswith("mix:"):
-        base, tuned, alpha = parse_mix(card.spec)
-        return {"kind": "interpolation", "base": identity(base), "tuned": identity(tuned), "alpha": alpha}
-    source = resolve(card)
-    if source.files:
-        weights = {file.name: _digest_of(file) for file in source.files}
-    else:
-        weights = f"random, seed 0, torch {version('torch')}"
-    return {"kind": "open_clip", "open_clip": version("open_clip_torch"), "config": source.config,
-            "tag": source.tag, "activation": card.activation, "weights": weights}  # fmt: skip
-
-
-def _digest_of(file: Path) -> str:
-    facts = file.stat()
-    return _cached_digest(str(file), facts.st_size, facts.st_mtime_ns)
-
-
-@cache
-def _cached_digest(file: str, size: int, mtime: int) -> str:
-    return file_digest(file)
-
-
-def _arch_config(arch: str) -> dict:
-    """open_clip's own configuration of a named architecture, read without importing torch."""
-    folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
-    file = folder / f"{arch}.json"
-    if not file.is_file():
-        near = get_close_matches(arch, [path.stem for path in folder.glob("*.json")], n=3)
-        raise UserError(f"open_clip has no architecture '{arch}'" + (f"; near it: {', '.join(near)}" if near else ""))
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def _from_folder(folder: Path, card: ModelCard) -> Source:
-    file = folder / "open_clip_config.json"
-    if not file.is_file():
-        raise UserError(f"model '{card.name}': '{folder}' holds no open_clip_config.json")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"model '{card.name}': '{file}' is no JSON ({error})") from error
-    if "model_cfg" not in config:
-        raise UserError(f"model '{card.name}': '{file}' lacks the key model_cfg")
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in (*WEIGHTS, ".json", ".txt", ".gz")]
-    if not any(path.suffix in WEIGHTS for path in files):
-        raise UserError(f"model '{card.name}': '{folder}' holds no weights ({', '.join(WEIGHTS)})")
-    return Source(f"local-dir:{folder}", config, files=tuple(files))
-
-
-def _download(repository: str, revision: str | None) -> Path:
-    """Snapshot of a Hub repository's configuration, tokenizer and weights (safetensors where there are any)."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(snapshot_download(repository, revision=revision,
-                                        allow_patterns=["*.json", "*.txt", "*.safetensors"]))  # fmt: skip
-        if not list(folder.glob("*.safetensors")):
-            snapshot_download(repository, revision=revision, allow_patterns=["*.bin"])
-    except Exception as error:  # offline, missing, gated: each its own class
-        raise UserError(f"model 'hf-hub:{repository}': cannot fetch it from the Hub ({_brief(error)})") from error
-    return folder
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:150]}" if str(error) else type(error).__name__
+def _has_weights(model: str) -> bool:
+    spec = find_model(model).spec
+    return spec != "random" and not spec.startswith("predictions:")

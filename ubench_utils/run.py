@@ -19,7 +19,8 @@ from .cache import digest, file_digest
 from .data import load_benchmark
 from .errors import UserError
 from .evaluate import evaluate
-from .registry import identity, pairs
+from .registry import pairs
+from .sources import identity
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent

@@ -10,6 +10,7 @@ from IPython.display import HTML, display
 from .data import NOT_STATED, decode
 from .evaluate import Evaluation
 from .questions import HEADLINE_WORDING
+from .sources import image_size
 
 THUMBNAIL = 224  # pixels, long side
 
@@ -106,11 +107,10 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
 def passport_line(passport: dict) -> str:
     """The facts that decide whether two models were treated alike."""
     recipe = passport["preprocessing"]
-    size = recipe["size"] if isinstance(recipe["size"], int) else recipe["size"][0]
     facts = [
         f"{passport['parameters']:,} weights",
         f"activation {passport['activation']} (says {passport['activation_from']})",
-        f"images {size} px, {recipe['resize_mode']} side, {recipe['interpolation']}",
+        f"images {image_size(recipe)}, {recipe['resize_mode']}, {recipe['interpolation']}",
         f"context {passport['context_length']} tokens, {passport['texts_truncated']} of {passport['texts']} texts cut",
         f"{passport['images_failed']} images failed, {passport['questions_tied']} ties",
     ]

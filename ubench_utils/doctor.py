@@ -1,0 +1,142 @@
+"""What works on this machine, and what would fail in a long run: said before it starts."""
+
+import os
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .cache import cache_dir
+from .errors import UserError
+from .registry import find_model, pairs, parse_mix
+from .sources import image_size, resolve
+
+PACKAGES = ("torch", "open_clip_torch", "transformers", "datasets", "papermill", "jupytext", "jupyter-book")
+ROOM = 3  # copies of the weights that loading and encoding take at the most, roughly
+
+
+def examine(models=(), device: str = "auto") -> int:
+    """Print what works; with models, load each and encode one image and one text with it.
+
+    Parameters
+    ----------
+    models : sequence of str
+        Names or model strings; weights that are not here yet are fetched.
+    device : {"auto", "cpu", "cuda", "mps"}
+
+    Returns
+    -------
+    int
+        How many models, or pairs of a base and its fine-tuned model, would fail.
+    """
+    _machine()
+    if not models:
+        _sample()
+        return 0
+    from .evaluate import choose_device
+
+    device, _ = choose_device(device, "auto")
+    bases = [base for base, _ in pairs(models)]
+    works = {model: _loads(model, device) for model in dict.fromkeys([*models, *bases])}
+    compared = [_compares(base, tuned, device) for base, tuned in pairs(models) if works[base] and works[tuned]]
+    return list(works.values()).count(False) + compared.count(False)
+
+
+def _tell(state: str, text: str) -> None:
+    print(f"{state:8} {' '.join(text.split())}")
+
+
+def _works(works: bool, text: str) -> None:
+    _tell("ok" if works else "missing", text)
+
+
+def _machine() -> None:
+    import torch
+
+    _works(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or later)")
+    for package in PACKAGES:
+        try:
+            _works(True, f"{package} {version(package)}")
+        except PackageNotFoundError:
+            _works(False, f"{package}: pip install -e . in the project's folder")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    _works(bool(gpu), f"GPU: {gpu}" if gpu else f"GPU (not needed): models run on {os.cpu_count()} CPU cores")
+    folder = cache_dir()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    _works(os.access(there, os.W_OK), f"cache {folder}, {shutil.disk_usage(there).free / 1e9:.0f} GB free")
+    notebooks = (Path(__file__).parents[1] / "notebooks").is_dir()
+    _works(notebooks, "notebooks beside the package (a checkout installed with -e)")
+
+
+def _sample() -> None:
+    from .evaluate import evaluate
+
+    try:
+        run = evaluate("demo", ["demo-base"], limit=20)
+        _works(True, f"built-in sample: demo-base answered {len(run.predictions)} questions")
+    except Exception as error:  # whatever is wrong with this machine
+        _works(False, f"built-in sample: {error}")
+
+
+def _loads(name: str, device: str) -> bool:
+    """Whether a model can be loaded; says what it is, or why not."""
+    try:
+        _tell(*_loaded(name, device))
+    except UserError as error:
+        _tell("fails", str(error))
+        return False
+    return True
+
+
+def _loaded(name: str, device: str) -> tuple[str, str]:
+    """Load a model; its state and a description."""
+    from .models import load_model
+
+    spec = find_model(name).spec
+    if spec == "random":
+        return "ok", f"{name}: no weights to load"
+    parents = parse_mix(spec)[:2] if spec.startswith("mix:") else [name]
+    sources = [resolve(find_model(parent)) for parent in parents]
+    if sources[0].kind == "predictions":
+        return "ok", f"{name}: a file of answers; no weights to load"
+    size = sum(file.stat().st_size for source in sources for file in source.files)
+    free = _free_memory(device)
+    if free is not None and ROOM * size > free:
+        raise UserError(f"model '{name}': its weights are {size / 1e9:.1f} GB and it may need {ROOM} times that; "
+                        f"{free / 1e9:.1f} GB are free on {device}: use another device or machine")  # fmt: skip
+    model = load_model(name, device)
+    return (
+        "check" if model.activation_from.startswith("nothing") else "ok",
+        f"{name}: {model.parameters:,} weights, activation {model.activation} (says {model.activation_from}), images "
+        f"of {image_size(model.recipe)}, context {model.context_length} tokens",
+    )
+
+
+def _free_memory(device: str) -> int | None:
+    """Free bytes of the GPU, or of the machine where it tells."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux: it does not tell
+    return None
+
+
+def _compares(base: str, tuned: str, device: str) -> bool:
+    """Whether a pair differs in its weights alone, so that it can be compared and mixed; says why not."""
+    from .models import check_mixable, load_model
+
+    if "predictions:" in find_model(base).spec + find_model(tuned).spec:
+        return True
+    try:
+        check_mixable(load_model(base, device), load_model(tuned, device))
+    except UserError as error:
+        _tell("fails", str(error))
+        return False
+    _tell("ok", f"{base} and {tuned}: one architecture, activation and preprocessing; they can be mixed")
+    return True

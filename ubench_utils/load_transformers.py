@@ -1,0 +1,196 @@
+"""Loading through transformers: any dual encoder with its own processor, and BLIP by its matching head.
+
+The processor's resizing and cropping give 8-bit pixels, which are cached; its arithmetic on them (rescaling, offset,
+normalisation) is one affine map a channel, measured on a black and a white image, so no processor needs a rule of
+its own.
+"""
+
+import logging
+import warnings
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from .errors import UserError, first_line
+from .models import Model
+from .registry import ModelCard
+from .sources import Source
+
+# Families trained on texts that were padded to the whole context, and documented to need it.
+PADDED_TO_CONTEXT = ("siglip", "siglip2")
+# What the numbers of the processors' `resample` mean (Pillow's).
+RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+
+
+def load(card: ModelCard, source: Source) -> Model:
+    """Load a dual encoder of transformers on the CPU in float32.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no dual encoder, lacks weights, or its processor or tokenizer cannot be loaded.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    matching = "BlipForImageTextRetrieval" in (source.config.get("architectures") or ())
+    network = _network(card, source, transformers.BlipForImageTextRetrieval if matching else transformers.AutoModel)
+    processor = _part(card, source, "image processor", transformers.AutoImageProcessor)
+    tokenizer = _part(card, source, "tokenizer", transformers.AutoTokenizer)
+    text_config = getattr(network.config, "text_config", network.config)
+    longest = getattr(text_config, "max_position_embeddings", None) or tokenizer.model_max_length
+    context = min(longest, tokenizer.model_max_length)
+    activation, activation_from = _activation(card, network.config)
+    padding = "max_length" if network.config.model_type in PADDED_TO_CONTEXT else "longest"
+
+    def tokenize(texts):
+        return dict(tokenizer(list(texts), padding=padding, truncation=True, max_length=context, return_tensors="pt"))
+
+    def truncated(texts):
+        return np.array([len(ids) > context for ids in tokenizer(list(texts))["input_ids"]], bool)
+
+    towers = (_blip_image, _blip_text) if matching else (_image_features, _text_features)
+    return Model(
+        card.name, network, _recipe(card, processor), spatial=partial(_spatial, processor), tokenize=tokenize,
+        truncated=truncated, image_tower=towers[0], text_tower=towers[1], context_length=context, activation=activation,
+        activation_from=activation_from, inverse_temperature=_inverse_temperature,
+        matching_image=_blip_patches if matching else None, matching_head=_blip_match if matching else None,
+    )  # fmt: skip
+
+
+def _network(card: ModelCard, source: Source, auto) -> torch.nn.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network, report = auto.from_pretrained(
+                source.arch, dtype=torch.float32, output_loading_info=True, local_files_only=True
+            )
+    except Exception as error:  # unpickling, safetensors, sizes, configuration: each its own class
+        raise UserError(f"model '{card.name}': transformers cannot load it ({first_line(error)})") from error
+    kind = type(network).__name__
+    if auto is transformers.AutoModel and not (
+        hasattr(network, "get_image_features") and hasattr(network, "get_text_features")
+    ):
+        raise UserError(f"model '{card.name}': a {kind} has no features of images and of texts to compare; dual "
+                        "encoders such as CLIP, SigLIP and ALIGN do, and BLIP for image-text retrieval")  # fmt: skip
+    if kind == "BlipModel":
+        raise UserError(f"model '{card.name}': of BLIP only the image-text retrieval models (class "
+                        "BlipForImageTextRetrieval) compare options, say Salesforce/blip-itm-base-coco")  # fmt: skip
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would go on with random ones
+        raise UserError(f"model '{card.name}': the checkpoint lacks {len(missing)} weights of a {kind}, such as "
+                        f"{missing[0]}; it is of another architecture than its config.json says")  # fmt: skip
+    return network
+
+
+def _part(card: ModelCard, source: Source, what: str, auto):
+    try:
+        return auto.from_pretrained(source.arch, local_files_only=True)
+    except Exception as error:
+        raise UserError(f"model '{card.name}': cannot load its {what} ({first_line(error)})") from error
+
+
+def _spatial(processor, image: Image.Image) -> np.ndarray:
+    """Everything a processor does before its arithmetic: uint8 (3, size, size), or a record of patches, mask, grid."""
+    fields = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+    pixels = np.asarray(fields["pixel_values"][0])
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"{type(processor).__name__} makes {pixels.dtype} before rescaling, not 8-bit pixels")
+    if len(fields) == 1:
+        return pixels
+    others = {name: np.asarray(value[0]) for name, value in fields.items() if name != "pixel_values"}
+    dtype = [(name, value.dtype, value.shape) for name, value in {"pixel_values": pixels, **others}.items()]
+    record = np.empty((), dtype)
+    for name, value in {"pixel_values": pixels, **others}.items():
+        record[name] = value
+    return record
+
+
+def _recipe(card: ModelCard, processor) -> dict:
+    """What determines the pixels, and the affine map after it as mean and standard deviation of 0…1 pixels."""
+    size = dict(processor.size or {})
+    output = dict(processor.crop_size or {}) if getattr(processor, "do_center_crop", False) else size
+    side = output.get("height") or output.get("shortest_edge")
+    black, white = (_constant(card, processor, colour) for colour in ("black", "white"))
+    patches = (
+        f"up to {getattr(processor, 'max_num_patches', '?')} patches of {getattr(processor, 'patch_size', '?')} px"
+    )
+    facts = {key: value for key, value in processor.to_dict().items()
+             if key not in ("image_mean", "image_std", "do_rescale", "rescale_factor", "do_normalize")}  # fmt: skip
+    return {
+        "size": side or patches,
+        "resize_mode": "shortest" if "shortest_edge" in size else "squash" if side else "aspect kept",
+        "interpolation": RESAMPLING.get(int(processor.resample), str(processor.resample)),
+        "mean": (black / (black - white)).tolist(), "std": (1 / (white - black)).tolist(),
+        "processor": {key: str(value) for key, value in sorted(facts.items())},
+        "transformers": version("transformers"),
+    }  # fmt: skip
+
+
+def _constant(card: ModelCard, processor, colour: str) -> np.ndarray:
+    """What the processor makes of an image of one colour: a number a channel, or one number for patches."""
+    values = np.asarray(
+        processor(Image.new("RGB", (64, 64), colour), return_tensors="np")["pixel_values"][0], dtype=np.float64
+    )
+    if values.ndim == 3:
+        return values[:, 0, 0]
+    if np.ptp(values[0, :3]) > 1e-6:
+        raise UserError(f"model '{card.name}': its processor scales the channels of its patches differently, which "
+                        "this project cannot yet do")  # fmt: skip
+    return values[0, 0]
+
+
+def _activation(card: ModelCard, config) -> tuple[str, str]:
+    """Activation that the folder's configuration makes the towers compute; models.yml may contradict it."""
+    parts = {name: getattr(config, f"{name}_config", None) for name in ("text", "vision")}
+    found = {name: getattr(part, "hidden_act", None) for name, part in parts.items()}
+    found = {name: {"quick_gelu": "quickgelu"}.get(act, act) for name, act in found.items() if act}
+    distinct = set(found.values())
+    text = distinct.pop() if len(distinct) == 1 else ", ".join(f"{act} ({name})" for name, act in found.items())
+    if card.activation and card.activation != text:
+        raise UserError(f"model '{card.name}': its weights were trained with {card.activation} (says models.yml), but "
+                        f"its config.json makes it compute {text}; correct hidden_act there, or `activation` in "
+                        "models.yml")  # fmt: skip
+    return text or "not stated", "models.yml" if card.activation else "its config.json"
+
+
+def _inverse_temperature(network) -> torch.Tensor:
+    """CLIP and SigLIP learn the logarithm of a factor, ALIGN a temperature; a matching head needs neither."""
+    if hasattr(network, "logit_scale"):
+        return network.logit_scale.detach().exp()
+    if hasattr(network, "temperature"):
+        return 1 / network.temperature.detach()
+    return torch.tensor(1.0)
+
+
+def _image_features(network, batch) -> torch.Tensor:
+    inputs = batch if isinstance(batch, dict) else {"pixel_values": batch}
+    return network.get_image_features(**inputs).pooler_output
+
+
+def _text_features(network, tokens) -> torch.Tensor:
+    return network.get_text_features(**tokens).pooler_output
+
+
+def _blip_patches(network, images) -> torch.Tensor:
+    return network.vision_model(pixel_values=images).last_hidden_state
+
+
+def _blip_image(network, images) -> torch.Tensor:
+    return network.vision_proj(_blip_patches(network, images)[:, 0])
+
+
+def _blip_text(network, tokens) -> torch.Tensor:
+    return network.text_proj(network.text_encoder(**tokens).last_hidden_state[:, 0])
+
+
+def _blip_match(network, patches, tokens) -> torch.Tensor:
+    """Log-odds of the matching head (Li et al. 2022, section 3.2): logit of "match" minus logit of "no match"."""
+    patches = patches.expand(len(tokens["input_ids"]), -1, -1)
+    states = network.text_encoder(**tokens, encoder_hidden_states=patches).last_hidden_state
+    scores = network.itm_head(states[:, 0])
+    return scores[:, 1] - scores[:, 0]
