@@ -68,6 +68,8 @@ def figures(models=MODELS):
     for value in ("accuracy", "chance_corrected"):
         figure = plots.accuracy_by_slice(scores, colours, "scale", questions, ["tissue"], value)
         yield f"by_slice, {value}", figure, models
+    both = pd.concat([scores, scores.assign(wording=0, accuracy=scores.accuracy * 0.9)])
+    yield "by_wording", plots.accuracy_by_wording(both, colours, {0: "0", 1: "1"}), models
     yield "confusion", plots.confusion(answers, models[1:]), models[1:]
     yield "differences", plots.differences({PAIR: changes(answers, *PAIR)}, colours), [PAIR[1]]
     yield "alpha_curves", plots.alpha_curves(curves()), [PAIR[1]]
@@ -89,10 +91,10 @@ def test_every_plot_function_is_tested(drawn):
     public = {name for name, value in vars(plots).items() if getattr(value, "__module__", "") == plots.__name__
               and getattr(value, "__annotations__", {}).get("return") in (Figure, "Figure")}  # fmt: skip
     assert {name for name in public if not name.startswith("_")} == {
-        "accuracy_by_model", "accuracy_by_question", "accuracy_by_slice", "confusion", "differences", "alpha_curves",
-        "trade_off",
+        "accuracy_by_model", "accuracy_by_question", "accuracy_by_slice", "accuracy_by_wording", "confusion",
+        "differences", "alpha_curves", "trade_off",
     }  # fmt: skip
-    assert len(drawn) == 8
+    assert len(drawn) == 9
 
 
 def test_alt_text_names_the_models(drawn):
@@ -121,7 +123,7 @@ def test_alt_text_holds_the_numbers():
 
 def test_equal_inputs_give_equal_bytes():
     once, again = ({name: svg(figure) for name, figure, _ in figures()} for _ in range(2))
-    assert once == again and len(set(once.values())) == 8
+    assert once == again and len(set(once.values())) == 9
     other = plots.accuracy_by_model(tables(seed=1)[1], registry.colours(MODELS))
     assert svg(other) != once["by_model"]
 

@@ -425,3 +425,20 @@ def test_contrast_without_a_shared_question_says_so():
     found = stats.contrast(answers, {"a": 1, "b": -1})
     assert np.isnan([found[key] for key in ("estimate", "ci_low", "ci_high")]).all()
     assert found["n_questions"] == found["n_images"] == 0
+
+
+def test_wordings_are_compared_question_by_question():
+    """The paired difference between two wordings, counted by hand."""
+    answers = random_answers(seed=3, models=("a", "b"))
+    table = stats.compare_wordings(answers, by=["scale"])
+    assert set(table.model) == {"a", "b"} and set(table.wording) == {0}
+    keys = ["dataset", "image_id", "question"]
+    wide = answers[answers.model == "a"].pivot(index=keys, columns="wording", values="correct").dropna()
+    scale = answers.drop_duplicates(["dataset", "image_id"]).set_index(["dataset", "image_id"]).scale
+    tissue = wide[scale.reindex(wide.index.droplevel(2)).to_numpy() == "tissue"].xs("domain", level="question")
+    row = table[(table.model == "a") & (table.by == "scale") & (table.slice == "tissue") & (table.question == "domain")
+                & (table.estimand == "micro")].iloc[0]  # fmt: skip
+    assert row.n_questions == len(tissue)
+    assert row.difference == pytest.approx(tissue[0].mean() - tissue[1].astype(float).mean())
+    assert row.ci_low <= row.difference <= row.ci_high
+    assert stats.compare_wordings(answers[answers.wording == 1]).empty

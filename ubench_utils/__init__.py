@@ -1,7 +1,7 @@
 """Shared module of the μ-Bench notebooks: from rows to questions, embeddings, predictions, scores and pages.
 
-The flow is one way: ``data`` → ``questions`` → ``registry``/``models`` → ``encode`` → ``predict`` → ``stats`` →
-``plots``/``tables``/``answers`` → ``run``. ``evaluate`` joins the first five; the notebooks start there.
+The flow is one way: ``data`` → ``questions`` → ``registry``/``sources``/``models`` → ``encode`` → ``predict`` →
+``stats`` → ``plots``/``tables``/``answers`` → ``run``. ``evaluate`` joins the first five; the notebooks start there.
 """
 
 __version__ = "0.1.0"

@@ -92,6 +92,37 @@ def accuracy_by_question(scores: pd.DataFrame, colours: dict) -> Figure:
     return _labelled(figure, models, "Heat map of accuracy in percent, models by question types. " + in_words(table))
 
 
+def accuracy_by_wording(scores: pd.DataFrame, colours: dict, wordings: dict) -> Figure:
+    """Accuracy of every model in each caption wording, a panel a level: a full dot is the headline wording."""
+    table = scores[(scores.estimand == "micro") & (scores.by == "all")]
+    levels = [level for level in LEVEL_NAMES if level in set(table.level)]
+    models = [model for model in colours if model in set(table.model)]
+    shapes = dict(zip([w for w in sorted(set(table.wording)) if w != HEADLINE_WORDING], "sD^vP*X", strict=False))
+    figure, axes = _figure(1, len(levels), 0.42 * len(models) + 1.4)
+    words = []
+    for axis, level in zip(axes[0], levels, strict=True):
+        rows = table[(table.level == level) & (table.question == overall(table, level))]
+        for at, model in enumerate(models):
+            points = 100 * rows[rows.model == model].set_index("wording").accuracy
+            axis.plot([points.min(), points.max()], [at, at], color=colours[model], lw=2, alpha=0.5)
+            for wording, value in points.items():
+                full = wording == HEADLINE_WORDING
+                axis.plot(value, at, "o" if full else shapes.get(wording, "s"), color=colours[model], ms=7,
+                          mfc=colours[model] if full else "white", mew=1.5)  # fmt: skip
+            words.append(f"{model}, {level}: " + ", ".join(f"{v:.1f} in {wordings[w]}" for w, v in points.items()))
+        axis.set(title=LEVEL_NAMES[level], xlabel="accuracy (%)", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
+        axis.set_yticks(range(len(models)), list(map(_name, models)) if axis is axes[0][0] else [""] * len(models))
+        axis.grid(axis="x")
+    marks = {HEADLINE_WORDING: "o", **shapes}
+    handles = [
+        matplotlib.lines.Line2D([], [], color=CHANCE, ls="", marker=mark, mfc=CHANCE if mark == "o" else "white",
+                                label=f"wording {wordings[wording]}")
+        for wording, mark in marks.items() if wording in set(table.wording)
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return _labelled(figure, models, "Accuracy in percent by caption wording. " + "; ".join(words) + ".")
+
+
 def accuracy_by_slice(
     scores: pd.DataFrame, colours: dict, by: str, questions: dict, order=None, value: str = "accuracy"
 ) -> Figure:

@@ -27,7 +27,7 @@ ROOT = PACKAGE.parent
 SECTIONS = ["overview", "modality", "scale", "forgetting", "interpolation"]
 MODEL_PAGE = "model"
 OPTIONS = {"dataset": "dataset", "models": "models", "model": "models", "limit": "limit", "device": "device",
-           "precision": "precision"}  # fmt: skip
+           "precision": "precision", "templates": "templates"}  # fmt: skip
 DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no __main__
 
@@ -44,7 +44,7 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     extra : dict, optional
         Further notebook parameters; each goes to the notebooks that declare it.
     **settings
-        ``limit``, ``device`` and ``precision`` of ``evaluate``.
+        ``limit``, ``device``, ``precision`` and ``templates`` of ``evaluate``.
 
     Returns
     -------
@@ -66,12 +66,12 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     models = list(dict.fromkeys(models))
     benchmark = load_benchmark(dataset, settings.get("limit"))
     chosen = {name: settings.get(name, "auto") for name in ("device", "precision")}
-    run = evaluate(benchmark, models, **chosen)
+    run = evaluate(benchmark, models, **chosen, templates=settings.get("templates"), audit=MODEL_PAGE in sections)
     run.save(ROOT / "_build" / "tables")
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
     involved = [identity(model) for model in [*models, *(base for base, _ in pairs(models))]]
-    resolved = [run.record[name] for name in ("device", "precision")]
+    resolved = [run.record["device"], run.record["precision"], run.record["dataset"]["templates"]]
     state_file = ROOT / "_build" / "pages.json"
     state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
     pages, executed, failures = _pages(sections, models), [], []

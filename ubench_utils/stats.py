@@ -15,6 +15,8 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import binomtest, norm
 
+from .questions import HEADLINE_WORDING
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
@@ -221,6 +223,26 @@ def compare(
             n_questions=n, n_images=n_images, lost=n_lost, gained=n_gained, p_mcnemar=p,
         ))  # fmt: skip
     return pd.concat(tables, ignore_index=True)[columns]
+
+
+def compare_wordings(answers: pd.DataFrame, by=(), n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """Paired difference in accuracy of every other caption wording from the headline wording, for each model.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model``, ``wording`` (the other one) and the columns of ``compare`` from ``level`` on: ``base`` is the
+        accuracy in the headline wording, ``tuned`` that in the other. Only questions asked in both take part.
+    """
+    tables = []
+    for (model, wording), rows in answers[answers.wording != HEADLINE_WORDING].groupby(["model", "wording"], sort=True):
+        headline = answers[(answers.model == model) & (answers.wording == HEADLINE_WORDING)]
+        both = pd.concat([headline.assign(model="headline"), rows.assign(model="other")]).assign(wording=0)
+        table = compare(both, "headline", "other", by, n_resamples, seed).drop(columns="wording")
+        tables.append(table.assign(model=model, wording=wording))
+    if not tables:
+        return pd.DataFrame(columns=["model", "wording", "level", "question", "by", "slice", "estimand", "difference"])
+    return pd.concat(tables, ignore_index=True)
 
 
 def contrast(

@@ -4,15 +4,18 @@ import base64
 import html
 import io
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
 from .data import NOT_STATED, decode
 from .evaluate import Evaluation
 from .questions import HEADLINE_WORDING
+from .registry import PACKAGE, find_model
 from .sources import image_size
 
 THUMBNAIL = 224  # pixels, long side
+NO_CHOICE = "no option"  # of a reply, made elsewhere, that names none
 
 
 def percent(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
@@ -47,6 +50,68 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     ]  # fmt: skip
     text = pd.DataFrame(rows)
     return text.drop(columns="model") if text.model.nunique() == 1 else text
+
+
+def wordings(table: pd.DataFrame, by_dataset: pd.DataFrame, names: dict) -> pd.DataFrame:
+    """Paired differences between wordings as text, a row a model, level and wording.
+
+    ``table`` and ``by_dataset`` are from ``stats.compare_wordings``: over all images, and by sub-dataset, of which the
+    fine-grained question that moves most is named.
+    """
+    rows = []
+    for row in table[table.estimand == "micro"].itertuples():
+        if row.question != "all" and row.level == "coarse":
+            continue
+        sets = by_dataset[(by_dataset.model == row.model) & (by_dataset.wording == row.wording)]
+        sets = sets[(sets.level == row.level) & (sets.question == row.question) & (sets.estimand == "micro")]
+        most = sets.loc[sets.difference.abs().idxmax()] if len(sets) else None
+        rows.append({
+            "model": row.model, "level": row.level, "wording": names[row.wording], "n": f"{row.n_questions:,}",
+            "headline %": percent(row.base), "this one %": percent(row.tuned),
+            "difference [95 %]": percent(row.difference, row.ci_low, row.ci_high, sign="+"),
+            "largest in one sub-dataset": "–" if most is None else
+            f"{most.slice}: {percent(most.difference, most.ci_low, most.ci_high, sign='+')}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def passport(run: Evaluation, model: str) -> pd.DataFrame:
+    """Everything that decides whether two models were treated alike, and how firm the answers are; one row a fact."""
+    facts = run.record["models"][model]
+    card = find_model(model)
+    rows = [
+        ("model string", card.spec.replace(str(PACKAGE), "ubench_utils")), ("category", card.category),
+        ("fine-tuned from", card.base or "–"), ("licence of the weights", card.licence or "not stated"),
+    ]  # fmt: skip
+    if "parameters" not in facts:
+        kind = "answers made elsewhere" if "notes" in facts else "answers drawn at random"
+        return pd.DataFrame([*rows, ("weights", f"none: {kind}"), *(("note", note) for note in facts.get("notes", []))],
+                            columns=["what", "value"])  # fmt: skip
+    recipe = facts["preprocessing"]
+    mean, std = (", ".join(f"{v:.4g}" for v in np.atleast_1d(recipe[key])) for key in ("mean", "std"))
+    rows += [
+        ("weights", f"{facts['parameters']:,}"),
+        ("activation", f"{facts['activation']} (says {facts['activation_from']})"),
+        ("images", f"{image_size(recipe)}, resized by {recipe['resize_mode']}, {recipe['interpolation']}"),
+        ("normalisation", f"mean {mean}; standard deviation {std}"),
+        ("context", f"{facts['context_length']} tokens; {facts['texts_truncated']} of {facts['texts']:,} texts cut"),
+        ("options compared by", "matching head, log-odds" if facts["matching_head"] else
+         f"cosine similarity, × {facts['logit_scale']:.1f} before the softmax"),
+        ("precision, device", f"{facts['precision']}, {facts['device']}; scores in float32"),
+        ("exact ties", f"{facts['questions_tied']:,} questions"),
+        ("failed images", f"{facts['images_failed']:,} of {facts['images']:,}"),
+    ]  # fmt: skip
+    if "flip_rate_batch_size" in facts:
+        of = f"of {facts['audit_questions']:,} answers to {facts['audit_images']} images"
+        rows += [
+            (f"float32 against {facts['low_precision']}", f"{percent(facts['flip_rate_low_precision'])} % {of} flip"),
+            ("one by one against a batch", f"{percent(facts['flip_rate_batch_size'])} % {of} flip"),
+        ]
+    if facts["speed"]:
+        speed = facts["speed"]
+        rate = f"{speed['images_per_second']:.0f} images/s ({speed['device']}, {speed['cores']} cores)"
+        rows.append(("speed when encoded", f"{speed['images']:,} images, texts: {speed['seconds']:.1f} s, {rate}"))
+    return pd.DataFrame(rows, columns=["what", "value"])
 
 
 def comparison(table: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +152,10 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
         rows.append(("revision", run.benchmark.revision))
     rows += [
         ("content fingerprint", run.benchmark.fingerprint),
-        ("images, questions", f"{len(run.benchmark.images):,}, {len(run.questions):,} (two wordings)"),
+        (
+            "images, questions",
+            f"{len(run.benchmark.images):,}, {len(run.questions):,} ({run.questions.wording.nunique()} wordings)",
+        ),
     ]
     rows += [("note", note) for note in run.record["dataset"]["notes"]]
     rows += [
@@ -122,7 +190,9 @@ def with_choices(run: Evaluation) -> pd.DataFrame:
     key = ["dataset", "image_id", "question", "wording"]
     answers = run.answers.merge(run.questions[[*key, "labels", "asked"]], on=key, validate="many_to_one")
     return answers.assign(
-        chosen=[labels[i] for labels, i in zip(answers.labels, answers.predicted_idx, strict=True)],
+        chosen=[
+            labels[i] if i >= 0 else NO_CHOICE for labels, i in zip(answers.labels, answers.predicted_idx, strict=True)
+        ],
         right=[labels[i] for labels, i in zip(answers.labels, answers.answer_idx, strict=True)],
     )
 
@@ -156,6 +226,7 @@ def _card(encoded: bytes, row) -> str:
     uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     kind = "" if row.synthetic == NOT_STATED else f"{row.synthetic} "
     alt = f"A {kind}{row.modality} image of {row.dataset}; the answer is {row.right}, the model chose {row.chosen}."
+    sure = "" if pd.isna(row.p_predicted) else f"p = {row.p_predicted:.2f}, "  # answers made elsewhere may have none
     items = []
     for index, option in enumerate(row.labels):
         marks = [mark for mark, here in (("answer", row.answer_idx), ("chosen", row.predicted_idx)) if here == index]
@@ -163,6 +234,6 @@ def _card(encoded: bytes, row) -> str:
         items.append(f"<li>{html.escape(option)}{label}</li>")
     return (
         f'<figure class="example-card"><img src="{uri}" alt="{html.escape(alt, quote=True)}">'
-        f"<figcaption><strong>{'Right' if row.correct else 'Wrong'}</strong>, p = {row.p_predicted:.2f}, "
+        f"<figcaption><strong>{'Right' if row.correct else 'Wrong'}</strong>, {sure}"
         f"{html.escape(row.dataset)}<br>{html.escape(row.asked or '')}<ul>{''.join(items)}</ul></figcaption></figure>"
     )
