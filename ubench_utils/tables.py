@@ -52,25 +52,23 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     return text.drop(columns="model") if text.model.nunique() == 1 else text
 
 
-def wordings(table: pd.DataFrame, by_dataset: pd.DataFrame, names: dict) -> pd.DataFrame:
+def wordings(table: pd.DataFrame, by_dataset: pd.DataFrame, models: list, names: dict) -> pd.DataFrame:
     """Paired differences between wordings as text, a row a model, level and wording.
 
     ``table`` and ``by_dataset`` are from ``stats.compare_wordings``: over all images, and by sub-dataset, of which the
-    fine-grained question that moves most is named.
+    one that moves most is named.
     """
     rows = []
-    for row in table[table.estimand == "micro"].itertuples():
-        if row.question != "all" and row.level == "coarse":
-            continue
-        sets = by_dataset[(by_dataset.model == row.model) & (by_dataset.wording == row.wording)]
-        sets = sets[(sets.level == row.level) & (sets.question == row.question) & (sets.estimand == "micro")]
-        most = sets.loc[sets.difference.abs().idxmax()] if len(sets) else None
+    overall = table[(table.estimand == "micro") & ((table.question == "all") | (table.level != "coarse"))]
+    for row in sorted(overall.itertuples(), key=lambda row: (models.index(row.model), row.level, row.wording)):
+        sets = by_dataset[(by_dataset.by == "dataset") & (by_dataset.estimand == "micro")]
+        for column in ("model", "wording", "level", "question"):
+            sets = sets[sets[column] == getattr(row, column)]
+        most = sets.loc[sets.difference.abs().idxmax()]
         rows.append({
             "model": row.model, "level": row.level, "wording": names[row.wording], "n": f"{row.n_questions:,}",
-            "headline %": percent(row.base), "this one %": percent(row.tuned),
             "difference [95 %]": percent(row.difference, row.ci_low, row.ci_high, sign="+"),
-            "largest in one sub-dataset": "–" if most is None else
-            f"{most.slice}: {percent(most.difference, most.ci_low, most.ci_high, sign='+')}",
+            "moves most": most.slice, "by": percent(most.difference, sign="+"),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
