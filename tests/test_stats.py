@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from ubench_utils import stats
+from ubench_utils import resampling, stats
 
 SIZES = {"apple": 14, "beech": 6, "cedar": 9, "daisy": 3}  # images of each sub-dataset
 TYPES = {"domain": "coarse", "modality": "coarse", "stain": "coarse", "classification": "fine"}
@@ -113,22 +113,22 @@ def test_wilson_of_a_single_cell_covers(n, p):
 @relaxed
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40), st.integers(0, 5))
 def test_weights_keep_the_size_of_each_stratum(strata, seed):
-    weights = stats.resampling_weights(strata, 7, seed)
+    weights = resampling.resampling_weights(strata, 7, seed)
     assert weights.shape == (7, len(strata)) and (weights >= 0).all() and (weights == weights.round()).all()
     for name in set(strata):
         members = np.array(strata) == name
         assert (weights[:, members].sum(1) == members.sum()).all()
-    assert (weights == stats.resampling_weights(strata, 7, seed)).all()
+    assert (weights == resampling.resampling_weights(strata, 7, seed)).all()
 
 
 def test_weights_are_multinomial_independent_between_strata_and_seeded():
     strata = np.repeat(["x", "y"], [8, 8])
-    weights = stats.resampling_weights(strata, 20000, 3)
+    weights = resampling.resampling_weights(strata, 20000, 3)
     correlation = np.corrcoef(weights.T)
     assert np.abs(correlation[:8, 8:]).max() < 0.03
     assert np.allclose(correlation[:8, :8][~np.eye(8, dtype=bool)], -1 / 7, atol=0.03)
     assert np.allclose(weights.mean(0), 1, atol=0.03) and np.allclose(weights.var(0), 7 / 8, atol=0.05)
-    assert (weights[:50] != stats.resampling_weights(strata, 50, 4)).any()
+    assert (weights[:50] != resampling.resampling_weights(strata, 50, 4)).any()
 
 
 # ------------------------------------------------------------------------------------------------------ score
@@ -184,7 +184,7 @@ def test_seed_moves_bootstrap_intervals_only():
 def loop_bootstrap(answers, statistic, n_resamples, seed):
     """Percentile interval of a statistic of the table, each image's rows repeated as often as it is drawn."""
     images = answers[["dataset", "image_id"]].drop_duplicates().sort_values(["dataset", "image_id"])
-    weights = stats.resampling_weights(images.dataset, n_resamples, seed)
+    weights = resampling.resampling_weights(images.dataset, n_resamples, seed)
     place = {key: i for i, key in enumerate(zip(images.dataset, images.image_id, strict=True))}
     at = np.array([place[key] for key in zip(answers.dataset, answers.image_id, strict=True)])
     values = [statistic(answers.iloc[np.repeat(np.arange(len(at)), row[at].astype(int))]) for row in weights]
