@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -282,12 +283,17 @@ def percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unit_sums(layout: Layout, values: np.ndarray) -> np.ndarray:
-    return np.add.reduceat(values[layout.rows], layout.unit, axis=0, dtype=np.float32)
+    return _sums(layout.rows, layout.unit, values, np.float32)
 
 
 def _part_sums(layout: Layout, values: np.ndarray) -> np.ndarray:
-    starts = layout.unit[layout.bounds[:-1]]
-    return np.add.reduceat(values[layout.rows], starts, axis=0, dtype=np.float64)
+    return _sums(layout.rows, layout.unit[layout.bounds[:-1]], values, np.float64)
+
+
+def _sums(rows: np.ndarray, starts: np.ndarray, values: np.ndarray, dtype) -> np.ndarray:
+    """Sums of runs of rows; a sparse product takes the rows in place where ``reduceat`` would need a copy of them."""
+    runs = (np.ones(len(rows), dtype), rows, np.append(starts, len(rows)))
+    return sparse.csr_array(runs, shape=(len(starts), len(values))) @ values
 
 
 def _ratios(hit: np.ndarray, n: np.ndarray, answered: np.ndarray, first: np.ndarray) -> dict:
