@@ -22,7 +22,7 @@ ALPHAS = np.arange(11) / 10
 
 
 def made_up(n_models: int, n_images: int, seed: int = 0) -> pd.DataFrame:
-    """Answers of every model × α to five questions of every image; text columns are categories, as one would keep it."""
+    """Answers of every model × α to five questions of every image; text columns are categories."""
     rng = np.random.default_rng(seed)
     sizes = rng.dirichlet(np.full(20, 3.0))
     dataset = np.sort(rng.choice(20, n_images, p=sizes))

@@ -84,7 +84,7 @@ def tabulate(answers: pd.DataFrame, by=()) -> Tally:
     right = answers.correct.to_numpy(dtype=bool)
     correct = np.bincount(cell[right], minlength=shape[0] * shape[1]).astype(np.float32).reshape(shape)
     questions = answers[list(dict.fromkeys([*key, *by]))].iloc[first].reset_index(drop=True)
-    return Tally(_numbered(questions), list(models), correct, answered)
+    return Tally(numbered(questions), list(models), correct, answered)
 
 
 def answered_by_all(tally: Tally, models) -> Tally:
@@ -97,7 +97,7 @@ def answered_by_all(tally: Tally, models) -> Tally:
     """
     correct, answered = _columns(tally, models)
     shared = (answered > 0).all(axis=1)
-    questions = _numbered(tally.questions[shared].reset_index(drop=True))
+    questions = numbered(tally.questions[shared].reset_index(drop=True))
     return Tally(questions, list(models), correct[shared], answered[shared])
 
 
@@ -129,7 +129,7 @@ def paired_states(tally: Tally, pairs) -> tuple[pd.DataFrame, dict]:
     kept, forgotten = before * after, before * (both - after).clip(0)
     learned = after * (both - before).clip(0)
     states = {"kept": kept, "forgotten": forgotten, "learned": learned, "never": both - kept - forgotten - learned}
-    return _numbered(tally.questions[seen].reset_index(drop=True)), states
+    return numbered(tally.questions[seen].reset_index(drop=True)), states
 
 
 def _columns(tally: Tally, models) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +141,8 @@ def _columns(tally: Tally, models) -> tuple[np.ndarray, np.ndarray]:
     return correct, answered
 
 
-def _numbered(questions: pd.DataFrame) -> pd.DataFrame:
+def numbered(questions: pd.DataFrame) -> pd.DataFrame:
+    """Add ``image``: the number of each row's image, by sub-dataset and then ``image_id``."""
     return questions.assign(image=questions.groupby(["dataset", "image_id"], observed=True).ngroup())
 
 
@@ -217,6 +218,12 @@ def cell_images(layout: Layout, answered: np.ndarray) -> np.ndarray:
     """How many images have an answered question in each cell, shape (n_cells, n_columns)."""
     seen = (_unit_sums(layout, answered) > 0).astype(np.int64)
     return np.add.reduceat(np.add.reduceat(seen, layout.bounds[:-1], axis=0), layout.first, axis=0)
+
+
+def image_sums(layout: Layout, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of values over each image of each cell: the cell of each, ascending, and (n_units, n_columns)."""
+    part = np.repeat(np.arange(len(layout.bounds) - 1), np.diff(layout.bounds))
+    return np.searchsorted(layout.first, part, side="right") - 1, _unit_sums(layout, values)
 
 
 def cell_datasets(layout: Layout, answered: np.ndarray) -> np.ndarray:
