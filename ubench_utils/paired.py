@@ -227,8 +227,9 @@ def detectable_difference(discordant, n, n_images, error=0.0) -> np.ndarray:
     One question per image: Connor's sample size of McNemar's test, n = (z₁ √ψ + z₂ √(ψ − δ²))² / δ², solved for δ,
     with z₁ = 1.96, z₂ = 0.84 and the discordance rate ψ = (discordant + 2) / (n + 2), as in Bonett and Price's
     interval. Several questions per image: (z₁ + z₂) × the cluster-robust standard error of the difference. Neither is
-    less than what n images show where all discordance is in one direction, ψ = δ, since a difference cannot exceed
-    the discordance. 1 where not even a difference of 1 would be found.
+    less than what as many questions (images, where none of several changed) show with all discordance in one
+    direction, ψ = δ, since a difference cannot exceed the discordance. 1 where nothing less would be
+    found.
 
     Parameters
     ----------
@@ -244,9 +245,10 @@ def detectable_difference(discordant, n, n_images, error=0.0) -> np.ndarray:
     z1, z2 = norm.ppf((1 + CONFIDENCE) / 2), norm.ppf(POWER)
     rate = (discordant + 2) / (n + 2)
     a = z1 * np.sqrt(rate)
-    paired = (a * np.sqrt(n) + np.sqrt(a**2 * n - (n + z2**2) * (a**2 - z2**2 * rate))) / (n + z2**2)
-    with np.errstate(invalid="ignore"):  # no root: too few images
-        root = np.sqrt((z1 * z2) ** 2 - (n_images + z2**2) * (z1**2 - n_images))
-        one_way = 1 - ((root - z1 * z2) / (n_images + z2**2)).clip(0) ** 2
-    found = np.maximum(np.where(error > 0, (z1 + z2) * error, paired), np.nan_to_num(one_way, nan=1.0))
-    return np.minimum(found, 1.0)
+    with np.errstate(invalid="ignore"):  # no root: too few images for any difference at this discordance, or at all
+        paired = a * np.sqrt(n) + np.sqrt(a**2 * n - (n + z2**2) * (a**2 - z2**2 * rate))
+        count = np.where(error > 0, n, n_images)
+        root = np.sqrt((z1 * z2) ** 2 - (count + z2**2) * (z1**2 - count))
+    one_way = 1 - ((root - z1 * z2) / (count + z2**2)).clip(0) ** 2
+    found = np.where(error > 0, (z1 + z2) * error, paired / (n + z2**2))
+    return np.fmax(found, np.nan_to_num(one_way, nan=1.0)).clip(max=1.0)

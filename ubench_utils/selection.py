@@ -57,16 +57,16 @@ def cross_fit(
 
     Notes
     -----
-    Intervals resample images (95 %, percentile) with the choices of the folds kept: an image's out-of-fold score does
-    not depend on its own noise, and the mean of such scores is asymptotically normal about the mean accuracy of the
-    chosen models with the variance that the images' scores show (Bayle et al. 2020). Choosing anew in every resample
-    would treat the noise of this sample as signal, in training and test folds alike, and be optimistic again.
+    Intervals (95 %, percentile) resample images and keep the choices of the folds; each resample is of one split, in
+    turn. The variance of such draws is that of Chernozhukov et al. (2018, definition 3.3): the mean over splits of the
+    variance within a split, plus that between splits. Draws of the average over splits would be too narrow, as each
+    image's answers would be averaged over the α chosen in the splits. Choosing anew in every resample would treat the
+    noise of this sample as signal, in training and test folds alike, and be optimistic again.
 
     References
     ----------
-    Chernozhukov et al. 2018, Econom. J. 21, C1-C68 (cross-fitting, averaged over splits). Bayle, Bayle, Janson and
-    Mackey 2020, NeurIPS 33 (intervals for cross-validation). Varma and Simon 2006, BMC Bioinformatics 7, 91 (optimism
-    of a choice scored on its own data).
+    Chernozhukov et al. 2018, Econom. J. 21, C1-C68 (cross-fitting, repeated over splits). Varma and Simon 2006,
+    BMC Bioinformatics 7, 91 (optimism of a choice scored on its own data).
     """
     if weights is None:
         weights, term = {"all": 1.0}, "_term"
@@ -88,25 +88,27 @@ def cross_fit(
     training = fold[:, None] != np.arange(n_folds)[:, None]  # (n_splits, n_folds, n_images)
     chosen = _best(_scores(parts, training.reshape(-1, len(images)).T)).reshape(n_splits, n_folds)
     by_image = np.take_along_axis(chosen, fold, axis=1)
-    out_of_fold = [np.take_along_axis(hits, by_image[:, image].T, axis=1).mean(axis=1) for image, hits, *_ in parts]
     parts = [
-        (image, np.column_stack([hits, h]), *rest) for (image, hits, *rest), h in zip(parts, out_of_fold, strict=True)
-    ]
+        (image, np.concatenate([hits, np.take_along_axis(hits, by_image[:, image].T, axis=1)], axis=1), *rest)
+        for image, hits, *rest in parts
+    ]  # a column for every α, then one for every split: each image as answered by the α chosen without it
+    n = len(alphas)
 
     estimate = _scores(parts, np.ones((len(images), 1)))[:, 0]
     drawn = _scores(parts, image_weights(questions, n_resamples, seed))
-    best = _best(estimate[:-1, None]).item()
-    redrawn = _best(drawn[:-1])
+    cross_fitted = estimate[n:].mean()
+    redrawn_score = drawn[n + np.arange(n_resamples) % n_splits, np.arange(n_resamples)]
+    best, redrawn = _best(estimate[:n, None]).item(), _best(drawn[:n])
     alpha_low, alpha_high = np.quantile(alphas[redrawn], [0.025, 0.975], method="inverted_cdf")
     result = {
         "alpha": float(alphas[best]), "alpha_low": float(alpha_low), "alpha_high": float(alpha_high),
         "alpha_share": float((redrawn == best).mean()), "naive": float(estimate[best]),
-        "cross_fitted": float(estimate[-1]), **_interval("ci", drawn[-1]),
-        "optimism": float(estimate[best] - estimate[-1]),
+        "cross_fitted": float(cross_fitted), **_interval("ci", redrawn_score),
+        "optimism": float(estimate[best] - cross_fitted),
     }  # fmt: skip
     for name, alpha in (("over_base", 0), ("over_tuned", 1)):
         at = np.flatnonzero(alphas == alpha).item()
-        result |= {name: float(estimate[-1] - estimate[at]), **_interval(name, drawn[-1] - drawn[at])}
+        result |= {name: float(cross_fitted - estimate[at]), **_interval(name, redrawn_score - drawn[at])}
     return result | {"n_questions": len(questions), "n_images": len(images)}
 
 
