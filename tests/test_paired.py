@@ -177,7 +177,7 @@ def test_intervals_of_paired_differences_cover():
     """2,000 pairs; each rate's Monte-Carlo standard error is 0.5 points."""
     covered = []
     for (layout, *_), states, truth, weights in simulate(10, 200):
-        found = stats._comparisons(states, layout, weights)
+        found = stats._comparisons(states, layout, weights, {})
         answered = np.ones((len(truth), 1))
         for estimand, rows in found.groupby("estimand"):
             true = resampling.estimates(layout, truth, answered)[estimand] @ [-1, 1]

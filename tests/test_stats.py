@@ -131,6 +131,15 @@ def test_weights_are_multinomial_independent_between_strata_and_seeded():
     assert (weights[:50] != resampling.resampling_weights(strata, 50, 4)).any()
 
 
+def test_percentiles_are_numpys():
+    draws = np.random.default_rng(0).normal(size=(4, 5, 101))
+    draws[0, 0, :30], draws[1, 1, 1:], draws[2, 2] = np.nan, np.nan, np.nan
+    found = resampling.percentiles(draws)
+    with pytest.warns(RuntimeWarning, match="All-NaN"):
+        expected = np.nanquantile(draws, [0.025, 0.975], axis=-1)
+    assert np.allclose(found, expected, equal_nan=True)
+
+
 # ------------------------------------------------------------------------------------------------------ score
 
 
@@ -337,6 +346,25 @@ def test_compare_is_antisymmetric():
         pd.testing.assert_series_equal(there[one], back[other], check_names=False)
     for one, other in (("difference", "difference"), ("ci_low", "ci_high"), ("ci_high", "ci_low")):
         assert np.allclose(there[one], -back[other], atol=1e-6)
+
+
+def test_pairs_at_once_are_the_pairs_one_by_one():
+    answers = random_answers(seed=3, missing=0)
+    pairs = [("a", "b"), ("a", "c"), ("c", "b")]
+    found = stats.compare_pairs(answers, [*pairs, ("a", "nobody")], by=FACETS, n_resamples=40, seed=1)
+    assert list(found.columns[:2]) == ["base_model", "tuned_model"] and "nobody" not in set(found.tuned_model)
+    for (base, tuned), rows in found.groupby(["base_model", "tuned_model"]):
+        alone = stats.compare(answers, base, tuned, by=FACETS, n_resamples=40, seed=1)
+        pd.testing.assert_frame_equal(rows[alone.columns].reset_index(drop=True), alone)
+
+
+def test_pairs_keep_their_own_questions():
+    answers = random_answers(seed=3, missing=0.3)
+    found = stats.compare_pairs(answers, [("a", "b"), ("a", "c")], by=["organism"], n_resamples=10)
+    for tuned, rows in found.groupby("tuned_model"):
+        alone = stats.compare(answers, "a", tuned, by=["organism"], n_resamples=10)
+        for column in ("n_questions", "n_images", "lost", "gained", "base", "tuned", "difference"):
+            assert np.allclose(rows[column], alone[column]), column
 
 
 def test_compare_of_equal_models_is_zero():

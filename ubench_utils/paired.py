@@ -13,6 +13,7 @@ from .resampling import (
     CONFIDENCE,
     QUESTION,
     RESAMPLES,
+    Layout,
     cell_datasets,
     cell_images,
     cell_sums,
@@ -55,10 +56,14 @@ def forgetting_cells(
 ) -> pd.DataFrame:
     """Change in micro accuracy, tuned − base, of every question type × slice; the rows are one family.
 
+    A level's question types pooled (``all``) are rows too, and so is a slice that another one repeats, such as a
+    modality of one sub-dataset: copies leave simultaneous intervals as they are and make Holm's adjustment stricter.
+
     Parameters
     ----------
     answers : pandas.DataFrame
-        As from ``join_answers``; questions that only one of the models answered are left out.
+        As from ``join_answers``, filtered to the family that is asked about, say one wording; questions that only
+        one of the models answered are left out.
     by : sequence of str
         Facets to break down by, beside ``all``.
 
@@ -98,7 +103,8 @@ def forgetting_cells(
     if questions.empty:
         return pd.DataFrame(columns=columns)
     weights = image_weights(questions, n_resamples, seed)
-    parts = [_cells(states, lay_out(questions, facet), weights) for facet in ["all", *by]]
+    known = {}
+    parts = [_cells(states, lay_out(questions, facet), weights, known) for facet in ["all", *by]]
     table = pd.concat([cells for cells, _ in parts], ignore_index=True)
     drawn = np.concatenate([differences for _, differences in parts])
     n = table.n_questions.to_numpy()
@@ -113,7 +119,7 @@ def forgetting_cells(
     return table.sort_values(CELL, ignore_index=True)[columns]
 
 
-def _cells(states: dict, layout, weights: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+def _cells(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> tuple[pd.DataFrame, np.ndarray]:
     """Counts of the cells of one facet, the sign-flip p-value, and the draws of the difference (cells, resamples)."""
     answered, step = sum(states.values()), states["learned"] - states["forgotten"]
     counts = {state: cell_sums(layout, values)[:, 0].astype(int) for state, values in states.items()}
@@ -125,7 +131,7 @@ def _cells(states: dict, layout, weights: np.ndarray) -> tuple[pd.DataFrame, np.
         base=(counts["kept"] + counts["forgotten"]) / n, tuned=(counts["kept"] + counts["learned"]) / n,
         difference=(counts["learned"] - counts["forgotten"]) / n, p=[sign_flip(values) for values in flips], **counts,
     )  # fmt: skip
-    return table, draws(layout, step, answered, weights)["micro"][:, 0]
+    return table, draws(layout, step, answered, weights, known)["micro"][:, 0]
 
 
 def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:

