@@ -181,6 +181,17 @@ def test_score_does_not_depend_on_the_other_models():
     pd.testing.assert_frame_equal(alone, among)
 
 
+@pytest.mark.parametrize("known", ["human", None])
+def test_an_image_without_a_value_is_in_no_slice(known):
+    answers = random_answers()
+    answers["stain"] = answers.organism.where(answers.organism == known)
+    scores = stats.score(answers, by=["stain", "organism"], n_resamples=20)
+    columns = ["model", "question", "accuracy", "ci_low", "n_questions"]
+    found, expected = scores[scores.by == "stain"], scores[(scores.by == "organism") & (scores.slice == known)]
+    assert len(found) == len(expected) and (found[columns].to_numpy() == expected[columns].to_numpy()).all()
+    assert (stats.compare(answers, "a", "b", by=["stain"], n_resamples=20).slice == "human").any() == (known == "human")
+
+
 def test_seed_moves_bootstrap_intervals_only():
     answers = random_answers()
     one, same, other = (stats.score(answers, by=(), n_resamples=100, seed=seed) for seed in (1, 1, 2))

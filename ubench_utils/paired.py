@@ -20,7 +20,7 @@ from .resampling import (
     draws,
     image_sums,
     image_weights,
-    lay_out,
+    layouts,
     paired_states,
     percentiles,
     tabulate,
@@ -104,7 +104,7 @@ def forgetting_cells(
         return pd.DataFrame(columns=columns)
     weights = image_weights(questions, n_resamples, seed)
     known = {}
-    parts = [_cells(states, lay_out(questions, facet), weights, known) for facet in ["all", *by]]
+    parts = [_cells(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat([cells for cells, _ in parts], ignore_index=True)
     drawn = np.concatenate([differences for _, differences in parts])
     n = table.n_questions.to_numpy()

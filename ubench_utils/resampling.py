@@ -197,7 +197,8 @@ def lay_out(questions: pd.DataFrame, facet: str = "all") -> Layout:
         "dataset": questions.dataset.astype(str).to_numpy()[rows],
     })  # fmt: skip
     groups = keys.groupby([*cell_key, "dataset"], sort=True)
-    part, image = groups.ngroup().to_numpy(), questions.image.to_numpy()[rows]
+    part = groups.ngroup().fillna(-1).to_numpy(dtype=np.int64)  # no group without a value of the facet
+    image = questions.image.to_numpy()[rows]
     order = np.lexsort((image, part))
     order = order[part[order] >= 0]
     part, image = part[order], image[order]
@@ -205,8 +206,16 @@ def lay_out(questions: pd.DataFrame, facet: str = "all") -> Layout:
     bounds = np.append(np.flatnonzero(np.diff(part[unit], prepend=-1)), len(unit))
     n_parts = groups.size().reset_index().groupby(cell_key, sort=True).size()
     cells = n_parts.index.to_frame(index=False).assign(by=facet)[CELL]
-    first = np.concatenate([[0], np.cumsum(n_parts)[:-1]]).astype(int)
+    first = (n_parts.cumsum() - n_parts).to_numpy(dtype=np.int64)
     return Layout(cells, first, rows[order], unit, image[unit], bounds)
+
+
+def layouts(questions: pd.DataFrame, by=()):
+    """``lay_out`` of ``all``, then of each facet that any question has a value of, one at a time."""
+    yield lay_out(questions)
+    for facet in by:
+        if questions[facet].notna().any():
+            yield lay_out(questions, facet)
 
 
 def cell_sums(layout: Layout, values: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from .resampling import (
     estimates,
     image_weights,
     lay_out,
+    layouts,
     paired_states,
     percentiles,
     tabulate,
@@ -89,7 +90,7 @@ def score(answers: pd.DataFrame, by=SLICES, n_resamples: int = RESAMPLES, seed: 
     tally = tabulate(answers, by)
     weights = image_weights(tally.questions, n_resamples, seed)
     known = {}
-    tables = [_scores(tally, lay_out(tally.questions, facet), weights, known) for facet in ["all", *by]]
+    tables = [_scores(tally, layout, weights, known) for layout in layouts(tally.questions, by)]
     table = pd.concat(tables, ignore_index=True)
     order = ["estimand", *KEY]
     return table.sort_values(order, key=lambda c: -(c == "micro") if c.name == "estimand" else c, ignore_index=True)
@@ -162,7 +163,7 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES, n_resamples: int = RE
         return pd.DataFrame(columns=columns)
     weights = image_weights(questions, n_resamples, seed)
     known = {}
-    tables = [_comparisons(states, lay_out(questions, facet), weights, known) for facet in ["all", *by]]
+    tables = [_comparisons(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat(tables, ignore_index=True).sort_values(CELL, kind="stable")
     table = table.sort_values(["pair", "estimand"], ascending=[True, False], kind="stable", ignore_index=True)
     names = pd.DataFrame(list(pairs), columns=columns[:2])
