@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from ubench_utils import stats
+from ubench_utils import resampling, stats
 
 SIZES = {"apple": 14, "beech": 6, "cedar": 9, "daisy": 3}  # images of each sub-dataset
 TYPES = {"domain": "coarse", "modality": "coarse", "stain": "coarse", "classification": "fine"}
@@ -113,22 +113,31 @@ def test_wilson_of_a_single_cell_covers(n, p):
 @relaxed
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40), st.integers(0, 5))
 def test_weights_keep_the_size_of_each_stratum(strata, seed):
-    weights = stats.resampling_weights(strata, 7, seed)
+    weights = resampling.resampling_weights(strata, 7, seed)
     assert weights.shape == (7, len(strata)) and (weights >= 0).all() and (weights == weights.round()).all()
     for name in set(strata):
         members = np.array(strata) == name
         assert (weights[:, members].sum(1) == members.sum()).all()
-    assert (weights == stats.resampling_weights(strata, 7, seed)).all()
+    assert (weights == resampling.resampling_weights(strata, 7, seed)).all()
 
 
 def test_weights_are_multinomial_independent_between_strata_and_seeded():
     strata = np.repeat(["x", "y"], [8, 8])
-    weights = stats.resampling_weights(strata, 20000, 3)
+    weights = resampling.resampling_weights(strata, 20000, 3)
     correlation = np.corrcoef(weights.T)
     assert np.abs(correlation[:8, 8:]).max() < 0.03
     assert np.allclose(correlation[:8, :8][~np.eye(8, dtype=bool)], -1 / 7, atol=0.03)
     assert np.allclose(weights.mean(0), 1, atol=0.03) and np.allclose(weights.var(0), 7 / 8, atol=0.05)
-    assert (weights[:50] != stats.resampling_weights(strata, 50, 4)).any()
+    assert (weights[:50] != resampling.resampling_weights(strata, 50, 4)).any()
+
+
+def test_percentiles_are_numpys():
+    draws = np.random.default_rng(0).normal(size=(4, 5, 101))
+    draws[0, 0, :30], draws[1, 1, 1:], draws[2, 2] = np.nan, np.nan, np.nan
+    found = resampling.percentiles(draws)
+    with pytest.warns(RuntimeWarning, match="All-NaN"):
+        expected = np.nanquantile(draws, [0.025, 0.975], axis=-1)
+    assert np.allclose(found, expected, equal_nan=True)
 
 
 # ------------------------------------------------------------------------------------------------------ score
@@ -172,6 +181,17 @@ def test_score_does_not_depend_on_the_other_models():
     pd.testing.assert_frame_equal(alone, among)
 
 
+@pytest.mark.parametrize("known", ["human", None])
+def test_an_image_without_a_value_is_in_no_slice(known):
+    answers = random_answers()
+    answers["stain"] = answers.organism.where(answers.organism == known)
+    scores = stats.score(answers, by=["stain", "organism"], n_resamples=20)
+    columns = ["model", "question", "accuracy", "ci_low", "n_questions"]
+    found, expected = scores[scores.by == "stain"], scores[(scores.by == "organism") & (scores.slice == known)]
+    assert len(found) == len(expected) and (found[columns].to_numpy() == expected[columns].to_numpy()).all()
+    assert (stats.compare(answers, "a", "b", by=["stain"], n_resamples=20).slice == "human").any() == (known == "human")
+
+
 def test_seed_moves_bootstrap_intervals_only():
     answers = random_answers()
     one, same, other = (stats.score(answers, by=(), n_resamples=100, seed=seed) for seed in (1, 1, 2))
@@ -184,7 +204,7 @@ def test_seed_moves_bootstrap_intervals_only():
 def loop_bootstrap(answers, statistic, n_resamples, seed):
     """Percentile interval of a statistic of the table, each image's rows repeated as often as it is drawn."""
     images = answers[["dataset", "image_id"]].drop_duplicates().sort_values(["dataset", "image_id"])
-    weights = stats.resampling_weights(images.dataset, n_resamples, seed)
+    weights = resampling.resampling_weights(images.dataset, n_resamples, seed)
     place = {key: i for i, key in enumerate(zip(images.dataset, images.image_id, strict=True))}
     at = np.array([place[key] for key in zip(answers.dataset, answers.image_id, strict=True)])
     values = [statistic(answers.iloc[np.repeat(np.arange(len(at)), row[at].astype(int))]) for row in weights]
@@ -337,6 +357,25 @@ def test_compare_is_antisymmetric():
         pd.testing.assert_series_equal(there[one], back[other], check_names=False)
     for one, other in (("difference", "difference"), ("ci_low", "ci_high"), ("ci_high", "ci_low")):
         assert np.allclose(there[one], -back[other], atol=1e-6)
+
+
+def test_pairs_at_once_are_the_pairs_one_by_one():
+    answers = random_answers(seed=3, missing=0)
+    pairs = [("a", "b"), ("a", "c"), ("c", "b")]
+    found = stats.compare_pairs(answers, [*pairs, ("a", "nobody")], by=FACETS, n_resamples=40, seed=1)
+    assert list(found.columns[:2]) == ["base_model", "tuned_model"] and "nobody" not in set(found.tuned_model)
+    for (base, tuned), rows in found.groupby(["base_model", "tuned_model"]):
+        alone = stats.compare(answers, base, tuned, by=FACETS, n_resamples=40, seed=1)
+        pd.testing.assert_frame_equal(rows[alone.columns].reset_index(drop=True), alone)
+
+
+def test_pairs_keep_their_own_questions():
+    answers = random_answers(seed=3, missing=0.3)
+    found = stats.compare_pairs(answers, [("a", "b"), ("a", "c")], by=["organism"], n_resamples=10)
+    for tuned, rows in found.groupby("tuned_model"):
+        alone = stats.compare(answers, "a", tuned, by=["organism"], n_resamples=10)
+        for column in ("n_questions", "n_images", "lost", "gained", "base", "tuned", "difference"):
+            assert np.allclose(rows[column], alone[column]), column
 
 
 def test_compare_of_equal_models_is_zero():

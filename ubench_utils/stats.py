@@ -8,22 +8,37 @@ Two estimands, both named: ``micro`` pools the questions (the paper's tables), `
 sub-datasets (the paper's interpolation figure).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-from scipy import sparse
-from scipy.stats import binomtest, norm
+from scipy.stats import binom, norm
 
 from .questions import HEADLINE_WORDING
+from .resampling import (
+    CELL,
+    CONFIDENCE,
+    ESTIMANDS,
+    QUESTION,
+    RESAMPLES,
+    Layout,
+    Tally,
+    answered_by_all,
+    cell_datasets,
+    cell_images,
+    cell_sums,
+    draws,
+    estimates,
+    image_weights,
+    lay_out,
+    layouts,
+    paired_states,
+    percentiles,
+    tabulate,
+)
 
-CONFIDENCE = 0.95
-RESAMPLES = 2000
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
-ESTIMANDS = ["micro", "macro"]
-CELL = ["level", "question", "wording", "by", "slice"]
 KEY = ["model", *CELL]
-QUESTION = ["dataset", "image_id", "question", "wording"]
+COMPARISON = [*CELL, "estimand", "base", "tuned", "difference", "ci_low", "ci_high", "interval", "n_questions",
+              "n_images", "lost", "gained", "p_mcnemar"]  # fmt: skip
 
 
 def wilson(successes, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
@@ -49,96 +64,10 @@ def wilson(successes, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np
     return np.where(successes == 0, 0.0, centre - half), np.where(successes == n, 1.0, centre + half)
 
 
-def resampling_weights(strata, n_resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each image is drawn in each bootstrap resample, drawn with replacement within its stratum.
-
-    Parameters
-    ----------
-    strata : array_like, shape (n_images,)
-        Sub-dataset of every image.
-
-    Returns
-    -------
-    numpy.ndarray, float32, shape (n_resamples, n_images)
-        Every row sums to the stratum's size within each stratum.
-    """
-    codes = pd.factorize(np.asarray(strata), sort=True)[0]
-    rng = np.random.default_rng(seed)
-    weights = np.empty((n_resamples, len(codes)), dtype=np.float32)
-    for code in range(codes.max() + 1):
-        members = np.flatnonzero(codes == code)
-        weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), n_resamples)
-    return weights
-
-
 def join_answers(predictions: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
     """Predictions with the facets of their questions: the table that every statistic below reads."""
     facets = questions.drop(columns=["options", "labels", "asked", "answer_idx", "n_options", "image_hash"])
     return predictions.merge(facets, on=QUESTION, how="inner", validate="many_to_one")
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Scores of every model × level × question × wording × slice and their bootstrap draws.
-
-    Attributes
-    ----------
-    table : pandas.DataFrame
-        One row per cell: ``KEY``, ``n_questions``, ``n_images``, ``n_datasets``.
-    accuracy, chance : dict of str to numpy.ndarray, shape (n_cells,)
-        Per estimand.
-    draws : dict of str to numpy.ndarray, shape (n_resamples, n_cells)
-        Accuracy in each resample, per estimand; all cells and models share the resamples. NaN where a resample
-        holds no question of a sub-dataset of the cell.
-    """
-
-    table: pd.DataFrame
-    accuracy: dict
-    chance: dict
-    draws: dict
-
-
-def resample(answers: pd.DataFrame, by=(), n_resamples: int = RESAMPLES, seed: int = 0) -> Cells:
-    """Compute all cells from one weight matrix: sums per image and part (cell × sub-dataset), one product each."""
-    image = pd.MultiIndex.from_frame(answers[["dataset", "image_id"]])
-    images = image.unique().sort_values()
-    own = answers[["model", "level", "question", "wording", "dataset", "n_options"]].assign(
-        correct=answers.correct.astype(np.float32), at=images.get_indexer(image)
-    )
-    several = answers.groupby("level", observed=True).question.transform("nunique").to_numpy() > 1
-    rows = np.concatenate([np.arange(len(own)), np.flatnonzero(several)])  # each answer, then again under `all`
-    own = own.iloc[rows].assign(question=np.append(own.question, ["all"] * several.sum()))
-    own = own.astype(dict.fromkeys(["model", "level", "question", "dataset"], "category"))  # codes, not text
-    facets = {"all": np.full(len(rows), "all")} | {facet: answers[facet].astype(str).to_numpy()[rows] for facet in by}
-    sliced = pd.concat([own.assign(by=facet, slice=value) for facet, value in facets.items()], ignore_index=True)
-    sliced = sliced.astype({"by": "category", "slice": "category"})
-
-    groups = sliced.groupby([*KEY, "dataset"], sort=True, observed=True)
-    part, at = groups.ngroup().to_numpy(), sliced["at"].to_numpy()
-    shape = (len(images), groups.ngroups)
-    hits = sparse.csc_matrix((sliced.correct.to_numpy(), (at, part)), shape=shape)
-    counts = sparse.csc_matrix((np.ones(len(part), np.float32), (at, part)), shape=shape)
-    hit, n = (np.asarray(sums.sum(0)).ravel() for sums in (hits, counts))
-    chance = np.bincount(part, 1 / sliced.n_options.to_numpy())
-    parts = groups.size().rename("n_questions").reset_index().assign(n_images=np.diff(counts.indptr), n_datasets=1)
-    table = parts.groupby(KEY, sort=True, observed=True)[["n_questions", "n_images", "n_datasets"]].sum().reset_index()
-    table = table.astype(dict.fromkeys(["model", "level", "question", "by", "slice"], str))
-
-    weights = resampling_weights(images.get_level_values("dataset"), n_resamples, seed)
-    drawn_hit, drawn_n = ((sums.T @ weights.T).T for sums in (hits, counts))
-    first = np.concatenate([[0], np.cumsum(table.n_datasets)[:-1]]).astype(int)
-
-    def pool(values):  # over the sub-datasets of each cell, along the last axis
-        return np.add.reduceat(values, first, axis=-1)
-
-    size = table.n_datasets.to_numpy()
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a resample holds no question of a part
-        return Cells(
-            table,
-            accuracy={"micro": pool(hit) / pool(n), "macro": pool(hit / n) / size},
-            chance={"micro": pool(chance) / pool(n), "macro": pool(chance / n) / size},
-            draws={"micro": pool(drawn_hit) / pool(drawn_n), "macro": pool(drawn_hit / drawn_n) / size},
-        )
 
 
 def score(answers: pd.DataFrame, by=SLICES, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
@@ -159,21 +88,36 @@ def score(answers: pd.DataFrame, by=SLICES, n_resamples: int = RESAMPLES, seed: 
         pooled. ``chance`` is the mean of 1 / n_options under the same estimand; ``chance_corrected`` is
         (accuracy − chance) / (1 − chance). ``interval`` says ``wilson`` or ``bootstrap``.
     """
-    cells = resample(answers, by, n_resamples, seed)
+    tally = tabulate(answers, by)
+    weights = image_weights(tally.questions, n_resamples, seed)
+    known = {}
+    tables = [_scores(tally, layout, weights, known) for layout in layouts(tally.questions, by)]
+    table = pd.concat(tables, ignore_index=True)
+    order = ["estimand", *KEY]
+    return table.sort_values(order, key=lambda c: -(c == "micro") if c.name == "estimand" else c, ignore_index=True)
+
+
+def _scores(tally: Tally, layout: Layout, weights: np.ndarray, known: dict) -> pd.DataFrame:
+    """Scores of the cells of one facet; a model without an answer in a cell has no row there."""
+    n, n_images = cell_sums(layout, tally.answered), cell_images(layout, tally.answered)
+    chance = estimates(layout, tally.answered / tally.questions.n_options.to_numpy()[:, None], tally.answered)
+    accuracy = estimates(layout, tally.correct, tally.answered)
+    drawn = draws(layout, tally.correct, tally.answered, weights, known)
     # One question per image in one sub-dataset is a binomial; so, for want of better, is a cell without variation.
-    single = ((cells.table.n_questions == cells.table.n_images) & (cells.table.n_datasets == 1)).to_numpy()
+    single = (n == n_images) & (cell_datasets(layout, tally.answered) == 1)
+    cell, model = np.nonzero(n)
+    n, n_images = n[cell, model].astype(int), n_images[cell, model]
+    key = layout.cells.iloc[cell].reset_index(drop=True).assign(model=np.array(tally.models)[model])[KEY]
     tables = []
     for estimand in ESTIMANDS:
-        accuracy, chance, draws = cells.accuracy[estimand], cells.chance[estimand], cells.draws[estimand]
-        low, high = percentiles(draws)
-        binomial = single | (low == high)
-        n = cells.table.n_images.to_numpy()
-        wilson_low, wilson_high = wilson(accuracy * n, n)
-        tables.append(cells.table[KEY].assign(
-            estimand=estimand, accuracy=accuracy, ci_low=np.where(binomial, wilson_low, low),
-            ci_high=np.where(binomial, wilson_high, high), n_questions=cells.table.n_questions, n_images=n,
-            chance=chance, chance_corrected=(accuracy - chance) / (1 - chance),
-            interval=np.where(binomial, "wilson", "bootstrap"),
+        low, high = (bound[cell, model] for bound in percentiles(drawn[estimand]))
+        binomial = single[cell, model] | (low == high)
+        right, guessed = accuracy[estimand][cell, model], chance[estimand][cell, model]
+        wilson_low, wilson_high = wilson(right * n_images, n_images)
+        tables.append(key.assign(
+            estimand=estimand, accuracy=right, ci_low=np.where(binomial, wilson_low, low),
+            ci_high=np.where(binomial, wilson_high, high), n_questions=n, n_images=n_images, chance=guessed,
+            chance_corrected=(right - guessed) / (1 - guessed), interval=np.where(binomial, "wilson", "bootstrap"),
         ))  # fmt: skip
     return pd.concat(tables, ignore_index=True)
 
@@ -196,33 +140,61 @@ def compare(
     ----------
     McNemar 1947, Psychometrika 12, 153-157.
     """
-    both = _answered_by_all(answers, [base, tuned])
-    columns = [*CELL, "estimand", "base", "tuned", "difference", "ci_low", "ci_high", "interval", "n_questions",
-               "n_images", "lost", "gained", "p_mcnemar"]  # fmt: skip
-    if both.empty:
+    table = compare_pairs(answers, [(base, tuned)], by, n_resamples, seed)
+    return table[COMPARISON]
+
+
+def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """``compare`` of many pairs at once: all share the resamples, and each is one column of the matrix product.
+
+    Parameters
+    ----------
+    pairs : sequence of (base, tuned)
+        Names of models.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``compare`` after ``base_model, tuned_model``. Pairs that share no question have no row.
+    """
+    tally = tabulate(answers[answers.model.isin({model for pair in pairs for model in pair})], by)
+    questions, states = paired_states(tally, pairs)
+    columns = ["base_model", "tuned_model", *COMPARISON]
+    if questions.empty:
         return pd.DataFrame(columns=columns)
-    cells = resample(both, by, n_resamples, seed)
-    before = np.flatnonzero(cells.table.model == base)
-    after = np.flatnonzero(cells.table.model == tuned)  # sorted alike, so cell for cell the same
-    lost, gained = (resample(_flips(both, base, tuned, way), by, 1, seed) for way in ("lost", "gained"))
-    table = cells.table.loc[before].reset_index(drop=True)
-    n, n_images = table.n_questions.to_numpy(), table.n_images.to_numpy()
-    n_lost, n_gained = ((flips.accuracy["micro"] * n).round().astype(int) for flips in (lost, gained))
+    weights = image_weights(questions, n_resamples, seed)
+    known = {}
+    tables = [_comparisons(states, layout, weights, known) for layout in layouts(questions, by)]
+    table = pd.concat(tables, ignore_index=True).sort_values(CELL, kind="stable")
+    table = table.sort_values(["pair", "estimand"], ascending=[True, False], kind="stable", ignore_index=True)
+    names = pd.DataFrame(list(pairs), columns=columns[:2])
+    return names.iloc[table.pair].reset_index(drop=True).join(table)[columns]
+
+
+def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> pd.DataFrame:
+    """Comparisons in the cells of one facet; ``pair`` is the column of the states."""
+    answered = sum(states.values())
+    before, after = states["kept"] + states["forgotten"], states["kept"] + states["learned"]
+    drawn = draws(layout, after - before, answered, weights, known)
+    n, n_images = cell_sums(layout, answered), cell_images(layout, answered)
     one_each = n == n_images
-    single = one_each & (table.n_datasets == 1).to_numpy()
-    single_low, single_high = bonett_price(n_lost, n_gained, n)
-    p = [mcnemar_exact(*flips) if one else np.nan for *flips, one in zip(n_lost, n_gained, one_each, strict=True)]
+    single = one_each & (cell_datasets(layout, answered) == 1)
+    cell, pair = np.nonzero(n)
+    lost, gained = (cell_sums(layout, states[way])[cell, pair].astype(int) for way in ("forgotten", "learned"))
+    n, n_images, one_each, single = (counts[cell, pair] for counts in (n, n_images, one_each, single))
+    single_low, single_high = bonett_price(lost, gained, n)
+    base, tuned = (estimates(layout, right, answered) for right in (before, after))
     tables = []
     for estimand in ESTIMANDS:
-        accuracy, draws = cells.accuracy[estimand], cells.draws[estimand]
-        low, high = _widened(*percentiles(draws[:, after] - draws[:, before]), n_images, 1.0)
-        tables.append(table[CELL].assign(
-            estimand=estimand, base=accuracy[before], tuned=accuracy[after],
-            difference=accuracy[after] - accuracy[before], ci_low=np.where(single, single_low, low),
-            ci_high=np.where(single, single_high, high), interval=np.where(single, "bonett-price", "bootstrap"),
-            n_questions=n, n_images=n_images, lost=n_lost, gained=n_gained, p_mcnemar=p,
+        low, high = _widened(*(bound[cell, pair] for bound in percentiles(drawn[estimand])), n_images, 1.0)
+        right, then = base[estimand][cell, pair], tuned[estimand][cell, pair]
+        tables.append(layout.cells.iloc[cell].reset_index(drop=True).assign(
+            pair=pair, estimand=estimand, base=right, tuned=then, difference=then - right,
+            ci_low=np.where(single, single_low, low), ci_high=np.where(single, single_high, high),
+            interval=np.where(single, "bonett-price", "bootstrap"), n_questions=n.astype(int), n_images=n_images,
+            lost=lost, gained=gained, p_mcnemar=np.where(one_each, mcnemar_exact(lost, gained), np.nan),
         ))  # fmt: skip
-    return pd.concat(tables, ignore_index=True)[columns]
+    return pd.concat(tables, ignore_index=True)
 
 
 def compare_wordings(answers: pd.DataFrame, by=(), n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
@@ -262,24 +234,20 @@ def contrast(
     dict
         ``estimate, ci_low, ci_high, n_questions, n_images``. All models share the draws, so it is paired.
     """
-    pooled = _answered_by_all(answers, list(weights)).assign(level="all", question="all", wording=0)
-    if pooled.empty:
+    tally = answered_by_all(tabulate(answers), list(weights))
+    if tally.questions.empty:
         return {"estimate": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n_questions": 0, "n_images": 0}
-    cells = resample(pooled, (), n_resamples, seed)
-    factors = cells.table.model.map(weights).to_numpy()
-    n_images = int(cells.table.n_images.iloc[0])
-    low, high = _widened(*percentiles(cells.draws[estimand] @ factors), n_images, np.abs(factors).sum() / 2)
+    factors = np.array(list(weights.values()), dtype=np.float64)[:, None]
+    pooled = lay_out(tally.questions.assign(level="all", question="all", wording=0))
+    values, answered = tally.correct @ factors, tally.answered[:, :1]
+    drawn = draws(pooled, values, answered, image_weights(tally.questions, n_resamples, seed))
+    n_images = int(cell_images(pooled, answered).item())
+    low, high = (bound.item() for bound in percentiles(drawn[estimand]))
+    low, high = _widened(low, high, n_images, np.abs(factors).sum() / 2)
     return {
-        "estimate": float(cells.accuracy[estimand] @ factors), "ci_low": float(low), "ci_high": float(high),
-        "n_questions": int(cells.table.n_questions.iloc[0]), "n_images": n_images,
+        "estimate": estimates(pooled, values, answered)[estimand].item(), "ci_low": float(low),
+        "ci_high": float(high), "n_questions": len(tally.questions), "n_images": n_images,
     }  # fmt: skip
-
-
-def percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Central 95 % of bootstrap draws, along the first axis; NaN draws count for nothing."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
-    return low, high
 
 
 def bonett_price(lost, gained, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
@@ -305,20 +273,7 @@ def _widened(low, high, n_images, scale: float) -> tuple[np.ndarray, np.ndarray]
     return np.maximum(low - slack, -scale), np.minimum(high + slack, scale)
 
 
-def mcnemar_exact(lost: int, gained: int) -> float:
-    """Two-sided exact p-value that discordant pairs fall either way alike (binomial, p = 1/2)."""
-    return float(binomtest(int(min(lost, gained)), int(lost + gained), 0.5).pvalue) if lost + gained else 1.0
-
-
-def _answered_by_all(answers: pd.DataFrame, models: list) -> pd.DataFrame:
-    """Answers of these models to the questions that every one of them answered."""
-    chosen = answers[answers.model.isin(models)]
-    return chosen[chosen.groupby(QUESTION, observed=True).model.transform("nunique") == len(set(models))]
-
-
-def _flips(both: pd.DataFrame, base: str, tuned: str, way: str) -> pd.DataFrame:
-    """Answers of the base with ``correct`` replaced by: lost (right before, wrong after) or gained."""
-    before = both[both.model == base].set_index(QUESTION)
-    after = both[both.model == tuned].set_index(QUESTION).correct.reindex(before.index).astype(bool)
-    right = before.correct.astype(bool)
-    return before.assign(correct=right & ~after if way == "lost" else ~right & after).reset_index()
+def mcnemar_exact(lost, gained) -> np.ndarray:
+    """Two-sided exact p-value that discordant pairs fall either way alike (binomial, p = 1/2), elementwise."""
+    lost, gained = np.asarray(lost), np.asarray(gained)
+    return np.minimum(2 * binom.cdf(np.minimum(lost, gained), lost + gained, 0.5), 1.0)
