@@ -24,8 +24,8 @@ def answers_of(right, column="model"):
             correct = i < counts[question, dataset] if wording == 1 else i % 2 == 0
             records.append((model, dataset, f"{i}", question, wording, level, SETS[dataset], correct))
     columns = [column, "dataset", "image_id", "question", "wording", "level", "domain", "correct"]
-    modality = "light microscopy"
-    return pd.DataFrame(records, columns=columns).assign(n_options=4, modality=modality)
+    table = pd.DataFrame(records, columns=columns)
+    return table.assign(n_options=4, modality="light microscopy", scale="tissue", p_predicted=0.5 + 0.4 * table.correct)
 
 
 def counts(fine, modality, stain):
@@ -92,17 +92,20 @@ def test_gain_and_loss_of_the_other_way_round_and_of_unlisted_models(answers):
     assert outside["n_questions"] == 0 and np.isnan(outside["estimate"])
 
 
-def test_changes_names_order_and_numbers(answers):
-    table = finetuning.changes(answers, BASE, TUNED)
+def test_the_headline_cells_are_named_ordered_and_counted(answers):
+    cells = finetuning.forgetting(answers, BASE, TUNED)
+    table = finetuning.headline_cells(cells)
     expected = {
         "modality, in-domain": (16, 0, 0), "stain, in-domain": (16, 0, 2), "classification, in-domain": (16, 0, 8),
         "modality, out-of-domain": (8, 4, 0), "stain, out-of-domain": (8, 1, 0),
         "classification, out-of-domain": (8, 4, 0), "tissue_a": (8, 0, 4), "tissue_b": (8, 0, 4), "yeast": (8, 4, 0),
     }  # fmt: skip
-    found = {row.name: (row.n_questions, row.lost, row.gained) for row in table[
-        ["name", "n_questions", "lost", "gained"]].itertuples(index=False, name="Row")}  # fmt: skip
+    found = {row.name: (row.n_questions, row.forgotten, row.learned) for row in table[
+        ["name", "n_questions", "forgotten", "learned"]].itertuples(index=False, name="Row")}  # fmt: skip
     assert found == expected and len(table) == 9
-    assert np.allclose(table.difference, (table.gained - table.lost) / table.n_questions)
+    assert np.allclose(table.difference, (table.learned - table.forgotten) / table.n_questions)
+    assert table.small.all()  # eight or sixteen images show nothing for sure, and are kept all the same
+    assert set(cells.by) == {"all", *finetuning.CELLS_BY} and (cells.p_holm >= cells.p).all()
     names = table.name.tolist()
     place = [0 if ", in" in name else 1 if ", out" in name else 2 for name in names]
     assert place == sorted(place)  # in-domain, out-of-domain, then the sub-datasets
@@ -209,3 +212,45 @@ def test_sweep_ends_are_the_parents_and_no_checkpoint_is_written(tmp_path, monke
         with np.load(name) as arrays:
             assert not [key for key in arrays if "weight" in key or "state" in key], name
         assert os.path.getsize(name) < weights.stat().st_size
+
+
+# ------------------------------------------------------------------------------------------- along α
+
+
+def test_changes_along_alpha_start_at_nothing_and_end_at_the_pair(answers):
+    along = finetuning.changes_along_alpha(mixtures(), BASE, TUNED).set_index(["group", "alpha"])
+    assert (along.xs(0, level="alpha")[["difference", "ci_low", "ci_high"]].abs() < 0.5).all(axis=None)
+    assert (along.xs(0, level="alpha").difference == 0).all()
+    inside, coarse, outside = finetuning.gain_and_loss(answers, BASE, TUNED)
+    ends = along.xs(1, level="alpha").difference
+    assert ends["fine-grained, in-domain"] == pytest.approx(inside["estimate"])
+    assert ends["coarse, in-domain"] == pytest.approx(coarse["estimate"])
+    assert ends["all, out-of-domain"] == pytest.approx(outside["estimate"])
+    total = (6 + 8 + 2 + 8 + 8 + 4 + 6 + 4 + 3) - (2 + 4 + 6 + 8 + 8 + 8 + 4 + 4 + 4)
+    assert ends["all questions"] == pytest.approx(total / 72)
+    assert along.n_questions.groupby("group").nunique().eq(1).all()
+
+
+def test_the_frontier_drops_what_is_dominated():
+    along = finetuning.changes_along_alpha(mixtures(), BASE, TUNED)
+    front = finetuning.frontier(along).set_index("alpha")
+    assert front.loc[0.5, "gain"] == front.loc[1, "gain"] and front.loc[0.5, "kept"] == 0 > front.loc[1, "kept"]
+    assert front.on_front.to_dict() == {0: False, 0.5: True, 1: False}
+
+
+def test_the_choice_of_alpha_is_the_one_that_is_better_everywhere():
+    table = finetuning.choice_of_alpha(mixtures(), TUNED).set_index("target")
+    assert list(table.index) == ["all questions", "balanced"] and (table.alpha == 0.5).all()
+    assert (table.naive >= table.cross_fitted).all()
+    nowhere = mixtures()
+    assert list(finetuning.choice_of_alpha(nowhere[nowhere.domain == "pathology"], TUNED).target) == ["all questions"]
+
+
+def test_curves_by_dataset_and_calibration_have_a_row_for_every_alpha():
+    table = finetuning.curves_by_dataset(mixtures())
+    assert sorted(zip(table.slice, table.alpha, strict=True)) == sorted(itertools.product(SETS, (0, 0.5, 1)))
+    assert table[(table.slice == "yeast") & (table.alpha == 1)].accuracy.item() == 2 / N
+    error = finetuning.calibration(mixtures())
+    assert error.alpha.tolist() == [0, 0.5, 1] and ((error.ci_low <= error.ece) & (error.ece <= error.ci_high)).all()
+    right = mixtures().groupby("alpha").correct.mean()  # sure to 0.9 where right and to 0.5 where wrong
+    assert np.allclose(error.ece, 0.1 * right + 0.5 * (1 - right))

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from ubench_utils import plots, registry, stats
+from ubench_utils import paired, plots, plots_finetuning, published, registry, stats
 
 MODELS = ["random", "demo-base", "demo-pathology"]
 PAIR = ("demo-base", "demo-pathology")
@@ -34,10 +34,16 @@ def tables(models=MODELS, seed=0):
     return answers, stats.score(answers, by=["scale", "dataset"], n_resamples=50)
 
 
-def changes(answers, base, tuned):
-    table = stats.compare(answers, base, tuned, by=["scale"], n_resamples=50)
-    table = table[(table.estimand == "micro") & (table.by == "scale")]
-    return table.assign(name=[f"{q}, {s}" for q, s in zip(table.question, table.slice, strict=True)])
+def cells(answers, base, tuned):
+    where = np.where(answers.scale == "tissue", "in-domain", "out-of-domain")
+    return paired.forgetting_cells(
+        answers.assign(where=where), base, tuned, by=["where", "modality", "scale", "dataset"], n_resamples=50
+    )
+
+
+def named(table):
+    rows = table[(table.by == "where") & (table.question != "all")]
+    return rows.assign(name=[f"{q}, {s}" for q, s in zip(rows.question, rows.slice, strict=True)])
 
 
 def curves():
@@ -47,6 +53,12 @@ def curves():
     table = pd.DataFrame(rows, columns=["question", "group", "alpha"])
     table["accuracy"] = 0.3 + 0.4 * table.alpha + 0.1 * (table.group == "in-domain")
     return {PAIR: table.assign(ci_low=table.accuracy - 0.05, ci_high=table.accuracy + 0.05)}
+
+
+def along(groups=tuple(plots_finetuning.GROUPS)):
+    table = pd.DataFrame(itertools.product(groups, [0, 0.25, 0.5, 0.75, 1]), columns=["group", "alpha"])
+    table["difference"] = table.alpha * np.where(table.group == "all, out-of-domain", -0.1, 0.2)
+    return {PAIR: table.assign(ci_low=table.difference - 0.03, ci_high=table.difference + 0.03)}
 
 
 def path():
@@ -71,9 +83,25 @@ def figures(models=MODELS):
     both = pd.concat([scores, scores.assign(wording=0, accuracy=scores.accuracy * 0.9)])
     yield "by_wording", plots.accuracy_by_wording(both, colours, {0: "0", 1: "1"}), models
     yield "confusion", plots.confusion(answers, models[1:]), models[1:]
-    yield "differences", plots.differences({PAIR: changes(answers, *PAIR)}, colours), [PAIR[1]]
-    yield "alpha_curves", plots.alpha_curves(curves()), [PAIR[1]]
-    yield "trade_off", plots.trade_off(path(), colours, "all sets (%)", "in-domain (%)"), [PAIR[1]]
+    family, pair = cells(answers, *PAIR), [PAIR[1]]
+    yield "differences", plots_finetuning.differences({PAIR: named(family)}, colours), pair
+    yield "change_map", plots_finetuning.change_map({PAIR: family}), pair
+    yield "churn", plots_finetuning.churn({PAIR: family}), pair
+    theirs = published.forgetting()
+    every = registry.colours(["PLIP", "QuiltNet", *colours])
+    yield "published", plots_finetuning.published_beside(theirs, {PAIR: family}, every), [*pair, "PLIP", "QuiltNet"]
+    yield "alpha_changes", plots_finetuning.alpha_changes(along()), pair
+    yield "alpha_curves", plots_finetuning.alpha_curves(curves()), pair
+    steps = curves()[PAIR].query("group == 'in-domain' and question == 'fine questions'").assign(chance=0.25)
+    by_set = pd.concat([steps.assign(slice=name) for name in ("set_a", "set_b", "set_c", "set_d")])
+    yield "alpha_by_dataset", plots_finetuning.alpha_by_dataset({PAIR: by_set}, colours), pair
+    yield "trade_off", plots_finetuning.trade_off(path(), colours, "all sets (%)", "in-domain (%)"), pair
+    front = pd.DataFrame({"alpha": [0, 0.5, 1], "gain": [0, 0.1, 0.05], "kept": [0, -0.01, -0.1]})
+    front["on_front"] = [True, True, False]
+    yield "fronts", plots_finetuning.fronts({PAIR: front}, {PAIR: {"both, averaged": (-0.02, 0.08)}}, colours), pair
+    error = pd.DataFrame({"alpha": [0, 0.5, 1], "ece": [0.1, 0.08, 0.12], "noise": 0.01})
+    error = error.assign(ci_low=error.ece - 0.02, ci_high=error.ece + 0.02)
+    yield "calibration", plots_finetuning.calibration_along_alpha({PAIR: error}, colours), pair
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +116,17 @@ def svg(figure):
 
 
 def test_every_plot_function_is_tested(drawn):
-    public = {name for name, value in vars(plots).items() if getattr(value, "__module__", "") == plots.__name__
-              and getattr(value, "__annotations__", {}).get("return") in (Figure, "Figure")}  # fmt: skip
-    assert {name for name in public if not name.startswith("_")} == {
-        "accuracy_by_model", "accuracy_by_question", "accuracy_by_slice", "accuracy_by_wording", "confusion",
-        "differences", "alpha_curves", "trade_off",
+    public = {
+        name for module in (plots, plots_finetuning) for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
+        and getattr(value, "__annotations__", {}).get("return") in (Figure, "Figure")
     }  # fmt: skip
-    assert len(drawn) == 9
+    assert public == {
+        "accuracy_by_model", "accuracy_by_question", "accuracy_by_slice", "accuracy_by_wording", "confusion",
+        "differences", "change_map", "churn", "published_beside", "alpha_changes", "alpha_curves", "alpha_by_dataset",
+        "trade_off", "fronts", "calibration_along_alpha",
+    }  # fmt: skip
+    assert len(drawn) == len(public) + 1  # one of them in two ways
 
 
 def test_alt_text_names_the_models(drawn):
@@ -123,7 +155,7 @@ def test_alt_text_holds_the_numbers():
 
 def test_equal_inputs_give_equal_bytes():
     once, again = ({name: svg(figure) for name, figure, _ in figures()} for _ in range(2))
-    assert once == again and len(set(once.values())) == 9
+    assert once == again and len(set(once.values())) == len(once) == 16
     other = plots.accuracy_by_model(tables(seed=1)[1], registry.colours(MODELS))
     assert svg(other) != once["by_model"]
 
@@ -193,7 +225,7 @@ def test_colours_stand_out_from_white():
 def test_show_hands_caption_and_alt_to_the_page(monkeypatch):
     sent = {}
     monkeypatch.setattr(plots, "display", lambda data, **how: sent.update(data=data, **how))
-    figure, same = (plots.trade_off(path(), registry.colours(MODELS), "x", "y") for _ in range(2))
+    figure, same = (plots_finetuning.trade_off(path(), registry.colours(MODELS), "x", "y") for _ in range(2))
     plots.show(figure, "A caption.")
     assert sent["raw"] and sent["data"]["image/svg+xml"].encode() == svg(same)
     assert sent["metadata"]["ubench"] == {"caption": "A caption.", "alt": figure.get_label()}

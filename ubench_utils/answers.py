@@ -74,6 +74,35 @@ def forgetting(changes: dict) -> str:
     )
 
 
+def firm_changes(cells: dict) -> str:
+    """How many cells stand after Holm's correction; ``cells[(base, tuned)]`` is from ``finetuning.forgetting``."""
+    parts = []
+    for (_, tuned), table in cells.items():
+        firm = table[table.p_holm < 0.05]
+        small = f"; {table.small.sum()} hold too few images to tell" if table.small.any() else ""
+        fell, rose = (firm.difference < 0).sum(), (firm.difference > 0).sum()
+        parts.append(f"{tuned}: of {len(table)} cells, {fell} fell and {rose} rose by more than chance explains (Holm, "
+                     f"5 %){small}.")  # fmt: skip
+    return " ".join(parts)
+
+
+def interpolation_choice(tables: dict) -> str:
+    """What a chosen α is worth on images that did not choose it; ``tables`` is from ``choice_of_alpha``, by pair."""
+    parts = []
+    for (_, tuned), table in tables.items():
+        row = table.iloc[-1]  # the balanced target where there is one
+        over = {"estimate": row.over_base, "ci_low": row.over_base_low, "ci_high": row.over_base_high, "n_questions": 1}
+        alone = {"estimate": row.over_tuned, "ci_low": row.over_tuned_low, "ci_high": row.over_tuned_high,
+                 "n_questions": 1}  # fmt: skip
+        parts.append(
+            f"{tuned}, target “{row.target}”: α* = {row.alpha:g} (95 % of resamples: {row.alpha_low:g} to "
+            f"{row.alpha_high:g}); on images that did not choose it, {_direction(over)} over the base "
+            f"({_change(over)} points) and {_direction(alone)} over the fine-tuned model ({_change(alone)}); choosing "
+            f"and scoring on the same images would have added {percent(row.optimism, sign='+')} points of optimism."
+        )
+    return " ".join(parts) or "There is no pair whose weights could be mixed."
+
+
 def interpolation(results: dict) -> str:
     """What the middle of each curve keeps; ``results[(base, tuned)]`` is from ``finetuning.summary``."""
     if not results:

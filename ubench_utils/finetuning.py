@@ -6,13 +6,17 @@ out-of-domain the rest. All differences are paired: the same images, the same re
 
 import pandas as pd
 
+from .calibration import calibration_error
 from .errors import UserError
 from .evaluate import Evaluation, evaluate
+from .paired import forgetting_cells
 from .questions import HEADLINE_WORDING
 from .registry import find_model, mix_name
-from .stats import compare, contrast, score
+from .selection import cross_fit, pareto
+from .stats import compare_pairs, contrast, score
 
 ALPHAS = tuple(step / 10 for step in range(11))
+CELLS_BY = ("where", "modality", "scale", "dataset")
 
 
 def is_in_domain(answers: pd.DataFrame, tuned: str) -> pd.Series:
@@ -38,19 +42,25 @@ def _change(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, dic
     return tuple(contrast(rows[part], weights) for part in parts)
 
 
-def changes(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
-    """Paired differences of every question type in-domain and out-of-domain, and of every sub-dataset's fine question.
+def forgetting(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
+    """Change of every question type × domain of the fine-tuning, modality, scale and sub-dataset: one family of tests.
 
-    The columns of ``stats.compare``, with ``name``: the row's label in figures and tables.
+    The columns of ``paired.forgetting_cells``; the facet ``where`` has the slices ``in-domain`` and ``out-of-domain``.
     """
     rows = answers[answers.model.isin([base, tuned]) & (answers.wording == HEADLINE_WORDING)]
     where = is_in_domain(rows, tuned).map({True: "in-domain", False: "out-of-domain"})
-    table = compare(rows.assign(where=where), base, tuned, by=["where", "dataset"])
-    table = table[(table.estimand == "micro") & (table.question != "all")]
-    by_question = table[table.by == "where"].assign(name=lambda t: t.question + ", " + t.slice)
-    by_dataset = table[(table.by == "dataset") & (table.level == "fine")].assign(name=lambda t: t.slice)
-    order = by_question.slice.eq("out-of-domain").astype(int)
-    return pd.concat([by_question.iloc[order.argsort(kind="stable")], by_dataset], ignore_index=True)
+    return forgetting_cells(rows.assign(where=where), base, tuned, by=CELLS_BY)
+
+
+def headline_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``forgetting`` for a figure, in its order: question types in-domain, out-of-domain, sub-datasets.
+
+    ``name`` is the row's label; sub-datasets are shown by their fine-grained question.
+    """
+    types = cells[(cells.by == "where") & (cells.question != "all")]
+    types = types.assign(name=types.question + ", " + types.slice)
+    sets = cells[(cells.by == "dataset") & (cells.level == "fine")]
+    return pd.concat([types.sort_values("slice", kind="stable"), sets.assign(name=sets.slice)], ignore_index=True)
 
 
 def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame:
@@ -82,6 +92,14 @@ def curves_by_question(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     return table[table.question != "all"]
 
 
+def curves_by_dataset(swept: pd.DataFrame) -> pd.DataFrame:
+    """Fine-grained accuracy along α of every sub-dataset (``slice``), with intervals and chance."""
+    table = score(swept[swept.level == "fine"], by=["dataset"])
+    alpha = swept.groupby("model").alpha.first()
+    table = table[(table.estimand == "micro") & (table.by == "dataset")].assign(alpha=lambda t: t.model.map(alpha))
+    return table.sort_values(["slice", "alpha"], ignore_index=True)
+
+
 def _along_alpha(answers: pd.DataFrame) -> pd.DataFrame:
     table = score(answers, by=())
     alpha = answers.groupby("model").alpha.first()
@@ -105,6 +123,70 @@ def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     x, y = (table.rename(columns={"accuracy": n, "ci_low": f"{n}_low", "ci_high": f"{n}_high"})
             for table, n in zip(points, "xy", strict=True))  # fmt: skip
     return x.join(y).reset_index()
+
+
+def changes_along_alpha(swept: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
+    """Paired change from the base along α, with intervals: fine-grained and coarse in-domain, all out-of-domain, all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``group, alpha, difference, ci_low, ci_high, n_questions``; every α answers the same questions.
+    """
+    inside = is_in_domain(swept, tuned)
+    groups = {
+        "fine-grained, in-domain": inside & (swept.level == "fine"),
+        "coarse, in-domain": inside & (swept.level == "coarse"),
+        "all, out-of-domain": ~inside,
+        "all questions": pd.Series(True, index=swept.index),
+    }
+    alphas = {mix_name(base, tuned, alpha): alpha for alpha in sorted(swept.alpha.unique())}
+    start = mix_name(base, tuned, 0)
+    tables = []
+    for group, mask in groups.items():
+        rows = swept[mask].assign(level="all")  # so that its several question types make one pooled row
+        if rows.empty:
+            continue
+        table = compare_pairs(rows, [(start, name) for name in alphas], by=())
+        table = table[table.estimand == "micro"]
+        pooled = "all" if "all" in set(table.question) else next(iter(table.question), "all")
+        tables.append(table[table.question == pooled].assign(group=group, alpha=lambda t: t.tuned_model.map(alphas)))
+    columns = ["group", "alpha", "difference", "ci_low", "ci_high", "n_questions"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def frontier(along: pd.DataFrame) -> pd.DataFrame:
+    """Gain on the target against what is kept elsewhere, an α a row, and which α no other one dominates.
+
+    ``gain``: change of fine-grained accuracy in-domain; ``kept``: change of accuracy out-of-domain (0: nothing lost);
+    ``on_front``: no other α has more of one and as much of the other. From ``changes_along_alpha``.
+    """
+    wide = along.pivot(index="alpha", columns="group", values="difference")
+    table = pd.DataFrame({"gain": wide["fine-grained, in-domain"], "kept": wide["all, out-of-domain"]}).reset_index()
+    return table.assign(on_front=pareto(table.gain, table.kept))
+
+
+def calibration(swept: pd.DataFrame) -> pd.DataFrame:
+    """Expected calibration error along α, each mixture with its own temperature; from ``calibration_error``."""
+    alpha = swept.groupby("model").alpha.first()
+    return calibration_error(swept).assign(alpha=lambda t: t.model.map(alpha)).sort_values("alpha", ignore_index=True)
+
+
+def choice_of_alpha(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
+    """The α that maximises a target, chosen and scored on different images: a row a target, from ``cross_fit``.
+
+    Targets: all questions pooled; and ``balanced``, half the fine-grained accuracy in-domain, half the accuracy of all
+    questions out-of-domain.
+    """
+    inside = is_in_domain(swept, tuned)
+    part = pd.Series("other", index=swept.index)
+    part[inside & (swept.level == "fine")] = "target"
+    part[~inside] = "elsewhere"
+    rows = swept.assign(part=part)
+    results = {"all questions": cross_fit(rows)}
+    if {"target", "elsewhere"} <= set(part):
+        results["balanced"] = cross_fit(rows, {"target": 0.5, "elsewhere": 0.5}, term="part")
+    return pd.DataFrame(results.values()).assign(target=list(results))
 
 
 def summary(swept: pd.DataFrame, base: str, tuned: str, alpha: float = 0.5) -> dict:

@@ -192,95 +192,6 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
     )
 
 
-def differences(changes: dict, colours: dict) -> Figure:
-    """Paired differences in accuracy with 95 % intervals, a panel a pair, a row a ``name``.
-
-    ``changes[(base, tuned)]`` is a table from ``finetuning.changes``.
-    """
-    if not changes:
-        return _no_pair()
-    figure, axes = _panels(len(changes), 0.26 * max(map(len, changes.values())) + 1.0, sharex=True)
-    words = []
-    for axis, ((_, tuned), table) in zip(axes.flat, changes.items(), strict=False):
-        rows = table.set_index("name").rename(columns={"difference": "accuracy"})
-        _dots(axis, rows, rows.index, [colours[tuned]] * len(rows))
-        axis.axvline(0, color=CHANCE, lw=1)
-        axis.set(title=f"{_name(tuned)} − base", xlabel="difference (points)")
-        for place in np.flatnonzero(table.slice.where(table.by != "dataset", "").to_numpy()[1:] != table.slice.where(
-                table.by != "dataset", "").to_numpy()[:-1]):  # fmt: skip
-            axis.axhline(place + 0.5, color="#AAAAAA", lw=0.8)
-        axis.tick_params(labelleft=axis in axes[:, 0])
-        words += [f"{tuned}, {name}: {100 * row.accuracy:+.1f} [{100 * row.ci_low:+.1f}, {100 * row.ci_high:+.1f}]"
-                  for name, row in rows.iterrows()]  # fmt: skip
-    return _labelled(
-        figure,
-        [m for pair in changes for m in pair],
-        "Dot plot of paired differences in percentage points, 95 % intervals. " + _cut(words),
-    )
-
-
-def alpha_curves(curves: dict) -> Figure:
-    """Accuracy along α with 95 % bands: a column a pair, a row a question, in-domain and out-of-domain.
-
-    ``curves[(base, tuned)]`` is a table from ``finetuning.curves`` or ``curves_by_question``. Dotted is the straight
-    line between the ends.
-    """
-    if not curves:
-        return _no_pair()
-    tables = list(curves.values())
-    names = list(dict.fromkeys(tables[0].question))
-    figure, axes = _figure(len(names), len(curves), 1.7 * len(names) + 1.2, sharey="row", sharex=True)
-    palette = {"in-domain": "#0072B2", "out-of-domain": "#D55E00"}
-    words = []
-    for column, ((base, tuned), table) in enumerate(curves.items()):
-        for row, name in enumerate(names):
-            axis = axes[row][column]
-            chosen = table[table.question == name]
-            for (group, line), marker in zip(chosen.groupby("group", sort=True), "os", strict=False):
-                accuracy, colour = 100 * line.accuracy, palette[group]
-                axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.15, lw=0)
-                axis.plot(line.alpha, accuracy, color=colour, marker=marker, ms=3.5, lw=1.5, label=group)
-                axis.plot(line.alpha.iloc[[0, -1]], accuracy.iloc[[0, -1]], color=colour, lw=0.8, ls=":")
-                ends = line[line.alpha.isin([0, 0.5, 1])]
-                values = ", ".join(f"{100 * value:.1f}" for value in ends.accuracy)
-                words.append(f"{tuned}, {name}, {group}: {values} % at α = 0, 0.5, 1")
-            axis.set(
-                title=(f"{_name(base)} to {_name(tuned)}" if row == 0 else ""), ylabel="" if column else f"{name} (%)"
-            )
-            if row == len(names) - 1:
-                axis.set(xlabel="α (0: base, 1: fine-tuned)")
-    _legend(figure, axes.flat[0])
-    return _labelled(
-        figure, [m for pair in curves for m in pair], "Line plots of accuracy against α with 95 % bands. " + _cut(words)
-    )
-
-
-def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
-    """Path of each pair's mixtures in the plane of two scores, a panel a pair (``finetuning.fine_trade_off``)."""
-    if not points:
-        return _no_pair()
-    figure, axes = _panels(len(points), 3.2)
-    words = []
-    for axis, ((base, tuned), table) in zip(axes.flat, points.items(), strict=False):
-        ramp = sns.blend_palette([colours[base], colours[tuned]], len(table))
-        axis.plot(100 * table.x, 100 * table.y, color="#777777", lw=1.2, zorder=1)
-        axis.plot(100 * table.x.iloc[[0, -1]], 100 * table.y.iloc[[0, -1]], color="#777777", lw=0.8, ls=":", zorder=1)
-        for (_, dot), colour in zip(table.iterrows(), ramp, strict=True):
-            axis.plot([100 * dot.x_low, 100 * dot.x_high], [100 * dot.y] * 2, color=colour, alpha=0.25, lw=1)
-            axis.plot([100 * dot.x] * 2, [100 * dot.y_low, 100 * dot.y_high], color=colour, alpha=0.25, lw=1)
-            axis.plot(100 * dot.x, 100 * dot.y, "o", color=colour, ms=6, zorder=3)
-            if dot.alpha in (0, 0.5, 1):
-                axis.annotate(f"α = {dot.alpha:g}", (100 * dot.x, 100 * dot.y), xytext=(6, -12),
-                              textcoords="offset points", fontsize=9)  # fmt: skip
-            words.append(f"{tuned}, α = {dot.alpha:g}: {100 * dot.x:.1f} and {100 * dot.y:.1f} %")
-        axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel=x, ylabel=y if axis in axes[:, 0] else "")
-    return _labelled(
-        figure,
-        [m for pair in points for m in pair],
-        f"Paths of the mixtures in the plane of {x} and {y}. " + _cut(words),
-    )
-
-
 def in_words(table: pd.DataFrame, value: str = "accuracy") -> str:
     """Scores as a sentence for alt texts."""
     if value == "accuracy":
@@ -319,16 +230,6 @@ def _panels(n: int, height: float, columns: int = 2, **kwargs):
 def _figure(n_rows: int, n_columns: int, height: float, **kwargs):
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **kwargs)
-
-
-def _no_pair() -> Figure:
-    """What stands in a figure of pairs where no model of the run names its base."""
-    figure, axes = _figure(1, 1, 0.6)
-    axes[0][0].axis("off")
-    text = "No model of this run names a base that it was fine-tuned from."
-    axes[0][0].text(0, 0.5, text, va="center")
-    figure.set_label(text)
-    return figure
 
 
 def _labelled(figure: Figure, models, alt: str) -> Figure:

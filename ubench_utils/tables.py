@@ -112,15 +112,39 @@ def passport(run: Evaluation, model: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
-def comparison(table: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences as text, with the questions lost and gained."""
+def forgetting(cells: pd.DataFrame) -> pd.DataFrame:
+    """Every cell of ``finetuning.forgetting`` as text; a dagger marks cells with too few images, none is left out."""
+    names = cells.question.where(cells.question != "all", "all " + cells.level)
+    marks = cells.small.map({True: " †", False: ""})
     return pd.DataFrame({
-        "questions": table.name, "n": [f"{n:,}" for n in table.n_questions],
-        "base %": [percent(value) for value in table.base], "fine-tuned %": [percent(value) for value in table.tuned],
-        "difference [95 %]": [percent(*row, sign="+") for row in table[["difference", "ci_low", "ci_high"]].to_numpy()],
-        "lost": table.lost, "gained": table.gained,
-        "McNemar p": ["–" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}" for p in table.p_mcnemar],
+        "slice": cells.slice.where(cells.by != "all", "all images") + marks, "question": names,
+        "n": [f"{n:,}" for n in cells.n_questions], "base %": [percent(value) for value in cells.base],
+        "difference [95 %]": [percent(*row, sign="+") for row in cells[["difference", "ci_low", "ci_high"]].to_numpy()],
+        "simultaneous": [percent(*row, sign="+").partition(" ")[2] for row in
+                         cells[["difference", "joint_low", "joint_high"]].to_numpy()],
+        "forgotten": cells.forgotten, "learned": cells.learned, "p (Holm)": [_p(p) for p in cells.p_holm],
+        "test": cells.test, "detectable": [percent(value) for value in cells.detectable],
     })  # fmt: skip
+
+
+def _p(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def choices(tables: dict) -> pd.DataFrame:
+    """What choosing α by cross-fitting gives, as text; ``tables[(base, tuned)]`` is from ``choice_of_alpha``."""
+    rows = [
+        {
+            "pair": f"{base} to {tuned}", "target": row.target,
+            "α* [95 %]": f"{row.alpha:g} [{row.alpha_low:g}, {row.alpha_high:g}]",
+            "naive %": percent(row.naive), "cross-fitted % [95 %]": percent(row.cross_fitted, row.ci_low, row.ci_high),
+            "optimism": percent(row.optimism, sign="+"),
+            "− base": percent(row.over_base, row.over_base_low, row.over_base_high, sign="+"),
+            "− fine-tuned": percent(row.over_tuned, row.over_tuned_low, row.over_tuned_high, sign="+"),
+        }
+        for (base, tuned), table in tables.items() for row in table.itertuples()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def contrasts(results: dict) -> pd.DataFrame:
@@ -208,30 +232,67 @@ def examples(run: Evaluation, model: str, correct: bool, n: int = 4) -> None:
     if rows.empty:
         display(HTML(f"<p>No fine-grained question was answered {'right' if correct else 'wrong'}.</p>"))
         return
+    _cards(run, rows, _head_of_answer)
+
+
+def _head_of_answer(row) -> tuple:
+    sure = "" if pd.isna(row.p_predicted) else f"p = {row.p_predicted:.2f}, "  # answers made elsewhere may have none
+    return f"<strong>{'Right' if row.correct else 'Wrong'}</strong>, {sure}", (("chosen", "predicted_idx"),)
+
+
+def examples_of_change(run: Evaluation, base: str, tuned: str, state: str, n: int = 4) -> None:
+    """Display cards of fine-grained questions that fine-tuning made forgotten or learned (see ``paired.churn``).
+
+    At most one per sub-dataset while there are enough; first those on which the two models were most certain.
+    """
+    answers = with_choices(run)
+    answers = answers[(answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
+    key = ["dataset", "image_id", "question", "wording"]
+    before, after = (answers[answers.model == model].set_index(key) for model in (base, tuned))
+    both = after.join(before[["predicted_idx", "correct", "p_predicted"]], rsuffix="_base", how="inner").reset_index()
+    right, then = {"forgotten": (True, False), "learned": (False, True)}[state]
+    rows = both[(both.correct_base == right) & (both.correct == then)]
+    rows = rows.assign(sure=rows.p_predicted * rows.p_predicted_base)
+    rows = rows.sort_values(["sure", "image_id"], ascending=[False, True])
+    rows = rows.assign(turn=rows.groupby("dataset").cumcount()).sort_values("turn", kind="stable").head(n)
+    if rows.empty:
+        display(HTML(f"<p>No fine-grained question was {state}.</p>"))
+        return
+    names = (("base", "predicted_idx_base"), ("fine-tuned", "predicted_idx"))
+    _cards(run, rows, lambda row: (f"<strong>{state.capitalize()}</strong> by {html.escape(tuned)}, ", names))
+
+
+def _cards(run: Evaluation, rows: pd.DataFrame, head) -> None:
+    """Display a card a row; ``head(row)`` gives its first words and which columns hold whose choice."""
     place = {
         key: row
         for row, key in enumerate(zip(run.benchmark.images.dataset, run.benchmark.images.image_id, strict=True))
     }
-    cards = [_card(run.benchmark.image_bytes(place[row.dataset, row.image_id]), row) for row in rows.itertuples()]
+    cards = [_card(run.benchmark.image_bytes(place[row.dataset, row.image_id]), row, *head(row))
+             for row in rows.itertuples()]  # fmt: skip
     display(HTML(f'<div class="example-cards">{"".join(cards)}</div>'))
 
 
-def _card(encoded: bytes, row) -> str:
+def _card(encoded: bytes, row, head: str, choices) -> str:
     image = decode(encoded)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     kind = "" if row.synthetic == NOT_STATED else f"{row.synthetic} "
-    alt = f"A {kind}{row.modality} image of {row.dataset}; the answer is {row.right}, the model chose {row.chosen}."
-    sure = "" if pd.isna(row.p_predicted) else f"p = {row.p_predicted:.2f}, "  # answers made elsewhere may have none
+    chosen = ", ".join(
+        f"the {who} model chose {row.labels[at]}" if (at := getattr(row, column)) >= 0 else f"the {who} model none"
+        for who, column in choices
+    ).replace("the chosen model chose", "the model chose")
+    alt = f"A {kind}{row.modality} image of {row.dataset}; the answer is {row.right}, {chosen}."
     items = []
     for index, option in enumerate(row.labels):
-        marks = [mark for mark, here in (("answer", row.answer_idx), ("chosen", row.predicted_idx)) if here == index]
+        where = (("answer", "answer_idx"), *choices)
+        marks = [mark for mark, column in where if getattr(row, column) == index]
         label = f" <em>({', '.join(marks)})</em>" if marks else ""
         items.append(f"<li>{html.escape(option)}{label}</li>")
     return (
         f'<figure class="example-card"><img src="{uri}" alt="{html.escape(alt, quote=True)}">'
-        f"<figcaption><strong>{'Right' if row.correct else 'Wrong'}</strong>, {sure}"
-        f"{html.escape(row.dataset)}<br>{html.escape(row.asked or '')}<ul>{''.join(items)}</ul></figcaption></figure>"
+        f"<figcaption>{head}{html.escape(row.dataset)}<br>{html.escape(row.asked or '')}"
+        f"<ul>{''.join(items)}</ul></figcaption></figure>"
     )
