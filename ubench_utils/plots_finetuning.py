@@ -131,6 +131,46 @@ def churn(cells: dict) -> Figure:
     return _labelled(figure, [m for pair in cells for m in pair], "Stacked bars of questions by state. " + _cut(words))
 
 
+def layers(changes: dict, angles: pd.DataFrame, colours: dict) -> Figure:
+    """Where in the network fine-tuning moved the weights, and whether specialists moved them the same way.
+
+    ``changes[(base, tuned)]`` is from ``weights.layer_changes``; ``angles`` from ``weights.task_angles``, empty where
+    there are not two specialists of one base.
+    """
+    if not changes:
+        return _no_pair()
+    rows = 2 if len(angles) else 1
+    figure, axes = _figure(rows, 2, 2.3 * rows + 0.4, sharex="col", sharey="row")
+    words = []
+    for column, tower in enumerate(("image", "text")):
+        for (_, tuned), table in changes.items():
+            own = table[table.tower == tower]
+            axes[0][column].plot(own.layer, 100 * own.relative_change, "o-", color=colours[tuned], ms=5, lw=1.3,
+                                 label=_name(tuned))  # fmt: skip
+            if len(own):
+                most = own.loc[own.relative_change.idxmax()]
+                words.append(f"{tuned}, {tower} tower: most in layer {most.layer}, {100 * most.relative_change:.1f} %")
+        axes[0][column].set_title(f"{tower} tower")
+        if len(angles):
+            for (first, second), table in angles[angles.tower == tower].groupby(["first", "second"], sort=False):
+                own = table[table.layer.notna()]
+                angle = np.degrees(np.arccos(own.cosine.astype(float).clip(-1, 1)))
+                label = f"{_name(first)} and {_name(second)}"
+                axes[1][column].plot(own.layer.astype(int), angle, "s--", color="#444444", ms=5, lw=1.1, label=label)
+                words.append(f"angle of {label}, {tower} tower: {', '.join(f'{value:.0f}°' for value in angle)}")
+            axes[1][column].axhline(90, color=CHANCE, lw=1, ls=(0, (2, 1)))
+            axes[1][column].set_ylim(0, 100)
+        axes[-1][column].set_xlabel("layer")
+        axes[-1][column].xaxis.get_major_locator().set_params(integer=True)
+    axes[0][0].set_ylim(0, None)
+    axes[0][0].set_ylabel("change of weights (%)")
+    if len(angles):
+        axes[1][0].set_ylabel("angle (degrees)")
+    _legend(figure, axes[0][0])
+    models = [m for pair in changes for m in pair]
+    return _labelled(figure, models, "Relative change of the weights by layer and tower. " + _cut(words))
+
+
 def published_beside(published: pd.DataFrame, cells: dict, colours: dict) -> Figure:
     """Change of each coarse question type over all images: as published for the paper's pairs, as measured for ours."""
     theirs = [(tuned, rows.set_index("name").difference) for tuned, rows in
@@ -319,6 +359,32 @@ def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
         [m for pair in points for m in pair],
         f"Paths of the mixtures in the plane of {x} and {y}. " + _cut(words),
     )
+
+
+def towers(grids: dict) -> Figure:
+    """Change of a target from the base for every share of the fine-tuned image and text tower, in points.
+
+    ``grids[(base, tuned)]`` is from ``grids.tower_target``.
+    """
+    if not grids:
+        return _no_pair()
+    figure, axes = _panels(len(grids), 3.3)
+    limit = max(max(100 * table.difference.abs().max() for table in grids.values()), 0.1)
+    words = []
+    for axis, ((base, tuned), table) in zip(axes.flat, grids.items(), strict=False):
+        square = 100 * table.pivot(index="alpha_image", columns="alpha_text", values="difference")
+        image = axis.imshow(square, cmap="RdBu", vmin=-limit, vmax=limit, origin="lower")
+        steps = range(0, len(square), max(1, (len(square) - 1) // 5))
+        axis.set_xticks(steps, [f"{square.columns[at]:g}" for at in steps])
+        axis.set_yticks(steps, [f"{square.index[at]:g}" for at in steps])
+        axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel="α of the text tower")
+        if axis in axes[:, 0]:
+            axis.set_ylabel("α of the image tower")
+        corners = [("image tower alone", 1, 0), ("text tower alone", 0, 1), ("both", 1, 1)]
+        words.append(f"{tuned}: " + ", ".join(f"{name} {square.loc[i, j]:+.1f}" for name, i, j in corners))
+    figure.colorbar(image, ax=axes, label="change from the base (points)", shrink=0.8)
+    models = [m for pair in grids for m in pair]
+    return _labelled(figure, models, "Heat maps over the shares of the two towers. " + "; ".join(words) + ".")
 
 
 def calibration_along_alpha(tables: dict, colours: dict) -> Figure:
