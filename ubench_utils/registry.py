@@ -172,7 +172,10 @@ def parse_merge(spec: str) -> Merge:
         if is_merge(find_model(parent).spec):
             raise UserError(f"model '{spec}': '{parent}' is a merge itself; name the models that it is made of")
     if not kind.endswith("!"):
-        _check_lineage(spec, parents)
+        try:
+            check_lineage(*parents)
+        except UserError as error:
+            raise UserError(f"model '{spec}': {error}; write {kind}!:{rest} to merge them all the same") from error
     return Merge(method, parents, parameters)
 
 
@@ -227,16 +230,20 @@ def root(name: str) -> str | None:
     return card.name if seen or card.name in model_cards() else None
 
 
-def _check_lineage(spec: str, parents: tuple) -> None:
-    roots = {root(parent): parent for parent in parents}
+def check_lineage(*models: str) -> None:
+    """Refuse models that are known not to descend from one model: their weights are not comparable number by number.
+
+    Raises
+    ------
+    UserError
+        If the roots of two of them are known and differ.
+    """
+    roots = {root(model): model for model in models}
     roots.pop(None, None)
     if len(roots) > 1:
-        one, other = list(roots.values())[:2]
-        kind, _, rest = spec.partition(":")
-        raise UserError(
-            f"model '{spec}': '{one}' and '{other}' do not share a base ({', '.join(list(roots)[:2])}), so their "
-            f"weights are not comparable number by number; write {kind}!:{rest} to merge them all the same"
-        )
+        (root_1, one), (root_2, other) = list(roots.items())[:2]
+        raise UserError(f"'{one}' and '{other}' do not share a base (they go back to {root_1} and {root_2}), so their "
+                        "weights are not comparable number by number")  # fmt: skip
 
 
 def mix_name(base: str, tuned: str, alpha: float) -> str:
