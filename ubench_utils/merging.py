@@ -147,7 +147,7 @@ def task_arithmetic(base: dict, *tuned: dict, weight: float) -> dict:
 def uniform_soup(base: dict, *others: dict) -> dict:
     """Uniform soup: the mean of all models, θ = Σ θ_i / n.
 
-    Equal models give themselves, bit for bit. Source: Wortsman et al. 2022 (model soups, arXiv 2203.05482).
+    Equal models give themselves exactly. Source: Wortsman et al. 2022 (model soups, arXiv 2203.05482).
 
     Parameters
     ----------
