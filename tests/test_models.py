@@ -17,8 +17,9 @@ from ubench_utils import load_openclip
 from ubench_utils import models as models_module
 from ubench_utils.encode import text_features
 from ubench_utils.errors import UserError
-from ubench_utils.models import load_model, mix_weights
-from ubench_utils.registry import PACKAGE, find_model, model_cards, parse_mix
+from ubench_utils.merging import interpolate
+from ubench_utils.models import load_model, merge_models
+from ubench_utils.registry import PACKAGE, find_model, model_cards, parse_merge
 from ubench_utils.sources import identity, resolve
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -29,7 +30,7 @@ TEXTS = ["a micrograph", "A micrograph stained with H&E.", "none of the above"]
 
 @pytest.fixture(autouse=True)
 def forget_loaded_models():
-    """Load anew in each test: the module keeps the last two."""
+    """Load anew in each test: the module keeps the last few."""
     models_module._load.cache_clear()
 
 
@@ -68,7 +69,8 @@ def equal(first, second):
 def test_the_ends_of_an_interpolation_are_the_parents_bit_for_bit(alpha, parent):
     end = load_model(f"mix:demo-base+demo-pathology@{alpha}")
     alone = load_model(parent)
-    by_hand = models_module.mix(load_model("demo-base"), load_model("demo-pathology"), alpha)
+    merge = parse_merge(f"mix:demo-base+demo-pathology@{alpha}")
+    by_hand = merge_models([load_model("demo-base"), load_model("demo-pathology")], merge)
     for model in (end, by_hand):
         assert equal(model.network.state_dict(), alone.network.state_dict())
         assert model.encode_images(PIXELS).tobytes() == alone.encode_images(PIXELS).tobytes()
@@ -95,11 +97,11 @@ def test_an_interpolation_is_the_weighted_mean(alpha):
 def test_integer_buffers_are_copied_and_nothing_is_shared():
     base = {"w": torch.tensor([1.0, 2.0]), "position_ids": torch.tensor([0, 1, 2])}
     tuned = {"w": torch.tensor([3.0, 2.0]), "position_ids": torch.tensor([7, 8, 9])}
-    mixed = mix_weights(base, tuned, 0.5)
+    mixed = interpolate(base, tuned, 0.5)
     assert torch.equal(mixed["position_ids"], base["position_ids"]) and mixed["position_ids"].dtype == torch.int64
     assert mixed["w"].tolist() == [2.0, 2.0]
     for alpha in (0, 0.5, 1):
-        for value in mix_weights(base, tuned, alpha).values():
+        for value in interpolate(base, tuned, alpha).values():
             value += 1
     assert base["w"].tolist() == [1.0, 2.0] and tuned["position_ids"].tolist() == [7, 8, 9]
 
@@ -107,7 +109,7 @@ def test_integer_buffers_are_copied_and_nothing_is_shared():
 def test_half_precision_weights_are_mixed_in_float32():
     """At 0.1 between 1 and 1 + 2⁻¹⁰ float16 arithmetic would lose the step."""
     base, tuned = torch.full((4,), 1.0).half(), torch.full((4,), 3.0).half()
-    mixed = mix_weights({"w": base}, {"w": tuned}, 0.3)["w"]
+    mixed = interpolate({"w": base}, {"w": tuned}, 0.3)["w"]
     assert mixed.dtype == torch.float16
     assert torch.equal(mixed, (base.float() * 0.7 + tuned.float() * 0.3).half())
 
@@ -142,7 +144,7 @@ def test_mixing_two_preprocessings_is_refused(model_folder, key, value):
 ])  # fmt: skip
 def test_a_malformed_mix_is_refused(spec):
     with pytest.raises(UserError, match="write mix:BASE"):
-        parse_mix(spec)
+        parse_merge(spec)
 
 
 # Activation

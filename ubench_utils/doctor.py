@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .cache import cache_dir
 from .errors import UserError
-from .registry import find_model, pairs, parse_mix
+from .registry import find_model, is_merge, pairs, parse_merge
 from .sources import image_size, resolve
 
 PACKAGES = ("torch", "open_clip_torch", "transformers", "datasets", "papermill", "jupytext", "jupyter-book")
@@ -95,7 +95,7 @@ def _loaded(name: str, device: str) -> tuple[str, str]:
     spec = find_model(name).spec
     if spec == "random":
         return "ok", f"{name}: no weights to load"
-    parents = parse_mix(spec)[:2] if spec.startswith("mix:") else [name]
+    parents = parse_merge(spec).parents if is_merge(spec) else [name]
     sources = [resolve(find_model(parent)) for parent in parents]
     if sources[0].kind == "predictions":
         return "ok", f"{name}: a file of answers; no weights to load"

@@ -16,7 +16,7 @@ import pandas as pd
 
 from . import __version__, cache, stats
 from .data import Benchmark, load_benchmark
-from .encode import image_features, match_images, text_features
+from .encode import Features, image_features, match_images, text_features
 from .errors import UserError
 from .predict import COLUMNS, predict, predict_matches, predict_randomly
 from .questions import build_questions, read_templates
@@ -149,10 +149,39 @@ def evaluate(
     return Evaluation(benchmark, questions, predictions, failures, record)
 
 
-def _with_model(model, identity_, benchmark, questions, device, precision, audit):
-    """Predictions, failures and passport of one model; the model is loaded only if something is not cached."""
+def features(
+    benchmark: Benchmark, questions: pd.DataFrame, model: str, device: str, precision: str
+) -> tuple[Features, Features, dict]:
+    """Features of the images and of the options of a benchmark, and facts of the model, from the cache if there.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    questions : pandas.DataFrame
+        As from ``build_questions``. Texts are cached together: the same questions find the same entries.
+    model : str
+        Name or model string.
+    device, precision : str
+        As resolved by ``choose_device``, or as in the record of an evaluation.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be loaded, or compares options by a matching head and not by features.
+    """
+    key, load, facts = _opened(model, identity(model), device, precision)
+    if facts["matching_head"]:
+        raise UserError(f"model '{model}': it compares options by a matching head, not by features of image and text")
+    return image_features(benchmark, key, load), text_features(_texts(questions), key, load), facts
+
+
+def _texts(questions: pd.DataFrame) -> set:
+    return {option for options in questions.options for option in options}
+
+
+def _opened(model: str, identity_: dict, device: str, precision: str) -> tuple:
+    """Folder of a model in the cache, a function that loads it once, and its facts."""
     key = cache.digest({"identity": identity_, "precision": precision})
-    texts = {option for options in questions.options for option in options}
     loaded = []
 
     def load():
@@ -162,7 +191,13 @@ def _with_model(model, identity_, benchmark, questions, device, precision, audit
             loaded.append(load_model(model, device, precision))
         return loaded[0]
 
-    passport = _remembered("passports", [key], lambda: _facts(load(), device))
+    return key, load, _remembered("passports", [key], lambda: _facts(load(), device))
+
+
+def _with_model(model, identity_, benchmark, questions, device, precision, audit):
+    """Predictions, failures and passport of one model; the model is loaded only if something is not cached."""
+    key, load, passport = _opened(model, identity_, device, precision)
+    texts = _texts(questions)
     started = time.monotonic()
     if passport["matching_head"]:
         image = text = match_images(benchmark, questions, key, load)

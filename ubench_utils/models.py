@@ -1,4 +1,4 @@
-"""Models: one interface over every family of dual encoders, and the interpolation of weights.
+"""Models: one interface over every family of dual encoders, and merges of their weights.
 
 Every model offers ``preprocess``, ``encode_images`` and ``encode_texts``; features leave in float32 and
 L2-normalised, whatever the precision inside. A model with a matching head (BLIP) also offers ``match``.
@@ -15,10 +15,15 @@ from PIL import Image
 
 from .cache import digest
 from .errors import UserError, first_line
-from .registry import find_model, parse_mix
+from .merging import interpolate, scale_layers, task_arithmetic, ties, uniform_soup
+from .registry import Merge, find_model, is_merge, parse_merge
 from .sources import differing, identity, image_size, resolve
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MERGING = {
+    "interpolation": interpolate, "layer-wise linear scaling": scale_layers, "task arithmetic": task_arithmetic,
+    "uniform soup": uniform_soup, "TIES": ties,
+}  # fmt: skip
 MATCH_BATCH = 64  # texts that are matched with one image at a time
 
 
@@ -134,9 +139,9 @@ class Model:
         return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
 
 
-@lru_cache(maxsize=2)  # the two parents of an interpolation are loaded once for all α
+@lru_cache(maxsize=3)  # a base and two specialists are loaded once for all their merges
 def _load(name: str, device: str, key: str) -> Model:
-    """Load a model that is no mix; ``key`` is the digest of its identity, so replaced weights are loaded anew."""
+    """Load a model that is no merge; ``key`` is the digest of its identity, so replaced weights are loaded anew."""
     card = find_model(name)
     if card.spec == "random":
         raise UserError("the random-choice baseline has no weights to load")
@@ -179,20 +184,20 @@ def _probed(model: Model) -> Model:
 
 
 def load_model(name: str, device: str = "cpu", precision: str = "float32") -> Model:
-    """Load a model by its name or model string, interpolating where it is a mix.
+    """Load a model by its name or model string, merging weights where it is a merge.
 
     Raises
     ------
     UserError
         If it is unknown, out of reach, not of the stated architecture or activation, or not finite; if its tokenizer
-        is missing or its preprocessing does not fit its weights; for a mix, if the parents are not of one
+        is missing or its preprocessing does not fit its weights; for a merge, if the parents are not of one
         architecture, activation, tokenizer and preprocessing.
     """
     card = find_model(name)
-    if card.spec.startswith("mix:"):
-        base, tuned, alpha = parse_mix(card.spec)
-        model = mix(*(_load(parent, device, digest(identity(parent))) for parent in (base, tuned)), alpha)
-        model.name = name
+    if is_merge(card.spec):
+        merge = parse_merge(card.spec)
+        parents = [_load(parent, device, digest(identity(parent))) for parent in merge.parents]
+        model = replace(merge_models(parents, merge), name=name)
     else:
         model = _load(name, device, digest(identity(name)))
     if precision == "float32" and model.device.type == "cuda":
@@ -200,26 +205,27 @@ def load_model(name: str, device: str = "cpu", precision: str = "float32") -> Mo
     return replace(model, precision=precision)
 
 
-def mix(base: Model, tuned: Model, alpha: float) -> Model:
-    """Interpolate the weights of two models: θ(α) = (1 − α)·θ_base + α·θ_tuned, in float32 on their device.
+def merge_models(parents: list[Model], merge: Merge) -> Model:
+    """Merge the weights of loaded models, on their device; the rest of the model is that of the first.
 
-    Floating-point entries, ``logit_scale`` among them, are interpolated; integer buffers are copied from the base.
-    At α = 0 and α = 1 every entry is the parent's own, bit for bit. Source: Wortsman et al. 2022 (WiSE-FT),
-    equation 1.
+    Floating-point entries, ``logit_scale`` among them, are merged as the functions of ``merging`` say.
 
     Raises
     ------
     UserError
-        If architecture (keys, shapes), activation, context length or preprocessing differ.
+        If architecture (keys, shapes, dtypes), activation, context length or preprocessing differ.
     """
-    check_mixable(base, tuned)
+    base, *tuned = parents
+    for model in tuned:
+        check_mixable(base, model)
+    states = [model.network.state_dict() for model in parents]
     network = copy.deepcopy(base.network)
-    network.load_state_dict(mix_weights(base.network.state_dict(), tuned.network.state_dict(), alpha))
-    return replace(base, name=f"mix:{base.name}+{tuned.name}@{alpha:g}", network=network)
+    network.load_state_dict(MERGING[merge.method](*states, **merge.parameters))
+    return replace(base, network=network)
 
 
 def check_mixable(base: Model, tuned: Model) -> None:
-    """Refuse two models that differ in more than their weights; see ``mix``."""
+    """Refuse two models that differ in more than their weights; see ``merge_models``."""
     first, second = base.network.state_dict(), tuned.network.state_dict()
     who = f"cannot mix '{base.name}' and '{tuned.name}'"
     if first.keys() != second.keys():
@@ -232,6 +238,8 @@ def check_mixable(base: Model, tuned: Model) -> None:
             raise UserError(
                 f"{who}: two architectures ({key} is {tuple(first[key].shape)} and {tuple(second[key].shape)})"
             )
+        if first[key].dtype != second[key].dtype:
+            raise UserError(f"{who}: two types of number ({key} is {first[key].dtype} and {second[key].dtype})")
     for what in ("activation", "context_length", "recipe"):
         one, other = getattr(base, what), getattr(tuned, what)
         if one != other:
@@ -240,14 +248,3 @@ def check_mixable(base: Model, tuned: Model) -> None:
                 one, other = one.get(what), other.get(what)
                 what = f"preprocessing {what}"
             raise UserError(f"{who}: they differ in {what} ({one} and {other})")
-
-
-def mix_weights(base: dict, tuned: dict, alpha: float) -> dict:
-    """Interpolate two state dictionaries of equal keys and shapes; see ``mix``."""
-    if alpha in (0, 1):
-        return {key: value.clone() for key, value in (tuned if alpha else base).items()}
-    return {
-        key: torch.lerp(value.float(), tuned[key].float(), alpha).to(value.dtype)
-        if value.is_floating_point() else value.clone()
-        for key, value in base.items()
-    }  # fmt: skip

@@ -36,6 +36,16 @@ def predict(questions: pd.DataFrame, images: Features, texts: Features, logit_sc
         reached by more than one option. An exact tie goes to the option first in the alphabet, so the choice does not
         depend on the order of the options.
     """
+    asked, similarity, option_row = similarities(questions, images, texts)
+    return choose(asked, similarity, option_row, softmax(similarity, logit_scale))
+
+
+def similarities(questions: pd.DataFrame, images: Features, texts: Features) -> tuple:
+    """Questions whose image was encoded, the cosine similarity of image and each option, and each option's row.
+
+    Similarities are float32 and rows of ``texts`` int64, both of shape (n_questions, most options); where a question
+    has fewer options they are −∞ and −1.
+    """
     asked = questions[~questions.image_hash.isin(images.failed)]
     image_row = asked.image_hash.map(images.row_of).to_numpy()
     option_row = _option_rows(asked, texts.row_of)
@@ -43,7 +53,8 @@ def predict(questions: pd.DataFrame, images: Features, texts: Features, logit_sc
     for start in range(0, len(asked), BLOCK):
         block = slice(start, start + BLOCK)
         similarity[block] = np.einsum("qd,qod->qo", images.vectors[image_row[block]], texts.vectors[option_row[block]])
-    return _choose(asked, similarity, option_row, logit_scale)
+    similarity[option_row < 0] = -np.inf
+    return asked, similarity, option_row
 
 
 def predict_matches(questions: pd.DataFrame, matches: Matches) -> pd.DataFrame:
@@ -58,7 +69,7 @@ def predict_matches(questions: pd.DataFrame, matches: Matches) -> pd.DataFrame:
     logits = np.full(option_row.shape, -np.inf, dtype=np.float32)
     for row, (image_hash, options) in enumerate(zip(asked.image_hash, asked.options, strict=True)):
         logits[row, : len(options)] = matches.values[[matches.row_of[image_hash, option] for option in options]]
-    return _choose(asked, logits, option_row, 1.0)
+    return choose(asked, logits, option_row, softmax(logits, 1.0))
 
 
 def _option_rows(asked: pd.DataFrame, row_of: dict) -> np.ndarray:
@@ -69,13 +80,20 @@ def _option_rows(asked: pd.DataFrame, row_of: dict) -> np.ndarray:
     return rows
 
 
-def _choose(asked: pd.DataFrame, similarity: np.ndarray, option_row: np.ndarray, logit_scale: float) -> pd.DataFrame:
-    similarity[option_row < 0] = -np.inf
-    highest = similarity == similarity.max(axis=1, keepdims=True)
-    predicted = np.where(highest, option_row, np.iinfo(option_row.dtype).max).argmin(axis=1)
+def softmax(similarity: np.ndarray, logit_scale: float) -> np.ndarray:
+    """Probabilities of the options, float64 of shape (n_questions, most options)."""
     logits = logit_scale * (similarity - similarity.max(axis=1, keepdims=True)).astype(np.float64)
     probability = np.exp(logits)
-    probability /= probability.sum(axis=1, keepdims=True)
+    return probability / probability.sum(axis=1, keepdims=True)
+
+
+def choose(asked: pd.DataFrame, score: np.ndarray, option_row: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
+    """Answer each question by its option of the highest score; arrays of shape (n_questions, most options).
+
+    Ties and columns as in ``predict``; ``option_row`` orders tied options.
+    """
+    highest = score == score.max(axis=1, keepdims=True)
+    predicted = np.where(highest, option_row, np.iinfo(option_row.dtype).max).argmin(axis=1)
     return answer_table(asked, predicted, probability).assign(tied=highest.sum(axis=1) > 1)
 
 

@@ -22,12 +22,25 @@ SPEC_HELP = {
     "hf:ORG/NAME or hf:DIR": "a dual encoder of transformers (CLIP, SigLIP, ALIGN, BLIP, …), from the Hub or a folder",
     "conch:ORG/NAME or conch:DIR": "CONCH's own format: pytorch_model.bin and its tokenizer file",
     "mix:BASE+TUNED@ALPHA": "weights (1 − ALPHA)·BASE + ALPHA·TUNED of two models of one architecture",
+    "mix:BASE+TUNED@FIRST..LAST": "the same with an ALPHA that grows from the first to the last layer (LiNeS)",
+    "mix:BASE+T1+T2@LAMBDA": "task arithmetic: BASE + LAMBDA·(what T1 and T2 changed in it), two specialists or more",
+    "soup:A+B": "the mean of the weights of two models or more",
+    "ties:BASE+T1+T2@LAMBDA": "TIES merging: the largest changes of the specialists where their signs agree",
     "predictions:FILE": "answers made elsewhere, CSV or parquet (see `ubench score`)",
     "random": "the random-choice baseline",
 }
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ["auto", "float32", "float16", "bfloat16"]  # of the encoders
-KINDS = ("open_clip", "hf-hub", "local-dir", "hf", "conch", "predictions", "mix")  # what may stand before the colon
+MERGES = {  # how to write each
+    "mix": "mix:BASE+TUNED@ALPHA with ALPHA between 0 and 1, mix:BASE+TUNED@FIRST..LAST with both between 0 and 1, or "
+    "mix:BASE+T1+T2@LAMBDA with LAMBDA between 0 and 3",
+    "soup": "soup:A+B or soup:A+B+C",
+    "ties": "ties:BASE+T1+T2@LAMBDA with LAMBDA between 0 and 3",
+}
+LARGEST_WEIGHT = 3.0  # of task vectors: a factor above 1 extrapolates, one far above is a slip of the pen
+TIES_DENSITY = 0.2  # share of the entries of a task vector that trimming keeps; the authors' default
+# What may stand before the colon; with an exclamation mark a merge goes ahead whatever the lineage.
+KINDS = ("open_clip", "hf-hub", "local-dir", "hf", "conch", "predictions", *MERGES, *(f"{kind}!" for kind in MERGES))
 # The palette of models without a colour of their own; those that models.yml uses come last.
 PALETTE = ["#44AA99", "#661100", "#999933", "#6699CC", "#CC6677", "#225555", "#AA7744", "#4477AA"]
 
@@ -96,12 +109,11 @@ def find_model(name: str) -> ModelCard:
         if card.spec == name:
             return card
     if name.partition(":")[0] in KINDS and name.partition(":")[2]:
-        if name.startswith("mix:"):
-            base, tuned, alpha = parse_mix(name)
-            base, tuned = find_model(base).name, find_model(tuned).name  # both must be known, whatever α
-            if alpha in (0.0, 1.0):  # the ends of an interpolation are its parents, bit for bit
-                parent = find_model(base if alpha == 0.0 else tuned)
-                return ModelCard(**{**asdict(parent), "name": name})
+        if is_merge(name):
+            merge = parse_merge(name)
+            parent = merge.equal_parent
+            if parent is not None:
+                return ModelCard(**{**asdict(find_model(parent)), "name": name})
         return ModelCard(name, name)
     near = get_close_matches(name, cards, n=1)
     hint = f" (near it: {near[0]})" if near else ""
@@ -109,24 +121,129 @@ def find_model(name: str) -> ModelCard:
                     f"{', '.join(list(SPEC_HELP)[1:-1])}")  # fmt: skip
 
 
-def parse_mix(spec: str) -> tuple[str, str, float]:
-    """Split ``mix:BASE+TUNED@ALPHA`` into its three parts."""
-    models, _, alpha = spec.removeprefix("mix:").rpartition("@")
-    parts = models.split("+")
-    splits = [("+".join(parts[:i]), "+".join(parts[i:])) for i in range(1, len(parts))]
-    # a path may hold a plus of its own: the second model starts where a known form does
-    base, tuned = next((s for s in splits if _is_known(s[1])), (splits or [("", "")])[0])
+@dataclass(frozen=True)
+class Merge:
+    """A merge of weights, as its model string says.
+
+    Attributes
+    ----------
+    method : str
+        ``interpolation``, ``layer-wise linear scaling``, ``task arithmetic``, ``uniform soup`` or ``TIES``.
+    parents : tuple of str
+        Names or model strings, the base first (of a soup any).
+    parameters : dict of str to float
+        ``alpha``; ``first`` and ``last``; ``weight``; none; ``weight`` and ``density``.
+    """
+
+    method: str
+    parents: tuple
+    parameters: dict
+
+    @property
+    def equal_parent(self) -> str | None:
+        """The parent that the merge equals bit for bit, None where it equals none."""
+        if self.parameters.get("alpha", self.parameters.get("weight")) == 0:
+            return self.parents[0]
+        return self.parents[1] if self.parameters.get("alpha") == 1 else None
+
+
+def is_merge(spec: str) -> bool:
+    """Whether a model string is that of a merge of other models."""
+    return spec.partition(":")[0].removesuffix("!") in MERGES
+
+
+def parse_merge(spec: str) -> Merge:
+    """Method, parents and parameters of a merge by its model string.
+
+    Raises
+    ------
+    UserError
+        If it is malformed, if a parent is unknown or a merge itself, or if the parents are known not to share a base
+        and no exclamation mark (``mix!:…``) says to go on.
+    """
+    kind, _, rest = spec.partition(":")
+    form = kind.removesuffix("!")
+    models, _, numbers = (rest, "", "") if form == "soup" else rest.rpartition("@")
+    parents = _split_parents(models)
+    method, parameters = _method(form, len(parents), numbers)
+    if method is None or not all(parents):
+        raise UserError(f"model '{spec}': write {MERGES[form]}")
+    for parent in parents:
+        if is_merge(find_model(parent).spec):
+            raise UserError(f"model '{spec}': '{parent}' is a merge itself; name the models that it is made of")
+    if not kind.endswith("!"):
+        try:
+            check_lineage(*parents)
+        except UserError as error:
+            raise UserError(f"model '{spec}': {error}; write {kind}!:{rest} to merge them all the same") from error
+    return Merge(method, parents, parameters)
+
+
+def _method(form: str, n_parents: int, numbers: str) -> tuple[str | None, dict]:
+    """Method and parameters of a merge, None where form and numbers do not fit together."""
+    values = [_number(text) for text in numbers.split("..")]
+    is_share = all(0 <= value <= 1 for value in values)
+    is_weight = len(values) == 1 and 0 <= values[0] <= LARGEST_WEIGHT
+    if form == "soup" and n_parents > 1:
+        return "uniform soup", {}
+    if form == "ties" and n_parents > 1 and is_weight:
+        return "TIES", {"weight": values[0], "density": TIES_DENSITY}
+    if form == "mix" and n_parents > 2 and is_weight:
+        return "task arithmetic", {"weight": values[0]}
+    if form == "mix" and n_parents == 2 and is_share and len(values) <= 2:
+        if values[0] == values[-1]:  # equal ends: one α for all layers
+            return "interpolation", {"alpha": values[0]}
+        return "layer-wise linear scaling", {"first": values[0], "last": values[1]}
+    return None, {}
+
+
+def _number(text: str) -> float:
     try:
-        value = float(alpha)
+        return float(text)
     except ValueError:
-        value = -1.0
-    if not (base and tuned and 0.0 <= value <= 1.0):
-        raise UserError(f"model '{spec}': write mix:BASE+TUNED@ALPHA with ALPHA between 0 and 1")
-    return base, tuned, value
+        return -1.0  # out of every range
+
+
+def _split_parents(models: str) -> tuple:
+    """Split at the plus signs; a path may hold one of its own, so a model starts where a known form or name does."""
+    parts = models.split("+")
+    parents, start = [], 0
+    for end in range(1, len(parts) + 1):
+        if end == len(parts) or any(_is_known("+".join(parts[end:stop])) for stop in range(len(parts), end, -1)):
+            parents.append("+".join(parts[start:end]))
+            start = end
+    if len(parents) == 1:
+        return tuple(parts)  # which of them is unknown, or what is wrong with the string, is told by others
+    return tuple(model for parent in parents for model in ([parent] if _is_known(parent) else parent.split("+")))
 
 
 def _is_known(name: str) -> bool:
     return name in model_cards() or (name.partition(":")[0] in KINDS and bool(name.partition(":")[2]))
+
+
+def root(name: str) -> str | None:
+    """The model that a model descends from by the ``base`` entries of models.yml, None where nothing is known of it."""
+    card, seen = find_model(name), set()
+    while card.base and card.name not in seen:
+        seen.add(card.name)
+        card = find_model(card.base)
+    return card.name if seen or card.name in model_cards() else None
+
+
+def check_lineage(*models: str) -> None:
+    """Refuse models that are known not to descend from one model: their weights are not comparable number by number.
+
+    Raises
+    ------
+    UserError
+        If the roots of two of them are known and differ.
+    """
+    roots = {root(model): model for model in models}
+    roots.pop(None, None)
+    if len(roots) > 1:
+        (root_1, one), (root_2, other) = list(roots.items())[:2]
+        raise UserError(f"'{one}' and '{other}' do not share a base (they go back to {root_1} and {root_2}), so their "
+                        "weights are not comparable number by number")  # fmt: skip
 
 
 def mix_name(base: str, tuned: str, alpha: float) -> str:

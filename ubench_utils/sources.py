@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .cache import file_digest
 from .errors import UserError, first_line
-from .registry import ModelCard, find_model, parse_mix
+from .registry import ModelCard, find_model, is_merge, parse_merge
 
 WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a folder
 TEXT_FILES = (".json", ".txt", ".gz", ".model")  # configurations, vocabularies, merges, sentencepiece models
@@ -115,9 +115,10 @@ def identity(name: str) -> dict:
     card = find_model(name)
     if card.spec == "random":
         return {"kind": "random choice", "seed": 0}
-    if card.spec.startswith("mix:"):
-        base, tuned, alpha = parse_mix(card.spec)
-        return {"kind": "interpolation", "base": identity(base), "tuned": identity(tuned), "alpha": alpha}
+    if is_merge(card.spec):
+        merge = parse_merge(card.spec)
+        base, *tuned = map(identity, merge.parents)
+        return {"kind": merge.method, "base": base, "tuned": tuned[0] if len(tuned) == 1 else tuned, **merge.parameters}
     source = resolve(card)
     if source.files:
         weights = {file.name: _digest_of(file) for file in source.files}
