@@ -98,7 +98,18 @@ def figures(models=MODELS):
     yield "trade_off", plots_finetuning.trade_off(path(), colours, "all sets (%)", "in-domain (%)"), pair
     front = pd.DataFrame({"alpha": [0, 0.5, 1], "gain": [0, 0.1, 0.05], "kept": [0, -0.01, -0.1]})
     front["on_front"] = [True, True, False]
-    yield "fronts", plots_finetuning.fronts({PAIR: front}, {PAIR: {"both, averaged": (-0.02, 0.08)}}, colours), pair
+    others = pd.DataFrame({"way": ["both models", "TIES"], "gain": [0.08, 0.06], "kept": [-0.02, -0.01]})
+    yield "fronts", plots_finetuning.fronts({PAIR: front}, {PAIR: others}, colours), pair
+    layer = pd.DataFrame(itertools.product(["image", "text"], range(3)), columns=["tower", "layer"])
+    angle = layer.assign(
+        first="demo-pathology", second="demo-fluorescence", cosine=0.1, layer=layer.layer.astype("Int64")
+    )
+    change = {PAIR: layer.assign(relative_change=0.01 + layer.layer / 100)}
+    ends = pd.concat([steps, steps.assign(question="coarse questions")])
+    yield "barrier", plots_finetuning.barrier(ends, "demo-base", "demo-second"), ["demo-base", "demo-second"]
+    yield "layers", plots_finetuning.layers(change, angle, {**colours, "demo-fluorescence": "#B79F00"}), pair
+    grid = pd.DataFrame(itertools.product([0, 0.5, 1], [0, 0.5, 1]), columns=["alpha_image", "alpha_text"])
+    yield "towers", plots_finetuning.towers({PAIR: grid.assign(difference=grid.alpha_image / 10)}), pair
     error = pd.DataFrame({"alpha": [0, 0.5, 1], "ece": [0.1, 0.08, 0.12], "noise": 0.01})
     error = error.assign(ci_low=error.ece - 0.02, ci_high=error.ece + 0.02)
     yield "calibration", plots_finetuning.calibration_along_alpha({PAIR: error}, colours), pair
@@ -124,7 +135,7 @@ def test_every_plot_function_is_tested(drawn):
     assert public == {
         "accuracy_by_model", "accuracy_by_question", "accuracy_by_slice", "accuracy_by_wording", "confusion",
         "differences", "change_map", "churn", "published_beside", "alpha_changes", "alpha_curves", "alpha_by_dataset",
-        "trade_off", "fronts", "calibration_along_alpha",
+        "trade_off", "fronts", "calibration_along_alpha", "layers", "towers", "barrier",
     }  # fmt: skip
     assert len(drawn) == len(public) + 1  # one of them in two ways
 
@@ -155,7 +166,7 @@ def test_alt_text_holds_the_numbers():
 
 def test_equal_inputs_give_equal_bytes():
     once, again = ({name: svg(figure) for name, figure, _ in figures()} for _ in range(2))
-    assert once == again and len(set(once.values())) == len(once) == 16
+    assert once == again and len(set(once.values())) == len(once) == 19
     other = plots.accuracy_by_model(tables(seed=1)[1], registry.colours(MODELS))
     assert svg(other) != once["by_model"]
 

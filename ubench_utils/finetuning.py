@@ -79,6 +79,21 @@ def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame
     return answers.assign(alpha=answers.model.map(names))
 
 
+def barrier(run: Evaluation, one: str, other: str, alphas=ALPHAS) -> pd.DataFrame:
+    """Accuracy along α between two models that do not share a base: mixed all the same, to show what comes of it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``alpha, question`` (``coarse questions`` or ``fine questions``), ``accuracy, ci_low, ci_high, chance``.
+    """
+    names = {mix_name(one, other, alpha).replace("mix:", "mix!:", 1): alpha for alpha in alphas}
+    mixed = evaluate(run.benchmark, list(names), device=run.record["device"], precision=run.record["precision"])
+    answers = mixed.answers[mixed.answers.wording == HEADLINE_WORDING]
+    answers = answers.assign(alpha=answers.model.map(names), question=answers.level + " questions")
+    return _along_alpha(answers)
+
+
 def curves(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     """Accuracy along α with intervals: all questions of each level, in-domain and out-of-domain (``group``)."""
     return curves_by_question(swept.assign(question=swept.level.map(lambda level: f"{level} questions")), tuned)

@@ -11,9 +11,9 @@ import pandas as pd
 
 from .encode import Features
 from .errors import UserError
-from .evaluate import Evaluation, features
-from .finetuning import ALPHAS, is_in_domain
-from .predict import choose, predict, similarities, softmax
+from .evaluate import Evaluation, evaluate, features
+from .finetuning import ALPHAS, gain_and_loss, is_in_domain
+from .predict import best_options, choose, cosines, option_rows, predict, similarities, softmax
 from .questions import HEADLINE_WORDING, build_questions
 from .registry import mix_name
 from .stats import join_answers
@@ -46,10 +46,14 @@ def tower_grid(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> tuple[p
     """
     questions, found = _encoded(run, [mix_name(base, tuned, alpha) for alpha in alphas])
     asked = _asked(questions, [image for image, _, _ in found])
+    image, text, _ = found[0]  # the mixtures share the order of images and texts
+    image_row, option_row = asked.image_hash.map(image.row_of).to_numpy(), option_rows(asked, text.row_of)
+    answer = asked.answer_idx.to_numpy()
     correct = np.zeros((len(asked), len(found), len(found)), dtype=bool)
     for row, (image, _, _) in enumerate(found):
         for column, (_, text, _) in enumerate(found):
-            correct[:, row, column] = predict(asked, image, text, 1.0).correct
+            similarity = cosines(image.vectors, image_row, text.vectors, option_row)
+            correct[:, row, column] = best_options(similarity, option_row) == answer
     return asked, correct
 
 
@@ -76,6 +80,65 @@ def grid_accuracy(asked: pd.DataFrame, correct: np.ndarray, tuned: str, alphas=A
         if mask.any()
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def tower_target(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame:
+    """The balanced target at every point of a grid, as the difference from the base.
+
+    Half the fine-grained accuracy in-domain and half the accuracy of all questions out-of-domain, as in
+    ``finetuning.choice_of_alpha``; where one of the two is missing, the other alone.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``alpha_image, alpha_text, difference``.
+    """
+    asked, correct = tower_grid(run, base, tuned, alphas)
+    inside = is_in_domain(asked, tuned).to_numpy()
+    parts = [mask for mask in (inside & (asked.level == "fine").to_numpy(), ~inside) if mask.any()]
+    target = np.mean([correct[mask].mean(axis=0) for mask in parts], axis=0)
+    axes = pd.MultiIndex.from_product([alphas, alphas], names=["alpha_image", "alpha_text"]).to_frame(index=False)
+    start = list(alphas).index(0)
+    return axes.assign(difference=(target - target[start, start]).ravel())
+
+
+def other_ways(run: Evaluation, base: str, tuned: str, specialists) -> pd.DataFrame:
+    """Other ways to combine a base with its fine-tuned model, and with all specialists of that base.
+
+    Parameters
+    ----------
+    specialists : sequence of str
+        Models that were fine-tuned from the base; ``tuned`` is one of them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``way``; ``gain, gain_low, gain_high`` and ``kept, kept_low, kept_high``: paired change from the base, with 95 %
+        intervals, of the fine-grained accuracy in-domain of ``tuned`` and of all questions out-of-domain.
+    """
+    ways = {"layer-wise, 0 to 1 (LiNeS)": f"mix:{base}+{tuned}@0..1"}
+    if len(specialists) > 1:
+        together = "+".join(specialists)
+        ways |= {
+            "task arithmetic, λ = 0.5": f"mix:{base}+{together}@0.5", "TIES, λ = 0.5": f"ties:{base}+{together}@0.5",
+            "soup of base and specialists": f"soup:{base}+{together}",
+        }  # fmt: skip
+    settings = {"device": run.record["device"], "precision": run.record["precision"]}
+    merged = evaluate(run.benchmark, [base, *ways.values()], **settings).answers
+    both = ensemble(run, base, tuned)
+    ways = {f"mean of both models' {what}": f"mean of {what} of {base} and {tuned}"
+            for what in ("probabilities", "embeddings")} | ways  # fmt: skip
+    answers = pd.concat([merged[merged.wording == HEADLINE_WORDING], both], ignore_index=True)
+    rows = []
+    for way, model in ways.items():
+        # the domain is that of the fine-tuned model, whatever the merge is called
+        renamed = answers[answers.model.isin([base, model])].replace({"model": {model: tuned}})
+        gain, _, kept = gain_and_loss(renamed, base, tuned)
+        rows.append({
+            "way": way, "gain": gain["estimate"], "gain_low": gain["ci_low"], "gain_high": gain["ci_high"],
+            "kept": kept["estimate"], "kept_low": kept["ci_low"], "kept_high": kept["ci_high"],
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def ensemble(run: Evaluation, base: str, tuned: str) -> pd.DataFrame:

@@ -228,12 +228,11 @@ def alpha_changes(along: dict) -> Figure:
 def fronts(points: dict, others: dict, colours: dict) -> Figure:
     """Gain on the target against what is kept elsewhere: the path along α, its front, and other ways to combine.
 
-    ``points[(base, tuned)]`` is from ``finetuning.frontier``; ``others[(base, tuned)]`` maps the name of another way to
-    combine the two to its (kept, gain).
+    ``points[(base, tuned)]`` is from ``finetuning.frontier``; ``others[(base, tuned)]`` from ``grids.other_ways``.
     """
     if not points:
         return _no_pair()
-    figure, axes = _panels(len(points), 3.4)
+    figure, axes = _panels(len(points), 4.4)
     words = []
     for axis, ((base, tuned), table) in zip(axes.flat, points.items(), strict=False):
         ramp = sns.blend_palette([colours[base], colours[tuned]], len(table))
@@ -254,16 +253,15 @@ def fronts(points: dict, others: dict, colours: dict) -> Figure:
             if row.alpha in (0, 0.5, 1):
                 axis.annotate(f"α = {row.alpha:g}", (100 * row.kept, 100 * row.gain), xytext=(6, 5),
                               textcoords="offset points", fontsize=8.5, annotation_clip=False)  # fmt: skip
-        for mark, (name, (kept, gain)) in zip("sD^vP*X", others.get((base, tuned), {}).items(), strict=False):
-            axis.plot(100 * kept, 100 * gain, mark, color="#222222", ms=6, ls="", label=name, zorder=4)
-            words.append(f"{tuned}, {name}: kept {100 * kept:+.1f}, gain {100 * gain:+.1f}")
+        for mark, row in zip("sD^vP*X", others[base, tuned].itertuples(), strict=False):
+            axis.plot(100 * row.kept, 100 * row.gain, mark, color="#222222", ms=6, ls="", label=row.way, zorder=4)
+            words.append(f"{tuned}, {row.way}: kept {100 * row.kept:+.1f}, gain {100 * row.gain:+.1f}")
         front = ", ".join(f"{alpha:g}" for alpha in table.alpha[table.on_front])
         words.insert(0, f"{base} to {tuned}: α on the front {front}")
         axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel="all questions out-of-domain − base (points)",
                  ylabel="fine-grained in-domain − base (points)" if axis in axes[:, 0] else "")  # fmt: skip
         axis.grid()
-    if any(others.values()):
-        _legend(figure, axes.flat[0])
+    _legend(figure, axes.flat[0])
     models = [m for pair in points for m in pair]
     return _labelled(
         figure, models, "Gain against retention along α; full dots are on the Pareto front. " + _cut(words)
@@ -385,6 +383,25 @@ def towers(grids: dict) -> Figure:
     figure.colorbar(image, ax=axes, label="change from the base (points)", shrink=0.8)
     models = [m for pair in grids for m in pair]
     return _labelled(figure, models, "Heat maps over the shares of the two towers. " + "; ".join(words) + ".")
+
+
+def barrier(table: pd.DataFrame, one: str, other: str) -> Figure:
+    """Accuracy along α between two models without a common base (``finetuning.barrier``); dashed is chance."""
+    figure, axes = _figure(1, 1, 2.6)
+    axis, words = axes[0][0], []
+    for (name, line), colour, marker in zip(
+        table.groupby("question", sort=True), (INSIDE, OUTSIDE), "os", strict=False
+    ):
+        axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.15, lw=0)
+        axis.plot(line.alpha, 100 * line.accuracy, color=colour, marker=marker, ms=4, lw=1.5, label=name)
+        axis.axhline(100 * line.chance.iloc[0], color=colour, lw=1, ls=(0, (2, 1)))
+        lowest = line.loc[line.accuracy.idxmin()]
+        first, last = 100 * line.accuracy.iloc[[0, -1]]
+        words.append(f"{name}: {first:.0f} % and {last:.0f} % at the ends, {100 * lowest.accuracy:.0f} % at "
+                     f"α = {lowest.alpha:g}")  # fmt: skip
+    axis.set(xlabel=f"α (0: {_name(one)}, 1: {_name(other)})", ylabel="accuracy (%)", ylim=(0, 100))
+    _legend(figure, axis)
+    return _labelled(figure, [one, other], "Accuracy of mixtures without a common base. " + "; ".join(words) + ".")
 
 
 def calibration_along_alpha(tables: dict, colours: dict) -> Figure:

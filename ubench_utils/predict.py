@@ -48,13 +48,18 @@ def similarities(questions: pd.DataFrame, images: Features, texts: Features) -> 
     """
     asked = questions[~questions.image_hash.isin(images.failed)]
     image_row = asked.image_hash.map(images.row_of).to_numpy()
-    option_row = _option_rows(asked, texts.row_of)
-    similarity = np.full(option_row.shape, -np.inf, dtype=np.float32)
-    for start in range(0, len(asked), BLOCK):
+    option_row = option_rows(asked, texts.row_of)
+    return asked, cosines(images.vectors, image_row, texts.vectors, option_row), option_row
+
+
+def cosines(image: np.ndarray, image_row: np.ndarray, text: np.ndarray, option_row: np.ndarray) -> np.ndarray:
+    """Products of the features of each question's image and options, float32 (n_questions, most options)."""
+    similarity = np.empty(option_row.shape, dtype=np.float32)
+    for start in range(0, len(option_row), BLOCK):
         block = slice(start, start + BLOCK)
-        similarity[block] = np.einsum("qd,qod->qo", images.vectors[image_row[block]], texts.vectors[option_row[block]])
+        similarity[block] = np.einsum("qd,qod->qo", image[image_row[block]], text[option_row[block]])
     similarity[option_row < 0] = -np.inf
-    return asked, similarity, option_row
+    return similarity
 
 
 def predict_matches(questions: pd.DataFrame, matches: Matches) -> pd.DataFrame:
@@ -65,14 +70,14 @@ def predict_matches(questions: pd.DataFrame, matches: Matches) -> pd.DataFrame:
     """
     asked = questions[~questions.image_hash.isin(matches.failed)]
     alphabetical = {text: row for row, text in enumerate(sorted({text for row in asked.options for text in row}))}
-    option_row = _option_rows(asked, alphabetical)
+    option_row = option_rows(asked, alphabetical)
     logits = np.full(option_row.shape, -np.inf, dtype=np.float32)
     for row, (image_hash, options) in enumerate(zip(asked.image_hash, asked.options, strict=True)):
         logits[row, : len(options)] = matches.values[[matches.row_of[image_hash, option] for option in options]]
     return choose(asked, logits, option_row, softmax(logits, 1.0))
 
 
-def _option_rows(asked: pd.DataFrame, row_of: dict) -> np.ndarray:
+def option_rows(asked: pd.DataFrame, row_of: dict) -> np.ndarray:
     """Row of every option among the sorted texts, shape (n_questions, most options), −1 where there is none."""
     rows = np.full((len(asked), int(asked.n_options.max()) if len(asked) else 1), -1)
     for row, options in enumerate(asked.options):
@@ -92,9 +97,14 @@ def choose(asked: pd.DataFrame, score: np.ndarray, option_row: np.ndarray, proba
 
     Ties and columns as in ``predict``; ``option_row`` orders tied options.
     """
+    tied = (score == score.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    return answer_table(asked, best_options(score, option_row), probability).assign(tied=tied)
+
+
+def best_options(score: np.ndarray, option_row: np.ndarray) -> np.ndarray:
+    """Index of the highest score in each row; of tied options the one of the smallest ``option_row``."""
     highest = score == score.max(axis=1, keepdims=True)
-    predicted = np.where(highest, option_row, np.iinfo(option_row.dtype).max).argmin(axis=1)
-    return answer_table(asked, predicted, probability).assign(tied=highest.sum(axis=1) > 1)
+    return np.where(highest, option_row, np.iinfo(option_row.dtype).max).argmin(axis=1)
 
 
 def predict_randomly(questions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:

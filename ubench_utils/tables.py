@@ -147,6 +147,18 @@ def choices(tables: dict) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def ways(tables: dict) -> pd.DataFrame:
+    """Other ways to combine models, as text; ``tables[(base, tuned)]`` is from ``grids.other_ways``."""
+    return pd.DataFrame([
+        {
+            "pair": f"{base} to {tuned}", "way": row.way,
+            "gain [95 %]": percent(row.gain, row.gain_low, row.gain_high, sign="+"),
+            "kept [95 %]": percent(row.kept, row.kept_low, row.kept_high, sign="+"),
+        }
+        for (base, tuned), table in tables.items() for row in table.itertuples()
+    ])  # fmt: skip
+
+
 def contrasts(results: dict) -> pd.DataFrame:
     """Contrasts of ``finetuning.summary`` as text, a row a pair and contrast."""
     names = {

@@ -78,6 +78,15 @@ def task_angles(base: str, tuned_models: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def angles_of_pairs(pairs) -> pd.DataFrame:
+    """``task_angles`` of all bases that have two specialists or more among the pairs (base, fine-tuned)."""
+    specialists = {}
+    for base, tuned in pairs:
+        specialists.setdefault(base, []).append(tuned)
+    tables = [task_angles(base, tuned) for base, tuned in specialists.items() if len(tuned) > 1]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["first", "second", "tower"])
+
+
 def _products(base: str, tuned: list[str]) -> pd.DataFrame:
     """Sums over each layer of the base's squares and of the products of each pair of task vectors, from the cache."""
     check_lineage(base, *tuned)
