@@ -1,5 +1,6 @@
 """Merges of weights: properties, references in plain numpy, model strings and lineage, layers, grids, ensembles."""
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ubench_utils import evaluate as evaluate_module
 from ubench_utils import finetuning, grids, merging, models, weights
 from ubench_utils.errors import UserError
 from ubench_utils.models import Model, load_model
+from ubench_utils.predict import predict
 from ubench_utils.registry import TIES_DENSITY, check_lineage, find_model, parse_merge, root
 from ubench_utils.sources import identity
 
@@ -33,11 +35,12 @@ SIZES = [int(np.prod(shape)) for shape in SHAPES.values()]
 
 
 def state_of(values, dtype=torch.float32, count=0):
-    """State dictionary of a flat array, with a weight of minus zero and an integer buffer."""
+    """State dictionary of a flat array, with an integer buffer and with a −0 where its neighbour in number has none."""
     parts = np.split(np.asarray(values, dtype=np.float32), np.cumsum(SIZES)[:-1])
     state = {key: torch.from_numpy(part.reshape(shape).copy()).to(dtype)
              for (key, shape), part in zip(SHAPES.items(), parts, strict=True)}  # fmt: skip
-    return {**state, "visual.ln_post.bias": torch.tensor([-0.0], dtype=dtype),
+    zeros = [0.5, -0.0] if count % 2 else [-0.0, 0.5]
+    return {**state, "visual.ln_post.bias": torch.tensor(zeros, dtype=dtype),
             "visual.bn1.num_batches_tracked": torch.tensor(count)}  # fmt: skip
 
 
@@ -173,11 +176,10 @@ def test_layers_are_scaled_by_their_depth():
 
 
 def test_half_precision_is_kept_and_added_up_in_float32():
-    base = state_of(np.full(sum(SIZES), 1.0), torch.float16)
-    tuned = [state_of(np.full(sum(SIZES), value), torch.float16) for value in (1 + 2**-10, 1 + 2**-9)]
-    merged = merging.task_arithmetic(base, *tuned, weight=1 / 3)
-    assert {merged[key].dtype for key in SHAPES} == {torch.float16}
-    assert all((merged[key] == 1 + 2**-10).all() for key in SHAPES)
+    """2048 + 1.0002 is nearest to 2050 in float16, whose step there is 2; 1.0002 in float16 is 1, and the sum 2048."""
+    base, tuned = ({"w": torch.tensor([value], dtype=torch.float16)} for value in (2048, 2052))
+    merged = merging.task_arithmetic(base, tuned, weight=0.25005)["w"]
+    assert merged.dtype == torch.float16 and merged.item() == 2050
 
 
 def test_a_negative_variance_is_refused():
@@ -427,14 +429,18 @@ def swept(tmp_path_factory):
 def test_the_grid_reuses_the_sweep_and_its_diagonal_is_the_sweep(swept):
     run, table, seen, folder = swept
     before = set(folder.rglob("*"))
-    asked, correct = grids.tower_grid(run, BASE, TUNED, ALPHAS)
+    further = dataclasses.replace(run, questions=run.questions.iloc[:0])  # what else was asked must not matter
+    asked, correct = grids.tower_grid(further, BASE, TUNED, ALPHAS)
     assert seen == {"images": 0, "texts": 0} and set(folder.rglob("*")) == before
     assert correct.dtype == bool and correct.shape == (len(asked), 3, 3)
     for place, alpha in enumerate(ALPHAS):
         answered = table[table.alpha == alpha].set_index(KEY).correct
         diagonal = pd.Series(correct[:, place, place], index=pd.MultiIndex.from_frame(asked[KEY]))
         pd.testing.assert_series_equal(diagonal.sort_index(), answered.sort_index(), check_names=False)
-    assert (correct[:, 0, 2] != correct[:, 2, 0]).any()  # image tower first, text tower second
+    images, texts = (evaluate_module.features(run.benchmark, run.questions, model, "cpu", "float32")[place]
+                     for place, model in enumerate((TUNED, BASE)))  # fmt: skip
+    crossed = predict(asked, images, texts, 1.0).correct
+    assert (correct[:, 2, 0] == crossed).all() and (correct[:, 0, 2] != crossed).any()  # image tower first
     files = [path for path in folder.joinpath("cache").rglob("*") if path.is_file()]
     assert files and {path.suffix for path in files} == {".npz"}  # no checkpoint
 

@@ -26,6 +26,7 @@ SPEC_HELP = {
     "mix:BASE+T1+T2@LAMBDA": "task arithmetic: BASE + LAMBDA·(what T1 and T2 changed in it), two specialists or more",
     "soup:A+B": "the mean of the weights of two models or more",
     "ties:BASE+T1+T2@LAMBDA": "TIES merging: the largest changes of the specialists where their signs agree",
+    "mix!: soup!: ties!:": "the same for models that are known not to share a base, which is refused otherwise",
     "predictions:FILE": "answers made elsewhere, CSV or parquet (see `ubench score`)",
     "random": "the random-choice baseline",
 }
