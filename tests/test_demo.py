@@ -166,7 +166,7 @@ def accuracies(folders, sample, tmp_path):
     return answers, answers.groupby(["model", "question"]).correct.mean().unstack()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "second"])
 def test_models_load_and_are_small(name):
     import open_clip
 

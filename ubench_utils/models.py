@@ -219,8 +219,10 @@ def merge_models(parents: list[Model], merge: Merge) -> Model:
     for model in tuned:
         check_mixable(base, model)
     states = [model.network.state_dict() for model in parents]
-    network = copy.deepcopy(base.network)
-    network.load_state_dict(MERGING[merge.method](*states, **merge.parameters))
+    # A copy of the structure alone: its tensors are still the base's, until the merged ones are put in their place.
+    tensors = [*base.network.parameters(), *base.network.buffers()]
+    network = copy.deepcopy(base.network, memo={id(tensor): tensor for tensor in tensors})
+    network.load_state_dict(MERGING[merge.method](*states, **merge.parameters), assign=True)
     return replace(base, network=network)
 
 

@@ -192,7 +192,7 @@ def published_beside(published: pd.DataFrame, cells: dict, colours: dict) -> Fig
         axis.grid(axis="x")
         axis.set(title=title, xlabel="fine-tuned − base (points)", ylim=(len(COARSE) - 0.5, -0.5))
         if pairs:
-            axis.legend(fontsize=8, frameon=False, loc="lower left")
+            axis.legend(fontsize=8, frameon=False, loc="best")
     axes[0][0].set_yticks(at, COARSE)
     models = [tuned for tuned, _ in [*theirs, *ours]]
     return _labelled(figure, models, "Bars of the change of each coarse question. " + "; ".join(words) + ".")

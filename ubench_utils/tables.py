@@ -135,14 +135,14 @@ def choices(tables: dict) -> pd.DataFrame:
     """What choosing α by cross-fitting gives, as text; ``tables[(base, tuned)]`` is from ``choice_of_alpha``."""
     rows = [
         {
-            "pair": f"{base} to {tuned}", "target": row.target,
+            "fine-tuned": tuned, "target": row.target,
             "α* [95 %]": f"{row.alpha:g} [{row.alpha_low:g}, {row.alpha_high:g}]",
             "naive %": percent(row.naive), "cross-fitted % [95 %]": percent(row.cross_fitted, row.ci_low, row.ci_high),
             "optimism": percent(row.optimism, sign="+"),
-            "− base": percent(row.over_base, row.over_base_low, row.over_base_high, sign="+"),
-            "− fine-tuned": percent(row.over_tuned, row.over_tuned_low, row.over_tuned_high, sign="+"),
+            "over base": percent(row.over_base, row.over_base_low, row.over_base_high, sign="+"),
+            "over fine-tuned": percent(row.over_tuned, row.over_tuned_low, row.over_tuned_high, sign="+"),
         }
-        for (base, tuned), table in tables.items() for row in table.itertuples()
+        for (_, tuned), table in tables.items() for row in table.itertuples()
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -151,11 +151,11 @@ def ways(tables: dict) -> pd.DataFrame:
     """Other ways to combine models, as text; ``tables[(base, tuned)]`` is from ``grids.other_ways``."""
     return pd.DataFrame([
         {
-            "pair": f"{base} to {tuned}", "way": row.way,
+            "fine-tuned": tuned, "way": row.way,
             "gain [95 %]": percent(row.gain, row.gain_low, row.gain_high, sign="+"),
             "kept [95 %]": percent(row.kept, row.kept_low, row.kept_high, sign="+"),
         }
-        for (base, tuned), table in tables.items() for row in table.itertuples()
+        for (_, tuned), table in tables.items() for row in table.itertuples()
     ])  # fmt: skip
 
 
