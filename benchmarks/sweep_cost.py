@@ -2,8 +2,8 @@
 
 Both start from an empty cache of features and the same cached pixels. The pair is an open_clip architecture with random
 weights and the same weights with noise, saved as a checkpoint. Read the last line: `ratio` is the seconds of the sweep
-over those of as many encodings by a model that is already there; 1.05 is 5 % on top. Mixing costs the same for any number
-of images, so the ratio falls with their number.
+over those of as many encodings by a model that is already there; 1.05 is 5 % on top. Mixing costs the same for any
+number of images, so the ratio falls with their number.
 """
 
 import argparse

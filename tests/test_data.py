@@ -302,3 +302,14 @@ def test_questions_that_cannot_be_asked_are_left_out_and_counted(rows, parquet):
         (rows[2]["image_id"], "domain", 1),
     }
     assert not gone & set(zip(table.image_id, table.question, table.wording, strict=True))
+
+
+def test_plain_options_in_another_order_than_the_captions_are_not_shown_for_them(rows, parquet):
+    """Labels stand for captions by their place: where the two lists disagree the whole captions are shown."""
+    asked = rows[0]["questions"]["modality"]
+    asked["options"][0], asked["options"][1] = asked["options"][1], asked["options"][0]
+    questions = build_questions(load_benchmark(parquet(rows[:3])))
+    modality = questions[questions.question == "modality"]
+    same = modality.labels == modality.options
+    assert same.tolist() == (modality.image_id == rows[0]["image_id"]).tolist()
+    assert any("2 captions have not the options of questions.modality" in note for note in questions.attrs["notes"])

@@ -265,6 +265,41 @@ def test_two_transformers_models_of_one_architecture_mix(tmp_path, saved):
     )
 
 
+def test_models_that_differ_where_weights_show_nothing_do_not_mix(saved, tmp_path):
+    """Heads and tokenizers leave no trace in the shapes of the weights."""
+    import shutil
+
+    for name, file, change, words in (
+        ("heads", "config.json", lambda c: c["text_config"].update(num_attention_heads=2), "num_attention_heads"),
+        ("words", "tokenizer.json", swap_two_words, "tokenizers differ"),
+    ):
+        folder = Path(shutil.copytree(saved("clip"), tmp_path / name))
+        edit(folder / file, change)
+        refused(f"mix:hf:{saved('clip')}+hf:{folder}@0.5", "cannot mix", words)
+
+
+def swap_two_words(content):
+    vocabulary = content["model"]["vocab"]
+    vocabulary["a</w>"], vocabulary["of</w>"] = vocabulary["of</w>"], vocabulary["a</w>"]
+
+
+def test_a_checkpoint_of_an_architecture_with_several_preprocessings(small_arch, tmp_path, monkeypatch):
+    torch.save(load_model("open_clip:small").network.state_dict(), tmp_path / "mine.pt")
+    spec = f"open_clip:small@{tmp_path / 'mine.pt'}"
+    assert load_model(spec).doubt == "" and load_model("open_clip:small").doubt == "its weights are random"
+    models_module._load.cache_clear()
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "small", {"own": {"mean": (0.5,) * 3, "std": (0.5,) * 3}})
+    assert "published with other preprocessing" in load_model(spec).doubt
+    own = tmp_path / "own.yml"
+    recipe = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
+    own.write_text(json.dumps({"mine": {"spec": spec, "preprocess": recipe}}))
+    before = identity(spec)
+    monkeypatch.setenv("UBENCH_MODELS", str(own))
+    model = load_model("mine")
+    assert model.doubt == "" and model.recipe["mean"] == [0.5] * 3 and model.recipe["resize_mode"] == "squash"
+    assert identity("mine") != before
+
+
 def test_conversion_names_every_weight_of_the_other_format(saved):
     state = load_file(saved("clip") / "model.safetensors")
     converted = load_openclip.from_clip_format(state)
@@ -460,6 +495,8 @@ def test_models_that_are_no_dual_encoder(broken, saved, tmp_path):
 
 
 def test_folders_and_files_that_are_not_there(tmp_path, broken):
+    for wrong in ("open_clip:ViT-B-32@", "open_clip:ViT-B-32/", "open_clip:ViT-B-32/openai@x.pt"):
+        refused(wrong, "open_clip:ARCH/TAG or open_clip:ARCH@FILE")
     refused(f"hf:{tmp_path}/nowhere", "no folder")
     refused("hf:nowhere", "no folder")
     refused(f"hf:{tmp_path}", "holds no config.json")
@@ -527,10 +564,13 @@ def test_the_doctor_says_what_would_fail(capsys, saved, broken, monkeypatch, tmp
     own = tmp_path / "own.yml"
     own.write_text(f"tuned: {{spec: 'hf:{saved('clip')}', base: demo-base}}")
     monkeypatch.setenv("UBENCH_MODELS", str(own))
-    assert main(["doctor", "--device", "cpu", "--models", f"hf:{folder}", "tuned", "hf:nobody/nothing"]) == 2
+    models = [f"hf:{folder}", "tuned", "clip", "hf:nobody/nothing"]
+    assert main(["doctor", "--device", "cpu", "--models", *models]) == 2
     failures = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fails")]
-    assert len(failures) == 3
-    assert "images of 96 px" in failures[0] and "nobody/nothing" in failures[1] and "two architectures" in failures[2]
+    for line, word in zip(
+        failures, ["images of 96 px", "near it: CLIP", "nobody/nothing", "two architectures"], strict=True
+    ):
+        assert word in line
     monkeypatch.setattr("ubench_utils.doctor._free_memory", lambda device: 1e6)
     assert main(["doctor", "--device", "cpu", "--models", "demo-base"]) == 2
     assert "GB are free" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from ubench_utils.errors import UserError
 from ubench_utils.evaluate import evaluate
 from ubench_utils.questions import build_questions
 from ubench_utils.registry import find_model, pairs
-from ubench_utils.submission import read_submission
+from ubench_utils.submission import _option_of, read_submission
 
 pytestmark = pytest.mark.usefixtures("cache")
 KEY = ["dataset", "image_id", "question", "wording"]
@@ -68,7 +68,8 @@ def test_every_form_gives_our_own_answers(run, tmp_path, suffix):
         shuffled.to_csv(file, index=False) if suffix == "csv" else shuffled.to_parquet(file)
         predictions, notes = read_submission(file, run.questions)
         theirs = predictions.set_index(KEY).predicted_idx
-        assert notes == [], (name, notes)
+        read = ["the scores add up to 1 and were read as probabilities"] if name in ("scores", "columns") else []
+        assert notes == read, (name, notes)
         assert (theirs.reindex(ours.index) == ours).all(), name
         assert predictions.p_predicted.isna().all() == (name not in ("scores", "columns"))
 
@@ -127,6 +128,38 @@ def test_replies_that_name_no_option_count_as_wrong(run, tmp_path):
     assert set(predictions.wording) == {1}  # a file without the column is of the headline wording
 
 
+OPTIONS = ("light microscopy", "electron microscopy", "E. coli", "dense nuclei", "moderately dense nuclei", "None")
+
+
+@pytest.mark.parametrize(("reply", "index"), [
+    ("electron microscopy", 1), ("Electron-microscopy.", 1), ("The image shows electron_microscopy", 1),
+    ("B", 1), ("(B)", 1), ("b)", 1), ("B) electron microscopy", 1), ("Answer: B", 1), ("The answer is **B**.", 1),
+    ("Option B", 1), ("[B]", 1), ("`B`", 1), ("B) because it is grey", 1),
+    ("The answer is moderately dense nuclei.", 4), ("dense nuclei", 3), ("None", 5), ("It is E. coli.", 2),
+    ("E. coli bacteria", 2), ("D. melanogaster", -1), ("A: electron microscopy", 1), ("A) electron microscopy", -1),
+    ("light microscopy or electron microscopy", -1), ("", -1), (None, -1), ("I cannot tell", -1), ("Z", -1),
+])  # fmt: skip
+def test_replies_are_read_as_a_person_would(reply, index):
+    assert _option_of(reply, OPTIONS, tuple(f"A micrograph of {option}." for option in OPTIONS)) == index
+
+
+def test_none_is_a_stain_and_not_a_gap(rows, parquet, tmp_path):
+    for row in rows[:4]:
+        row["questions"]["stain"]["options"][0] = "None"
+    rows = [row for row in rows[:4] if row["questions"]["stain"]]
+    questions = build_questions(load_benchmark(parquet(rows)))
+    asked = questions[(questions.question == "stain") & (questions.wording == 1)]
+    asked[["dataset", "image_id", "question"]].assign(answer="None").to_csv(tmp_path / "none.csv", index=False)
+    predictions, notes = read_submission(tmp_path / "none.csv", questions)
+    assert not any("name no option" in note for note in notes) and (predictions.predicted_idx >= 0).all()
+
+
+def test_indices_that_count_from_one_are_pointed_out(run, tmp_path):
+    table = own_table(run)[[*KEY, "predicted_idx", "n_options"]]
+    table.assign(predicted_idx=table.predicted_idx.clip(upper=table.n_options - 2) + 1).to_csv(tmp_path / "one.csv")
+    assert any("counted from 1" in note for note in read_submission(tmp_path / "one.csv", run.questions)[1])
+
+
 def test_probabilities_are_kept_and_other_scores_become_them(run, tmp_path):
     asked = run.questions[run.questions.wording == 1]
     rng = np.random.default_rng(0)
@@ -136,6 +169,10 @@ def test_probabilities_are_kept_and_other_scores_become_them(run, tmp_path):
         asked[KEY].assign(scores=scores).to_parquet(tmp_path / f"{name}.parquet")
     one, other = (read_submission(tmp_path / f"{name}.parquet", run.questions)[0] for name in ("logits", "shares"))
     pd.testing.assert_frame_equal(one, other)
+    rounded = [np.round(row, 2).tolist() for row in shares]
+    asked[KEY].assign(scores=rounded).to_parquet(tmp_path / "rounded.parquet")
+    close, notes = read_submission(tmp_path / "rounded.parquet", run.questions)
+    assert np.abs(close.p_answer - one.p_answer).max() < 0.02 and "read as probabilities" in " ".join(notes)
     expected = [row[i] for row, i in zip(shares, asked.answer_idx, strict=True)]
     np.testing.assert_allclose(one.p_answer, expected, atol=1e-9)
 
@@ -219,6 +256,7 @@ def test_templates_are_scored_like_the_two_wordings(path, run, tmp_path):
     ("own: {colour: 'by {class}'}", ["no question type 'colour'", "modality"]),
     ("own: {modality: 'by light'}", ["own", "modality", "lacks {class}"]),
     ("own: 3\nother: {}", ["wording 'own'"]),
+    ("own: {}", ["wording 'own'"]),
 ])  # fmt: skip
 def test_wrong_templates(capsys, path, tmp_path, text, words):
     file = write(tmp_path, text)
@@ -265,6 +303,13 @@ def test_a_pair_that_is_preprocessed_differently_is_noted(path, model_folder, tm
     ("mine: text", ["entry 'mine'", "spec"]),
     ("mine: {colour: red}", ["entry 'mine'", "spec"]),
     ("mine: {spec: random, color: red}", ["entry mine", "unknown key color", "colour"]),
+    ("mine: {spec: random, colour: red5}", ["entry mine", "#rrggbb", "red5"]),
+    ("mine: {spec: random, activation: GELU}", ["gelu or quickgelu"]),
+    ("mine: {spec: random, in_domain: pathology}", ["in_domain", "modality"]),
+    ("mine: {spec: random, in_domain: {domane: x}}", ["in_domain", "modality"]),
+    ("mine: {spec: random, base: nosuch}", ["mine", "base 'nosuch'"]),
+    ("mine: {spec: random, base: mine}", ["mine", "base 'mine'"]),
+    ("mine: {spec: random, preprocess: {crop: 3}}", ["preprocess", "resize_mode"]),
 ])  # fmt: skip
 def test_a_wrong_models_file(capsys, monkeypatch, tmp_path, text, words):
     monkeypatch.setenv("UBENCH_MODELS", write(tmp_path, text))

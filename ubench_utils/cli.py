@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -52,14 +53,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
     evaluate.set_defaults(command=_evaluate)
 
-    score = commands.add_parser("score", help="the same statistics for answers made elsewhere")
+    score = commands.add_parser(
+        "score", help="the same statistics for answers made elsewhere", formatter_class=argparse.RawTextHelpFormatter,
+        epilog="FILE holds one row an answer: dataset, image_id, question, wording (default 1), and one of\n"
+               "predicted_idx (counted from 0), answer (an option, its caption, its letter or a sentence with one\n"
+               "option), scores; say\n\n  dataset,image_id,question,answer\n  demo_colon,0a1b,stain,H&E",
+    )  # fmt: skip
     score.add_argument("file", metavar="FILE", help="CSV or parquet: dataset, image_id, question, [wording], and "
                                                     "predicted_idx, answer or scores")  # fmt: skip
     score.add_argument("--dataset", required=True, metavar="D", help="demo, a Hub name or a local path")
     score.add_argument("--model", required=True, metavar="NAME", help="name of the model in tables and pages")
     score.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
     score.add_argument("--templates", metavar="FILE", help="the caption wordings that were asked, see `evaluate`")
-    score.add_argument("--pages", action="store_true", help="also execute the notebooks, as `ubench run` does")
+    pages = "also execute the notebooks with this model alone; they replace the pages there are"
+    score.add_argument("--pages", action="store_true", help=pages)
     score.set_defaults(command=_score)
 
     lists = commands.add_parser("list", help="known models or datasets")
@@ -129,32 +136,44 @@ def _score(options) -> None:
     """Name a file of answers in a models file of its own, so that every page and command can use the name."""
     from .evaluate import evaluate
 
-    if options.model.partition(":")[0] in KINDS or not options.model.strip():
+    if options.model.partition(":")[0] in KINDS or options.model == "random" or not options.model.strip():
         raise UserError(f"--model '{options.model}' is a model string; give the answers a name, say my-model")
     _check_out(options.out)
     card = model_cards().get(options.model)
+    if card:
+        print(
+            f"note: {card.name} is a listed model; its category, base and colour are kept, its answers are the file's"
+        )
     known = {key: value for key, value in asdict(card).items() if value and key != "name"} if card else {}
     entry = {**known, "spec": f"predictions:{Path(options.file).resolve()}"}
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    models = (folder / "models.yml").resolve()
+    models = (Path(options.out) / "models.yml").resolve()
     models.write_text(yaml.safe_dump({options.model: entry}, allow_unicode=True, sort_keys=False), encoding="utf-8")
     own = os.environ.get("UBENCH_MODELS")
     os.environ["UBENCH_MODELS"] = os.pathsep.join([*([own] if own else []), str(models)])
-    run = evaluate(options.dataset, [options.model], templates=options.templates)
+    try:
+        run = evaluate(options.dataset, [options.model], templates=options.templates)
+    except UserError:  # nothing came of it
+        models.unlink()
+        os.environ["UBENCH_MODELS"] = own or ""
+        raise
     _report(run, options.out)
     if options.pages:
         from .run import run_book
 
         pages = run_book(options.dataset, [options.model], templates=options.templates)
         print(f"{len(pages)} pages executed. Next: ubench build")
-    print(f"To set it beside other models: UBENCH_MODELS={models} ubench run --dataset {options.dataset} "
-          f"--models {options.model} …")  # fmt: skip
+    again = ["ubench", "run", "--dataset", options.dataset, "--models", options.model]
+    print(f"To set it beside other models: UBENCH_MODELS={shlex.quote(str(models))} {shlex.join(again)} …")
 
 
 def _check_out(out: str) -> None:
-    if Path(out).exists() and not Path(out).is_dir():  # known before anything is computed
+    """Make the folder before anything is computed."""
+    if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"'{out}' is a file; --out names a folder")
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to the folder '{out}' ({error.strerror})") from error
 
 
 def _report(run, out: str) -> None:
@@ -170,6 +189,8 @@ def _report(run, out: str) -> None:
             print(f"note: {model}: {note}")
         if passport.get("activation_from", "").startswith("nothing"):
             print(f"note: {model}: nothing vouches for its activation, {passport['activation']}; check it")
+        if passport.get("doubt"):
+            print(f"note: {model}: {passport['doubt']}")
     for model, n in run.failures.groupby("model").size().items():
         print(f"{model}: {n} images failed and are left out, see failures.csv")
     _print_scores(run)
@@ -178,13 +199,19 @@ def _report(run, out: str) -> None:
 
 def _print_scores(run) -> None:
     from . import stats
-    from .plots import headline
+    from .plots import headline, overall
     from .tables import percent
 
     table = headline(stats.score(run.answers, by=()))
-    for row in table[table.question.isin(["all", "classification", "cognition"])].itertuples():
-        print(f"{row.model}: {row.level} {percent(row.accuracy, row.ci_low, row.ci_high)} % of {row.n_questions:,} "
-              f"questions, chance {percent(row.chance)} %")  # fmt: skip
+    for (model, level), rows in table.groupby(["model", "level"], sort=False):
+        row = rows[rows.question == overall(rows, level)].iloc[0]
+        print(f"{model}: {level} {percent(row.accuracy, row.ci_low, row.ci_high)} % of {row.n_questions:,} questions, "
+              f"chance {percent(row.chance)} %")  # fmt: skip
+    names = run.record["dataset"]["wordings"]
+    for row in stats.compare_wordings(run.answers[run.answers.model != "random"]).itertuples():
+        if row.estimand == "micro" and (row.question == "all" or row.level != "coarse"):
+            print(f"{row.model}: {row.level} in wording {names[row.wording]} {percent(row.tuned)} %, "
+                  f"{percent(row.difference, row.ci_low, row.ci_high, sign='+')} points from the headline")  # fmt: skip
 
 
 def _list(options) -> None:

@@ -36,9 +36,10 @@ def examine(models=(), device: str = "auto") -> int:
     from .evaluate import choose_device
 
     device, _ = choose_device(device, "auto")
-    bases = [base for base, _ in pairs(models)]
-    works = {model: _loads(model, device) for model in dict.fromkeys([*models, *bases])}
-    compared = [_compares(base, tuned, device) for base, tuned in pairs(models) if works[base] and works[tuned]]
+    works = {model: _loads(model, device) for model in dict.fromkeys(models)}
+    found = pairs([model for model, works_ in works.items() if works_])
+    works |= {base: _loads(base, device) for base, _ in found if base not in works}
+    compared = [_compares(base, tuned, device) for base, tuned in found if works[base]]
     return list(works.values()).count(False) + compared.count(False)
 
 
@@ -105,10 +106,11 @@ def _loaded(name: str, device: str) -> tuple[str, str]:
         raise UserError(f"model '{name}': its weights are {size / 1e9:.1f} GB and it may need {ROOM} times that; "
                         f"{free / 1e9:.1f} GB are free on {device}: use another device or machine")  # fmt: skip
     model = load_model(name, device)
+    doubt = f"; check: {model.doubt}" if model.doubt else ""
     return (
-        "check" if model.activation_from.startswith("nothing") else "ok",
+        "check" if doubt or model.activation_from.startswith("nothing") else "ok",
         f"{name}: {model.parameters:,} weights, activation {model.activation} (says {model.activation_from}), images "
-        f"of {image_size(model.recipe)}, context {model.context_length} tokens",
+        f"of {image_size(model.recipe)}, context {model.context_length} tokens{doubt}",
     )
 
 

@@ -212,15 +212,18 @@ def _with_model(model, identity_, benchmark, questions, device, precision, audit
     if len(failed) == len(benchmark.images):
         raise UserError(f"model '{model}': none of {len(failed)} images could be encoded ({failed.reason.iloc[0]})")
     passport = {
-        **passport, "identity": identity_, "texts": len(texts), "texts_truncated": len(text.truncated),
+        **passport, "device": device, "identity": identity_,
+        "texts": len(texts), "texts_truncated": len(text.truncated),
         "images": len(benchmark.images.image_hash.unique()), "images_failed": len(image.failed),
-        "images_encoded_now": image.encoded, "seconds": round(seconds, 3), "questions_tied": int(answered.tied.sum()),
+        "images_encoded_now": image.encoded, "seconds": round(seconds, 3),
         "images_per_second": round(image.encoded / seconds, 1) if image.encoded else None,
+        "questions_tied": int(answered.tied.sum()),
         "speed": _speed([key, benchmark.fingerprint], image.encoded, seconds, device),
     }  # fmt: skip
     if audit:
         low = precision if precision != "float32" else "float16" if device == "cuda" else "bfloat16"
-        keys = [key, benchmark.fingerprint, [*questions.attrs["wordings"].values(), len(questions)]]
+        texts_asked = sorted({text for options in questions.options for text in options})
+        keys = [key, benchmark.fingerprint, [device, low, len(questions), *texts_asked]]
         passport |= _remembered("audits", keys, lambda: _flip_rates(load(), benchmark, questions, low))
     return answered, failed, passport
 
@@ -248,7 +251,8 @@ def _facts(model, device: str) -> dict:
     return {
         "parameters": model.parameters, "activation": model.activation, "activation_from": model.activation_from,
         "preprocessing": model.recipe, "context_length": model.context_length, "logit_scale": model.logit_scale,
-        "matching_head": model.matching_head is not None, "precision": model.precision, "device": device,
+        "matching_head": model.matching_head is not None, "doubt": model.doubt, "precision": model.precision,
+        "device": device,
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ classes, under the names of the published checkpoint. The text decoder and the p
 comparing images with texts; their weights stay on disk.
 """
 
+import re
 from functools import partial
 
 import numpy as np
@@ -71,8 +72,9 @@ def load(card: ModelCard, source: Source) -> Model:
     except Exception as error:  # unpickling raises many kinds
         raise UserError(f"model '{card.name}': not loaded as a PyTorch checkpoint ({first_line(error)})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    layers = 1 + max((int(key.split(".")[3]) for key in state if key.startswith("visual.trunk.blocks.")), default=0)
+    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    blocks = [re.match(r"visual\.trunk\.blocks\.(\d+)\.", key) for key in state]
+    layers = 1 + max((int(block[1]) for block in blocks if block), default=0)
     network = Conch(layers)
     try:
         network.load_state_dict({key: value.float() for key, value in state.items() if not key.startswith(UNUSED)})

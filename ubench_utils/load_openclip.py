@@ -44,14 +44,34 @@ def load(card: ModelCard, source: Source) -> Model:
     except Exception as error:
         raise UserError(f"model '{card.name}': cannot load its tokenizer ({type(error).__name__}: {error})") from error
     recipe = {key: list(value) if isinstance(value, tuple) else value
-              for key, value in network.visual.preprocess_cfg.items()}  # fmt: skip
+              for key, value in network.visual.preprocess_cfg.items()} | (card.preprocess or {})  # fmt: skip
     return Model(
         card.name, network, recipe, spatial=partial(spatial, recipe), tokenize=tokenizer,
         truncated=partial(_truncated, tokenizer), image_tower=lambda network, images: network.encode_image(images),
         text_tower=lambda network, tokens: network.encode_text(tokens), context_length=tokenizer.context_length,
         activation=activation, activation_from=activation_from,
         inverse_temperature=lambda network: network.logit_scale.detach().exp(),
+        doubt=_doubt(card, source, recipe),
     )  # fmt: skip
+
+
+def _doubt(card: ModelCard, source: Source, recipe: dict) -> str:
+    """What nothing vouches for: random weights, or a checkpoint of an architecture that has several preprocessings."""
+    if not source.files:
+        return "its weights are random"
+    if source.checkpoint is None or card.preprocess:
+        return ""
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    tags = [open_clip.get_pretrained_cfg(source.arch, tag) for tag in
+            open_clip.list_pretrained_tags_by_model(source.arch)]  # fmt: skip
+    published = {tuple(str(list(tag[key]) if isinstance(tag.get(key), tuple) else tag.get(key) or recipe.get(key))
+                       for key in keys) for tag in tags}  # fmt: skip
+    if published <= {tuple(str(recipe.get(key)) for key in keys)}:
+        return ""
+    return (
+        f"its images are prepared as for OpenAI's CLIP (mean {recipe['mean'][0]:.3g}, {recipe['resize_mode']}), but "
+        f"tags of {source.arch} are published with other preprocessing; say which in the `preprocess` of its entry"
+    )
 
 
 def spatial(recipe: dict, image) -> np.ndarray:

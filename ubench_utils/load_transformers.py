@@ -46,9 +46,12 @@ def load(card: ModelCard, source: Source) -> Model:
     context = min(longest, tokenizer.model_max_length)
     activation, activation_from = _activation(card, network.config)
     padding = "max_length" if network.config.model_type in PADDED_TO_CONTEXT else "longest"
+    # SigLIP 2 was trained on lower-case texts; where its tokenizer is given as Gemma's, nothing else lowers the case
+    lower = padding == "max_length" and "Gemma" in type(tokenizer).__name__
 
     def tokenize(texts):
-        return dict(tokenizer(list(texts), padding=padding, truncation=True, max_length=context, return_tensors="pt"))
+        texts = [text.lower() if lower else text for text in texts]
+        return dict(tokenizer(texts, padding=padding, truncation=True, max_length=context, return_tensors="pt"))
 
     def truncated(texts):
         return np.array([len(ids) > context for ids in tokenizer(list(texts))["input_ids"]], bool)

@@ -50,6 +50,8 @@ class Model:
         Tokens that the text tower takes; longer texts are cut.
     activation : str
         ``gelu``, ``quickgelu`` or another, as found in the network; ``activation_from`` says what vouches for it.
+    doubt : str
+        What nothing vouches for and a user should check, in words.
     inverse_temperature : callable
         Network to the factor of the cosine similarity before the softmax.
     matching_image, matching_head : callable, optional
@@ -71,6 +73,7 @@ class Model:
     activation: str
     activation_from: str
     inverse_temperature: Callable = field(repr=False)
+    doubt: str = ""
     matching_image: Callable | None = field(default=None, repr=False)
     matching_head: Callable | None = field(default=None, repr=False)
     device: torch.device = torch.device("cpu")
@@ -242,6 +245,15 @@ def check_mixable(base: Model, tuned: Model) -> None:
             )
         if first[key].dtype != second[key].dtype:
             raise UserError(f"{who}: two types of number ({key} is {first[key].dtype} and {second[key].dtype})")
+    text = "A micrograph of H&E-stained tissue, 40× objective."
+    tokens = [model.tokenize([text]) for model in (base, tuned)]
+    one, other = ([ids.tolist() for ids in (t.values() if isinstance(t, dict) else [t])] for t in tokens)
+    if one != other:
+        raise UserError(f"{who}: their tokenizers differ")
+    one, other = (_shape_of(model.network) for model in (base, tuned))
+    if one != other:
+        key = next(key for key in {**one, **other} if one.get(key) != other.get(key))
+        raise UserError(f"{who}: their configurations differ in {key} ({one.get(key)} and {other.get(key)})")
     for what in ("activation", "context_length", "recipe"):
         one, other = getattr(base, what), getattr(tuned, what)
         if one != other:
@@ -250,3 +262,19 @@ def check_mixable(base: Model, tuned: Model) -> None:
                 one, other = one.get(what), other.get(what)
                 what = f"preprocessing {what}"
             raise UserError(f"{who}: they differ in {what} ({one} and {other})")
+
+
+def _shape_of(network) -> dict:
+    """Configuration of a model of transformers, without names and versions: the heads leave no trace in the weights."""
+    config = getattr(network, "config", None)
+    if not hasattr(config, "to_dict"):
+        return {}
+    parts = {
+        "": config.to_dict(),
+        **{name: config.to_dict().get(name) or {} for name in ("text_config", "vision_config")},
+    }
+    ignored = ("name_or_path", "version", "dtype", "architectures", "initializer")
+    return {
+        f"{part} {key}".strip(): value for part, facts in parts.items() for key, value in facts.items()
+        if not isinstance(value, dict) and not any(word in key for word in ignored)
+    }  # fmt: skip

@@ -43,7 +43,7 @@ def read_templates(path: str) -> dict[str, dict[str, str]]:
     wordings = {file.stem: content} if all(isinstance(value, str) for value in content.values()) else content
     types = [*COARSE, "classification"]
     for name, sentences in wordings.items():
-        if not isinstance(sentences, dict):
+        if not isinstance(sentences, dict) or not sentences:
             raise UserError(f"templates '{path}', wording '{name}': write {{QUESTION TYPE: sentence with {SLOT}}}")
         for question, sentence in sentences.items():
             if question not in types:
@@ -78,7 +78,7 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
     UserError
         If an answer index is no index of the options; names the row and the field.
     """
-    records, left_out = [], Counter()
+    records, left_out, disordered = [], Counter(), Counter()
     texts = zip(benchmark.rows["captions"], benchmark.rows["questions"], strict=True)
     for row, (captions, questions) in enumerate(texts):
         asked = [*_of_row(captions or {}, questions or {}, left_out), *_of_templates(questions or {}, templates or {})]
@@ -95,7 +95,9 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
                 )
             plain = (questions or {}).get(question) or {}
             labels = tuple(plain.get("options") or ())
-            labels = labels if len(labels) == len(options) else options
+            if labels and not _same_order(labels, options):
+                disordered[f"questions.{question}"] += 1
+            labels = labels if _same_order(labels, options) else options
             records.append(
                 (row, question, wording, LEVELS[question], options, labels, plain.get("question"), index, len(options))
             )
@@ -106,7 +108,10 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
     table = pd.DataFrame(records, columns=columns)
     images = benchmark.images[["dataset", "image_id", "image_hash", *FACETS]]
     table = pd.concat([images.iloc[table.row].reset_index(drop=True), table.drop(columns="row")], axis=1)
-    table.attrs["notes"] = [f"{n} questions left out, {reason}" for reason, n in left_out.items()]
+    table.attrs["notes"] = [f"{n} questions left out, {reason}" for reason, n in left_out.items()] + [
+        f"{n} captions have not the options of {field} in their order; whole captions are shown instead"
+        for field, n in disordered.items()
+    ]
     table.attrs["wordings"] = {number: str(number) for number in WORDINGS} | {
         number: f"{number} ({name})" for number, name in enumerate(templates or {}, start=len(WORDINGS))
     }
@@ -157,6 +162,17 @@ def _of_templates(questions: dict, templates: dict):
 def _fill(sentence: str, options) -> tuple:
     """The sentence with each option in its slot; "none of the above" stands alone, as in the benchmark's captions."""
     return tuple(option if option == NONE_OF_THE_ABOVE else sentence.replace(SLOT, option) for option in options)
+
+
+def _same_order(labels: tuple, captions: tuple) -> bool:
+    """Whether plain options can stand for captions: none has its words in another caption and not in its own."""
+    if len(labels) != len(captions):
+        return False
+    words, sentences = [[text.casefold() for text in texts] for texts in (labels, captions)]
+    asked = [sentence for sentence in sentences if sentence != NONE_OF_THE_ABOVE]  # "None" is a stain of its own
+    return not any(
+        word not in sentences[place] and any(word in sentence for sentence in asked) for place, word in enumerate(words)
+    )
 
 
 def _answer_index(value, options: tuple) -> int | None:

@@ -1,6 +1,7 @@
 """Model strings: the forms they take, what models.yml says of a name, and which models make a pair."""
 
 import os
+import re
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import yaml
 
+from .data import FACETS
 from .errors import UserError
 
 PACKAGE = Path(__file__).parent
 SPEC_HELP = {
-    "NAME": "a name in ubench_utils/models.yml",
+    "NAME": "a name in ubench_utils/models.yml, or in a file of your own that $UBENCH_MODELS names",
     "open_clip:ARCH/TAG": "open_clip's architecture and pretrained tag, say open_clip:ViT-B-32/laion2b_s34b_b79k",
     "open_clip:ARCH": "that architecture with random weights (seed 0); it prefers some answer, so it is no guesser",
     "open_clip:ARCH@FILE": "that architecture with the weights of a local checkpoint",
@@ -30,6 +32,7 @@ SPEC_HELP = {
     "predictions:FILE": "answers made elsewhere, CSV or parquet (see `ubench score`)",
     "random": "the random-choice baseline",
 }
+PREPROCESS = ("mean", "std", "interpolation", "resize_mode", "fill_color")  # what an entry may set of open_clip's
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ["auto", "float32", "float16", "bfloat16"]  # of the encoders
 MERGES = {  # how to write each
@@ -56,6 +59,7 @@ class ModelCard:
     base: str | None = None
     in_domain: dict | None = None
     activation: str | None = None
+    preprocess: dict | None = None
     colour: str | None = None
     revision: str | None = None
     licence: str | None = None
@@ -66,7 +70,11 @@ class ModelCard:
 def model_cards() -> dict[str, ModelCard]:
     """All entries of models.yml, by name, and those of the user's own files that ``$UBENCH_MODELS`` names."""
     own = [Path(path).expanduser() for path in os.environ.get("UBENCH_MODELS", "").split(os.pathsep) if path]
-    return {name: card for path in (PACKAGE / "models.yml", *own) for name, card in _read_cards(path).items()}
+    cards = {name: card for path in (PACKAGE / "models.yml", *own) for name, card in _read_cards(path).items()}
+    for name, card in cards.items():
+        if card.base is not None and (card.base not in cards or card.base == name):
+            raise UserError(f"entry '{name}': its base '{card.base}' is no other entry of models.yml or $UBENCH_MODELS")
+    return cards
 
 
 def _read_cards(path: Path) -> dict[str, ModelCard]:
@@ -91,8 +99,23 @@ def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
         if unknown:
             keys = ", ".join(sorted(fields))
             raise UserError(f"'{path}', entry {name}: unknown key {min(unknown)}; the keys are {keys}")
-        cards[name] = ModelCard(name, **{**entry, "spec": str(entry["spec"]).replace("{package}", str(PACKAGE))})
+        _check_entry(entry, f"'{path}', entry {name}")
+        card = {**entry, "spec": str(entry["spec"]).replace("{package}", str(PACKAGE))}
+        cards[str(name)] = ModelCard(str(name), **card)
     return cards
+
+
+def _check_entry(entry: dict, where: str) -> None:
+    """Refuse values that would only fail on a page."""
+    domain, activation, colour = (entry.get(key) for key in ("in_domain", "activation", "colour"))
+    if domain is not None and not (isinstance(domain, dict) and set(domain) <= set(FACETS)):
+        raise UserError(f"{where}: write in_domain as {{FACET: VALUE}} with a facet of {', '.join(FACETS)}")
+    if activation not in (None, "gelu", "quickgelu"):
+        raise UserError(f"{where}: activation is gelu or quickgelu, not '{activation}'")
+    if colour is not None and not re.fullmatch("#[0-9A-Fa-f]{6}", str(colour)):
+        raise UserError(f"{where}: write the colour as \"#rrggbb\", not '{colour}'")
+    if not isinstance(entry.get("preprocess", {}), dict) or set(entry.get("preprocess", {})) - set(PREPROCESS):
+        raise UserError(f"{where}: preprocess is a mapping with keys of {', '.join(PREPROCESS)}")
 
 
 def find_model(name: str) -> ModelCard:
@@ -116,10 +139,11 @@ def find_model(name: str) -> ModelCard:
             if parent is not None:
                 return ModelCard(**{**asdict(find_model(parent)), "name": name})
         return ModelCard(name, name)
-    near = get_close_matches(name, cards, n=1)
-    hint = f" (near it: {near[0]})" if near else ""
-    raise UserError(f"unknown model '{name}'{hint}: use a listed name ({', '.join(cards)}) or one of "
-                    f"{', '.join(list(SPEC_HELP)[1:-1])}")  # fmt: skip
+    lower = {card.lower(): card for card in cards}
+    near = get_close_matches(name.lower(), lower, n=1)
+    hint = f" (near it: {lower[near[0]]})" if near else ""
+    raise UserError(f"unknown model '{name}'{hint}; the names are {', '.join(cards)}, and `ubench list models` shows "
+                    "the forms of a model string")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -260,7 +284,7 @@ def colours(models) -> dict[str, str]:
 
 
 def pairs(models, with_weights: bool = False) -> list[tuple[str, str]]:
-    """Pairs (base, fine-tuned) among the models: those whose entry names a base.
+    """Pairs (base, fine-tuned) of the models whose entry names a base, be the base among them or not.
 
     ``with_weights`` leaves out pairs of which one is a file of answers, whose weights nobody can mix.
     """

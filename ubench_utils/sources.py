@@ -18,6 +18,7 @@ from .registry import ModelCard, find_model, is_merge, parse_merge
 WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a folder
 TEXT_FILES = (".json", ".txt", ".gz", ".model")  # configurations, vocabularies, merges, sentencepiece models
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+ENGINE = 1  # raise it when features change though weights and libraries do not: a new rule of a loader, say
 CONCH_TOKENIZER = "conch_byte_level_bpe_uncased.json"
 
 
@@ -74,19 +75,25 @@ def resolve(card: ModelCard) -> Source:
         if not path.is_file():
             raise UserError(f"model '{card.name}': no file '{rest}' with answers")
         return Source("predictions", str(path), {}, files=(path,))
-    arch, _, place = rest.partition("@")
-    arch, _, tag = arch.partition("/")
+    if kind != "open_clip":
+        raise UserError(f"model '{card.name}': '{card.spec}' is no model string; `ubench list models` shows the forms")
+    arch, at, place = rest.partition("@")
+    arch, slash, tag = arch.partition("/")
+    if (at and not place) or (slash and not tag) or (place and tag):
+        raise UserError(f"model '{card.name}': write open_clip:ARCH/TAG or open_clip:ARCH@FILE, not '{card.spec}'")
     config = _arch_config(arch)
     if place.startswith("hf:"):
         folder = _transformers_folder(*_folder_or_snapshot(place.removeprefix("hf:"), card), card, tokenizer=False)
         if folder.config.get("model_type") != "clip":
             raise UserError(f"model '{card.name}': '{place}' is of type {folder.config.get('model_type')}, only CLIP "
                             f"weights fit an open_clip architecture; evaluate it as '{place}'")  # fmt: skip
-        weights = [file for file in folder.files if file.suffix in WEIGHTS]
-        if len(weights) > 1:
-            raise UserError(f"model '{card.name}': its weights are in {len(weights)} parts; save them in one file")
-        files = (*weights, Path(folder.arch) / "config.json")
-        return Source("open_clip", arch, config, checkpoint=weights[0], files=files, commit=folder.commit)
+        there = [Path(folder.arch) / name for name in ("model.safetensors", "pytorch_model.bin")]
+        weights = next((file for file in there if file.is_file()), None)
+        if weights is None:
+            raise UserError(f"model '{card.name}': '{folder.arch}' holds neither model.safetensors nor "
+                            "pytorch_model.bin; weights in several parts must be saved in one file")  # fmt: skip
+        files = (weights, Path(folder.arch) / "config.json")
+        return Source("open_clip", arch, config, checkpoint=weights, files=files, commit=folder.commit)
     if place:
         path = Path(place).expanduser()
         if not path.is_file():
@@ -125,7 +132,8 @@ def identity(name: str) -> dict:
     else:
         weights = f"random, seed 0, torch {version('torch')}"
     library = "transformers" if source.kind == "transformers" else "open_clip_torch"
-    return {"kind": source.kind, library: version(library), "config": source.config,
+    own = {"preprocess": card.preprocess} if card.preprocess else {}
+    return {"engine": ENGINE, "kind": source.kind, library: version(library), "config": source.config, **own,
             "tag": source.tag, "activation": card.activation, "weights": weights}  # fmt: skip
 
 
@@ -138,8 +146,9 @@ def image_size(recipe: dict) -> str:
 
 
 def differing(one: dict, other: dict) -> str | None:
-    """First key in which two preprocessing recipes differ, None where they do not."""
-    return next((key for key in {**one, **other} if one.get(key) != other.get(key)), None)
+    """First key in which two preprocessing recipes differ, those that both have first; None where they do not."""
+    keys = sorted({**one, **other}, key=lambda key: key not in one or key not in other)
+    return next((key for key in keys if one.get(key) != other.get(key)), None)
 
 
 def _digest_of(file: Path) -> str:
@@ -164,7 +173,7 @@ def _arch_config(arch: str) -> dict:
 
 def _open_clip_folder(folder: Path, commit: str | None, card: ModelCard) -> Source:
     config = _read_config(folder, "open_clip_config.json", card)
-    if "model_cfg" not in config:
+    if not isinstance(config.get("model_cfg"), dict):
         raise UserError(f"model '{card.name}': '{folder / 'open_clip_config.json'}' lacks the key model_cfg")
     if config["model_cfg"].get("text_cfg", {}).get("hf_tokenizer_name"):
         _need_tokenizer(folder, card)
@@ -215,7 +224,7 @@ def _read_config(folder: Path, name: str, card: ModelCard) -> dict:
 
 def _files(folder: Path, card: ModelCard) -> tuple:
     """Files of a folder that determine the features; where weights are there twice, the safetensors that are loaded."""
-    weights = [path for path in sorted(folder.iterdir()) if path.suffix in WEIGHTS]
+    weights = [path for path in sorted(folder.iterdir()) if path.suffix in WEIGHTS and path.is_file()]
     safe = [path for path in weights if path.suffix == ".safetensors"]
     if not weights:
         raise UserError(f"model '{card.name}': '{folder}' holds no weights ({', '.join(WEIGHTS)})")

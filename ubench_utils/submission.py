@@ -18,6 +18,11 @@ from .questions import HEADLINE_WORDING
 KEY = ["dataset", "image_id", "question", "wording"]
 SHOWN = 3  # rows that a note names
 NO_OPTION = -1  # predicted_idx of a reply that names no option
+DOUBTFUL = 0.2  # share of replies without an option from which a note doubts the file
+TEXT = dict.fromkeys(
+    ("dataset", "image_id", "question", "answer"), str
+)  # columns that are text whatever they look like
+ROUNDED = 0.04  # how far from 1 rounded probabilities of a question may add up
 
 
 def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -50,15 +55,23 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
     table = _read(path)
     asked, notes = _match(table, questions, path)
     if "scores" in asked:
-        predictions = _from_scores(asked, path)
+        predictions, note = _from_scores(asked, path)
+        notes.append(note)
     elif "predicted_idx" in asked:
-        predictions = _from_choices(asked, _indices(asked, path))
+        predicted = _indices(asked, path)
+        if predicted.min() == 1 and (predicted == asked.n_options - 1).any():
+            notes.append("index 0 never occurs and the last option does: were the options counted from 1? Count from 0")
+        predictions = _from_choices(asked, predicted)
     else:
         predicted = np.array([_option_of(*row) for row in zip(asked.answer, asked.labels, asked.options, strict=True)])
         lost = predicted == NO_OPTION
         if lost.any():
-            shown = ", ".join(repr(str(text)[:40]) for text in asked.answer[lost].head(SHOWN))
-            notes.append(f"{lost.sum():,} replies name no option and count as wrong, such as {shown}")
+            replies = asked.answer.fillna("")[lost].astype(str)
+            shown = ", ".join(repr(text[:40]) for text in replies.drop_duplicates().head(SHOWN))
+            doubt = "; so many that the file may be in a form that is not read" if lost.mean() > DOUBTFUL else ""
+            notes.append(
+                f"{lost.sum():,} of {len(lost):,} replies name no option and count as wrong, such as {shown}{doubt}"
+            )
         predictions = _from_choices(asked, predicted)
     n = int(questions.wording.isin(set(asked.wording)).sum())
     if n > len(predictions):
@@ -73,12 +86,15 @@ def _read(path) -> pd.DataFrame:
     if file.suffix not in (".csv", ".parquet"):
         raise UserError(f"'{path}': answers are read from .csv or .parquet")
     try:
-        table = pd.read_csv(file, dtype={"image_id": str}) if file.suffix == ".csv" else pd.read_parquet(file)
+        if file.suffix == ".csv":  # "None" is a stain and "NA" may be a name: only an empty field is missing
+            table = pd.read_csv(file, dtype=TEXT, keep_default_na=False, na_values=[""])
+        else:
+            table = pd.read_parquet(file)
     except Exception as error:  # pandas, pyarrow and the file system each have their own
         raise UserError(f"cannot read '{path}' ({first_line(error)})") from error
     numbered = sorted((c for c in table if re.fullmatch(r"score_\d+", str(c))), key=lambda c: int(c.split("_")[1]))
     if numbered:
-        table["scores"] = [[value for value in row if not pd.isna(value)] for row in table[numbered].to_numpy()]
+        table["scores"] = [_without_trailing_gaps(row) for row in table[numbered].to_numpy(dtype=object).tolist()]
     elif "scores" in table and file.suffix == ".csv":
         try:
             table["scores"] = [json.loads(text) for text in table.scores]
@@ -86,8 +102,10 @@ def _read(path) -> pd.DataFrame:
             raise UserError(f"'{path}', column scores: write a JSON list in every row ({error})") from error
     missing = [column for column in ("image_id", "question") if column not in table]
     if missing:
-        raise UserError(f"'{path}' lacks the column {missing[0]}; needed are image_id, question, and one of "
-                        "predicted_idx, answer, scores (with dataset where image_id repeats)")  # fmt: skip
+        found = ", ".join(map(str, table.columns[:6]))
+        raise UserError(f"'{path}' lacks the column {missing[0]} (found: {found[:80]}); needed are image_id, question, "
+                        "and one of predicted_idx, answer, scores (with dataset where image_id repeats), separated by "
+                        "commas")  # fmt: skip
     given = [column for column in ("scores", "predicted_idx", "answer") if column in table]
     if not given:
         raise UserError(f"'{path}' says nothing of what was answered; add one of the columns predicted_idx, answer, "
@@ -95,7 +113,15 @@ def _read(path) -> pd.DataFrame:
     if table.empty:
         raise UserError(f"'{path}' has no rows")
     keys = [column for column in KEY if column in table]
-    return table[[*keys, given[0]]].assign(image_id=table.image_id.astype(str), row=np.arange(len(table)))
+    text = {column: table[column].astype(str) for column in keys if column in TEXT}
+    return table[[*keys, given[0]]].assign(**text, row=np.arange(len(table)))
+
+
+def _without_trailing_gaps(row: list) -> list:
+    """Scores of one question: columns beyond its options are empty, but none between may be."""
+    while row and pd.isna(row[-1]):
+        row = row[:-1]
+    return row
 
 
 def _match(table: pd.DataFrame, questions: pd.DataFrame, path) -> tuple[pd.DataFrame, list[str]]:
@@ -153,8 +179,8 @@ def _from_choices(asked: pd.DataFrame, predicted: np.ndarray) -> pd.DataFrame:
     return answer_table(asked, predicted, unknown).assign(tied=False)
 
 
-def _from_scores(asked: pd.DataFrame, path) -> pd.DataFrame:
-    """Predictions of option scores: the highest is chosen, a tie goes to the option first in the alphabet."""
+def _from_scores(asked: pd.DataFrame, path) -> tuple[pd.DataFrame, str]:
+    """Predictions of option scores, and how these were read: the highest is chosen, of ties the first by alphabet."""
     logits = np.full((len(asked), int(asked.n_options.max())), -np.inf)
     for place, row in enumerate(asked.itertuples()):
         try:
@@ -163,7 +189,7 @@ def _from_scores(asked: pd.DataFrame, path) -> pd.DataFrame:
             values = np.array([])
         if values.shape != (row.n_options,) or not np.isfinite(values).all():
             raise UserError(f"'{path}', row {row.row}: {row.n_options} finite scores are needed, one for each "
-                            f"option of {_named(row, KEY)}; found {row.scores}")  # fmt: skip
+                            f"option of {_named(row, KEY)}; found {[str(value) for value in row.scores]}")  # fmt: skip
         logits[place, : row.n_options] = values
     best = logits == logits.max(axis=1, keepdims=True)
     rank = np.full(logits.shape, np.iinfo(np.int64).max)
@@ -172,27 +198,45 @@ def _from_scores(asked: pd.DataFrame, path) -> pd.DataFrame:
     predicted = np.where(best, rank, np.iinfo(np.int64).max).argmin(axis=1)
     there = np.isfinite(logits)
     sums = np.where(there, logits, 0).sum(axis=1)
-    if (logits[there] >= 0).all() and np.allclose(sums, 1, atol=1e-3):
-        probability = np.where(there, logits, 0)
+    if (logits[there] >= 0).all() and np.abs(sums - 1).max() <= ROUNDED:
+        probability, note = np.where(there, logits, 0), "the scores add up to 1 and were read as probabilities"
     else:
         probability = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probability /= probability.sum(axis=1, keepdims=True)
-    return answer_table(asked, predicted, probability).assign(tied=best.sum(axis=1) > 1)
+        note = "the scores are no probabilities; their softmax is taken for them"
+    probability = probability / probability.sum(axis=1, keepdims=True)
+    return answer_table(asked, predicted, probability).assign(tied=best.sum(axis=1) > 1), note
 
 
 def _option_of(reply, labels: tuple, options: tuple) -> int:
-    """Index of the option that a reply names: the option itself, its caption, its letter, or the only one inside it."""
+    """Index of the option that a reply names: the option itself, its caption, the only one inside it, or its letter.
+
+    A letter beside the text of another option names none, nor does an abbreviation (``E. coli``).
+    """
     text = _plain(reply)
     for texts in (labels, options):
         exact = [index for index, option in enumerate(texts) if _plain(option) == text]
         if len(exact) == 1:
             return exact[0]
-    letter = re.match(r"\(?([a-z])(?:[).:]|$)", text)
-    if letter and ord(letter[1]) - ord("a") < len(labels):
-        return ord(letter[1]) - ord("a")
-    inside = [index for index, option in enumerate(labels) if re.search(rf"\b{re.escape(_plain(option))}\b", text)]
-    return inside[0] if len(inside) == 1 else NO_OPTION
+    inside = _mentioned(text, labels)
+    letter = re.match(r"(?:the )?(?:(?:correct |right )?(?:answer|option|choice)(?: is)? )?([a-z])( ?\)|$)", text)
+    chosen = {ord(letter[1]) - ord("a")} if letter and ord(letter[1]) - ord("a") < len(labels) else set()
+    named = inside | chosen
+    return named.pop() if len(named) == 1 else NO_OPTION
+
+
+def _mentioned(text: str, labels: tuple) -> set:
+    """Indices of the options whose words occur in a text, longest first: part of a longer one does not count."""
+    found = set()
+    for index in sorted(range(len(labels)), key=lambda index: -len(labels[index])):
+        words = rf"(?<!\w){re.escape(_plain(labels[index]))}(?!\w)"
+        if re.search(words, text):
+            found.add(index)
+            text = re.sub(words, "|", text)
+    return found
 
 
 def _plain(text) -> str:
-    return " ".join(str(text).casefold().split()).rstrip(". ")
+    """Text in lower case, without markup, punctuation and hyphens but for closing brackets."""
+    if pd.isna(text):
+        return ""
+    return " ".join(re.sub(r"[^\w)&+/%]|_", " ", str(text).casefold()).split())
