@@ -489,6 +489,47 @@ def test_ensembles(swept):
         np.testing.assert_allclose(rows.p_answer, ends[1].p_answer, atol=1e-4)
 
 
+def test_the_target_over_the_towers_is_that_of_the_sweep_on_its_diagonal(swept):
+    run, table, _, _ = swept
+    grid = grids.tower_target(run, BASE, TUNED, ALPHAS).set_index(["alpha_image", "alpha_text"]).difference
+    inside = finetuning.is_in_domain(table, TUNED)
+    target = [
+        (rows[inside.loc[rows.index] & (rows.level == "fine")].correct.mean()
+         + rows[~inside.loc[rows.index]].correct.mean()) / 2
+        for _, rows in table.groupby("alpha")
+    ]  # fmt: skip
+    assert np.allclose([grid[alpha, alpha] for alpha in ALPHAS], np.array(target) - target[0])
+    assert grid[0, 0] == 0 and len(grid) == len(ALPHAS) ** 2
+
+
+def test_other_ways_to_combine_are_compared_with_the_base(swept):
+    run, table, _, _ = swept
+    ways = grids.other_ways(run, BASE, TUNED, [TUNED, "demo-fluorescence"]).set_index("way")
+    assert len(ways) == 6 and ((ways.gain_low <= ways.gain) & (ways.kept <= ways.kept_high)).all()
+    name = f"mix:{BASE}+{TUNED}@0..1"
+    merged = evaluate_module.evaluate(run.benchmark, [BASE, name], device="cpu", precision="float32").answers
+    merged = merged[merged.wording == 1]
+    outside = merged[~finetuning.is_in_domain(merged, TUNED)].groupby("model").correct.mean()
+    assert ways.loc["layer-wise, 0 to 1 (LiNeS)", "kept"] == pytest.approx(outside[name] - outside[BASE])
+    assert len(grids.other_ways(run, BASE, TUNED, [TUNED])) == 3  # one specialist: nothing to add to it
+
+
+def test_the_barrier_stands_between_models_without_a_common_base(swept):
+    run, _, _, _ = swept
+    table = finetuning.barrier(run, BASE, "demo-second", (0, 0.5, 1)).set_index(["question", "alpha"]).accuracy
+    for question in ("coarse questions", "fine questions"):
+        assert table[question, 0.5] < min(table[question, 0], table[question, 1]) - 0.1
+    with pytest.raises(UserError, match="do not share a base"):
+        load_model(f"mix:{BASE}+demo-second@0.5")
+
+
+def test_angles_are_those_of_bases_with_two_specialists(cache):
+    both = weights.angles_of_pairs([(BASE, TUNED), (BASE, "demo-fluorescence")])
+    alone = weights.task_angles(BASE, [TUNED, "demo-fluorescence"])
+    pd.testing.assert_frame_equal(both, alone)
+    assert weights.angles_of_pairs([(BASE, TUNED)]).empty
+
+
 def test_a_matching_head_has_no_features(swept, monkeypatch):
     run, *_ = swept
     monkeypatch.setattr(evaluate_module, "_remembered", lambda *args: {"matching_head": True})
