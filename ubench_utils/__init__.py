@@ -2,6 +2,7 @@
 
 The flow is one way: ``data`` → ``questions`` → ``registry``/``sources``/``models`` → ``encode`` → ``predict`` →
 ``stats`` → ``plots``/``tables``/``answers`` → ``run``. ``evaluate`` joins the first five; the notebooks start there.
+``finetuning``, ``grids`` and ``weights`` study pairs of models, whose weights ``merging`` mixes.
 ``resampling`` holds the bootstrap that ``stats``, ``paired``, ``selection`` and ``calibration`` share.
 """
 

@@ -99,6 +99,8 @@ def passport(run: Evaluation, model: str) -> pd.DataFrame:
         ("exact ties", f"{facts['questions_tied']:,} questions"),
         ("failed images", f"{facts['images_failed']:,} of {facts['images']:,}"),
     ]  # fmt: skip
+    if facts["doubt"]:
+        rows.append(("to check", facts["doubt"]))
     if "flip_rate_batch_size" in facts:
         of = f"of {facts['audit_questions']:,} answers to {facts['audit_images']} images"
         rows += [
