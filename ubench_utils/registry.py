@@ -72,8 +72,10 @@ def model_cards() -> dict[str, ModelCard]:
     own = [Path(path).expanduser() for path in os.environ.get("UBENCH_MODELS", "").split(os.pathsep) if path]
     cards = {name: card for path in (PACKAGE / "models.yml", *own) for name, card in _read_cards(path).items()}
     for name, card in cards.items():
-        if card.base is not None and (card.base not in cards or card.base == name):
-            raise UserError(f"entry '{name}': its base '{card.base}' is no other entry of models.yml or $UBENCH_MODELS")
+        known = card.base is None or card.base in cards or str(card.base).partition(":")[0] in KINDS
+        if not known or card.base == name:
+            raise UserError(f"entry '{name}': its base '{card.base}' is no model string and no other entry of "
+                            "models.yml or $UBENCH_MODELS")  # fmt: skip
     return cards
 
 
