@@ -551,6 +551,28 @@ def test_hub_models_come_from_their_pinned_revision(monkeypatch, saved, tmp_path
     assert identity("BLIP")["weights"] == identity(f"hf:{saved('blip')}")["weights"]
 
 
+def test_the_commit_that_was_fetched_is_in_the_record(monkeypatch, saved, rows, parquet, tmp_path):
+    import shutil
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = shutil.copytree(saved("clip"), tmp_path / commit)  # the Hub's client names snapshots by their commit
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(folder))
+    record = run_on(parquet(rows[:3]), "hf:someone/clip").record
+    assert record["models"]["hf:someone/clip"]["commits"] == {"hf:someone/clip": commit}
+    assert run_on(parquet(rows[:3]), "demo-base").record["models"]["demo-base"]["commits"] == {}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gpu_flips_next_to_nothing(family, saved, rows, parquet):
+    path = parquet(rows[::2])
+    cpu, gpu = (evaluate(path, [f"hf:{saved(family)}"], device=device, precision="float32").predictions
+                for device in ("cpu", "cuda"))  # fmt: skip
+    rate = (cpu.predicted_idx != gpu.predicted_idx).mean()
+    print(f"{family}: {rate:.3%} of {len(cpu)} answers flip between CPU and GPU")
+    assert rate <= 0.01
+
+
 # The doctor
 
 

@@ -21,7 +21,7 @@ from .errors import UserError
 from .predict import COLUMNS, predict, predict_matches, predict_randomly
 from .questions import build_questions, read_templates
 from .registry import DEVICES, PRECISIONS, find_model, pairs
-from .sources import differing, identity
+from .sources import commits, differing, identity
 from .submission import read_submission
 
 GPU_NODES = ["/dev/nvidiactl", "/dev/dxg", "/dev/kfd"]  # NVIDIA, Windows' Linux, AMD
@@ -212,7 +212,7 @@ def _with_model(model, identity_, benchmark, questions, device, precision, audit
     if len(failed) == len(benchmark.images):
         raise UserError(f"model '{model}': none of {len(failed)} images could be encoded ({failed.reason.iloc[0]})")
     passport = {
-        **passport, "device": device, "identity": identity_,
+        **passport, "device": device, "identity": identity_, "commits": commits(model),
         "texts": len(texts), "texts_truncated": len(text.truncated),
         "images": len(benchmark.images.image_hash.unique()), "images_failed": len(image.failed),
         "images_encoded_now": image.encoded, "seconds": round(seconds, 3),

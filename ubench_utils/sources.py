@@ -145,6 +145,13 @@ def image_size(recipe: dict) -> str:
     return f"{size if isinstance(size, int) else size[0]} px"
 
 
+def commits(name: str) -> dict[str, str]:
+    """Commit of every Hub repository that a model (or the parents of a merge) was fetched from, by model string."""
+    spec = find_model(name).spec
+    cards = [find_model(parent) for parent in (parse_merge(spec).parents if is_merge(spec) else [name])]
+    return {card.spec: commit for card in cards if (commit := resolve(card).commit)}
+
+
 def differing(one: dict, other: dict) -> str | None:
     """First key in which two preprocessing recipes differ, those that both have first; None where they do not."""
     keys = sorted({**one, **other}, key=lambda key: key not in one or key not in other)
