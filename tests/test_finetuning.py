@@ -113,18 +113,14 @@ def test_the_headline_cells_are_named_ordered_and_counted(answers):
     assert (table.ci_low <= table.difference).all() and (table.difference <= table.ci_high).all()
 
 
-@pytest.mark.parametrize("by_question", [False, True])
-def test_curves(by_question):
+def test_curves():
     swept = mixtures()
-    table = (finetuning.curves_by_question if by_question else finetuning.curves)(swept, TUNED)
+    table = finetuning.curves_by_question(swept, TUNED)
     assert not table.duplicated(["question", "group", "alpha"]).any()
     inside = {"modality": (16, 16, 16), "stain": (8, 10, 10), "classification": (6, 14, 14)}
     outside = {"modality": (8, 8, 4), "stain": (4, 4, 3), "classification": (6, 6, 2)}
     for group, hits, n in (("in-domain", inside, 16), ("out-of-domain", outside, 8)):
         expected = {question: np.divide(right, n) for question, right in hits.items()}
-        if not by_question:
-            coarse = (expected["modality"] + expected["stain"]) / 2
-            expected = {"coarse questions": coarse, "fine questions": expected["classification"]}
         rows = table[table.group == group]
         assert set(rows.question) == set(expected)
         for question, accuracy in expected.items():

@@ -445,19 +445,6 @@ def test_the_grid_reuses_the_sweep_and_its_diagonal_is_the_sweep(swept):
     assert files and {path.suffix for path in files} == {".npz"}  # no checkpoint
 
 
-def test_accuracy_of_a_grid(swept):
-    run, table, _, _ = swept
-    asked, correct = grids.tower_grid(run, BASE, TUNED, ALPHAS)
-    found = grids.grid_accuracy(asked, correct, TUNED, ALPHAS)
-    assert list(found) == ["alpha_image", "alpha_text", "group", "n_questions", "accuracy"] and len(found) == 18
-    inside = (asked.domain == "pathology").to_numpy()
-    for group, mask in (("in-domain", inside), ("out-of-domain", ~inside)):
-        row = found[(found.group == group) & (found.alpha_image == 1) & (found.alpha_text == 0)].iloc[0]
-        assert row.accuracy == pytest.approx(correct[mask, 2, 0].mean()) and row.n_questions == mask.sum()
-    fine = (asked.level == "fine").to_numpy() & inside
-    assert set(grids.grid_accuracy(asked[fine], correct[fine], TUNED, ALPHAS).group) == {"in-domain"}
-
-
 def test_a_grid_alone_encodes_each_tower_once_for_each_alpha(swept, tmp_path, monkeypatch):
     run, _, seen, _ = swept
     monkeypatch.setenv("UBENCH_CACHE", str(tmp_path))

@@ -94,11 +94,6 @@ def barrier(run: Evaluation, one: str, other: str, alphas=ALPHAS) -> pd.DataFram
     return _along_alpha(answers)
 
 
-def curves(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
-    """Accuracy along α with intervals: all questions of each level, in-domain and out-of-domain (``group``)."""
-    return curves_by_question(swept.assign(question=swept.level.map(lambda level: f"{level} questions")), tuned)
-
-
 def curves_by_question(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     """Accuracy along α of every question type, in-domain and out-of-domain (columns ``question``, ``group``)."""
     where = is_in_domain(swept, tuned).map({True: "in-domain", False: "out-of-domain"})
@@ -177,7 +172,8 @@ def frontier(along: pd.DataFrame) -> pd.DataFrame:
     ``on_front``: no other α has more of one and as much of the other. From ``changes_along_alpha``.
     """
     wide = along.pivot(index="alpha", columns="group", values="difference")
-    table = pd.DataFrame({"gain": wide["fine-grained, in-domain"], "kept": wide["all, out-of-domain"]}).reset_index()
+    wide = wide.reindex(columns=["fine-grained, in-domain", "all, out-of-domain"]).set_axis(["gain", "kept"], axis=1)
+    table = wide.reset_index()
     return table.assign(on_front=pareto(table.gain, table.kept))
 
 

@@ -57,31 +57,6 @@ def tower_grid(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> tuple[p
     return asked, correct
 
 
-def grid_accuracy(asked: pd.DataFrame, correct: np.ndarray, tuned: str, alphas=ALPHAS) -> pd.DataFrame:
-    """Accuracy at every point of a grid, pooled over the questions in-domain and out-of-domain of a model.
-
-    Parameters
-    ----------
-    asked, correct, alphas
-        As taken and returned by ``tower_grid``; some of the rows for some of the questions.
-    tuned : str
-        The model whose domain counts.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``alpha_image``, ``alpha_text``, ``group`` (``in-domain`` or ``out-of-domain``), ``n_questions``, ``accuracy``.
-    """
-    inside = is_in_domain(asked, tuned).to_numpy()
-    axes = pd.MultiIndex.from_product([alphas, alphas], names=["alpha_image", "alpha_text"]).to_frame(index=False)
-    parts = [
-        axes.assign(group=group, n_questions=int(mask.sum()), accuracy=correct[mask].mean(axis=0).ravel())
-        for group, mask in (("in-domain", inside), ("out-of-domain", ~inside))
-        if mask.any()
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
 def tower_target(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame:
     """The balanced target at every point of a grid, as the difference from the base.
 

@@ -271,7 +271,7 @@ def fronts(points: dict, others: dict, colours: dict) -> Figure:
 def alpha_curves(curves: dict) -> Figure:
     """Accuracy along α with 95 % bands: a column a pair, a row a question, in-domain and out-of-domain.
 
-    ``curves[(base, tuned)]`` is a table from ``finetuning.curves`` or ``curves_by_question``. Dotted is the straight
+    ``curves[(base, tuned)]`` is a table from ``finetuning.curves_by_question``. Dotted is the straight
     line between the ends.
     """
     if not curves:

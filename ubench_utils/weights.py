@@ -3,12 +3,14 @@
 Tables are kept in the cache beside the embeddings, so a page that reads them loads no model and no torch.
 """
 
+from contextlib import suppress
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from . import cache
+from .errors import UserError
 from .registry import check_lineage
 from .sources import identity
 
@@ -78,10 +80,19 @@ def task_angles(base: str, tuned_models: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def changes_of_pairs(pairs) -> dict:
+    """``layer_changes`` of every pair (base, fine-tuned) whose weights can be compared and whose layers are known."""
+    changes = {}
+    for pair in pairs:
+        with suppress(UserError):  # of two architectures, or one whose layers this project does not know
+            changes[pair] = layer_changes(*pair)
+    return changes
+
+
 def angles_of_pairs(pairs) -> pd.DataFrame:
     """``task_angles`` of all bases that have two specialists or more among the pairs (base, fine-tuned)."""
     specialists = {}
-    for base, tuned in pairs:
+    for base, tuned in changes_of_pairs(pairs):
         specialists.setdefault(base, []).append(tuned)
     tables = [task_angles(base, tuned) for base, tuned in specialists.items() if len(tuned) > 1]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["first", "second", "tower"])
