@@ -147,6 +147,7 @@ def _score(options) -> None:
     known = {key: value for key, value in asdict(card).items() if value and key != "name"} if card else {}
     entry = {**known, "spec": f"predictions:{Path(options.file).resolve()}"}
     models = (Path(options.out) / "models.yml").resolve()
+    models.parent.mkdir(parents=True, exist_ok=True)
     models.write_text(yaml.safe_dump({options.model: entry}, allow_unicode=True, sort_keys=False), encoding="utf-8")
     own = os.environ.get("UBENCH_MODELS")
     os.environ["UBENCH_MODELS"] = os.pathsep.join([*([own] if own else []), str(models)])
@@ -167,11 +168,14 @@ def _score(options) -> None:
 
 
 def _check_out(out: str) -> None:
-    """Make the folder before anything is computed."""
-    if Path(out).exists() and not Path(out).is_dir():
+    """Whether the folder can be made, before anything is computed; nothing is left of the trial."""
+    if Path(out).is_dir():
+        return
+    if Path(out).exists():
         raise UserError(f"'{out}' is a file; --out names a folder")
     try:
-        Path(out).mkdir(parents=True, exist_ok=True)
+        Path(out).mkdir(parents=True)
+        Path(out).rmdir()
     except OSError as error:
         raise UserError(f"cannot write to the folder '{out}' ({error.strerror})") from error
 
