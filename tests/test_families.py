@@ -14,12 +14,12 @@ from conftest import png
 from families import FAMILIES, biomedclip, clip, conch, documented
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from test_models import refused
 
 from ubench_utils import encode, load_openclip
 from ubench_utils import models as models_module
 from ubench_utils.cli import main
 from ubench_utils.data import decode
-from ubench_utils.errors import UserError
 from ubench_utils.evaluate import evaluate
 from ubench_utils.load_conch import Conch
 from ubench_utils.models import Model, load_model
@@ -392,15 +392,6 @@ def test_the_real_configurations_have_the_published_numbers_of_weights():
 
 
 # What goes wrong, one line each
-
-
-def refused(name, *words):
-    with pytest.raises(UserError) as caught:
-        load_model(name)
-    message = str(caught.value)
-    assert "\n" not in message.strip() and len(message) < 600
-    missing = [word for word in words if word not in message]
-    assert not missing, f"{missing} not in: {message}"
 
 
 @pytest.fixture
