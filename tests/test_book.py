@@ -16,7 +16,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTIONS = ["overview", "modality", "scale", "forgetting", "interpolation"]
+SECTIONS = [
+    "benchmark", "overview", "leaderboard", "modality", "scale", "specialists", "groups", "forgetting", "interpolation",
+]  # fmt: skip
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # jupyter_book has no __main__
 OUTSIDE = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
 CSS_ADDRESS = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])([^"')]+)""", re.IGNORECASE)

@@ -11,10 +11,11 @@ from ubench_utils import finetuning, stats
 from ubench_utils.errors import UserError
 from ubench_utils.evaluate import evaluate
 from ubench_utils.plots import headline
-from ubench_utils.run import DEFAULT_MODELS, SECTIONS, run_book, slugs
+from ubench_utils.run import DEFAULT_MODELS, FIXED, SECTIONS, run_book, slugs
 
 ROOT = Path(__file__).parents[1]
 PAGES = {f"results/{section}": section for section in SECTIONS}
+PAGES |= {section: section for section in FIXED}
 PAGES |= {f"models/{slug}": "model" for slug in slugs(DEFAULT_MODELS).values()}
 
 
@@ -38,7 +39,7 @@ def test_no_page_is_left_over():
 
 def test_cells_are_short():
     """A cell of more than a dozen lines is a missing function."""
-    for path in (ROOT / "notebooks").glob("*.md"):
+    for path in (ROOT / "notebooks").rglob("*.md"):
         for cell in code(jupytext.read(path)):
             assert len(cell.splitlines()) <= 12, f"{path.name}: {cell[:60]}"
 

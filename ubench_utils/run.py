@@ -24,8 +24,11 @@ from .sources import identity
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
-SECTIONS = ["overview", "modality", "scale", "forgetting", "interpolation"]
+SECTIONS = ["benchmark", "overview", "leaderboard", "modality", "scale", "specialists", "groups", "forgetting",
+            "interpolation"]  # of the dataset and the models of a run
 MODEL_PAGE = "model"
+FIXED = ["index", "published/results", "published/reconciliation", "learn/closed_question", "learn/intervals",
+         "learn/forgetting", "learn/interpolation", "learn/critical_reading"]  # the same whatever is run
 OPTIONS = {"dataset": "dataset", "models": "models", "model": "models", "limit": "limit", "device": "device",
            "precision": "precision", "templates": "templates"}  # fmt: skip
 DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
@@ -40,7 +43,7 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     dataset, models
         As for ``evaluate``.
     sections : list of str, optional
-        Of ``SECTIONS`` and ``model`` (the report cards); all by default.
+        Of ``SECTIONS``, ``model`` (the report cards) and ``FIXED``; all by default.
     extra : dict, optional
         Further notebook parameters; each goes to the notebooks that declare it.
     **settings
@@ -56,10 +59,11 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     UserError
         For a mistake in the arguments; for a notebook that failed, after all others have run.
     """
-    sections = list(sections or [*SECTIONS, MODEL_PAGE])
-    unknown = sorted(set(sections) - {*SECTIONS, MODEL_PAGE})
+    known = [*SECTIONS, MODEL_PAGE, *FIXED]
+    sections = list(sections or known)
+    unknown = sorted(set(sections) - set(known))
     if unknown:
-        raise UserError(f"unknown section '{unknown[0]}'; the sections are {', '.join([*SECTIONS, MODEL_PAGE])}")
+        raise UserError(f"unknown section '{unknown[0]}'; the sections are {', '.join(known)}")
     sources = {section: _source(section) for section in sections}
     declared = {section: _declared(notebook) for section, notebook in sources.items()}
     _check_parameters(extra or {}, declared)
@@ -78,7 +82,8 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     for page, section, model in pages:
         given = {**common, **({"model": model} if model else {}), **(extra or {})}
         parameters = {name: value for name, value in given.items() if name in declared[section]}
-        key = digest([sources[section][1], parameters, benchmark.fingerprint, involved, resolved, _code_digest()])
+        of_run = [] if section in FIXED else [benchmark.fingerprint, involved, resolved]
+        key = digest([sources[section][1], parameters, _code_digest(), *of_run])
         name = str(page.relative_to(ROOT))
         if page.exists() and state.get(name) == [key, file_digest(page)]:
             continue
@@ -88,7 +93,7 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
         except UserError as error:
             failures.append(f"{name}: {error}")
             continue
-        _adapt(notebook, model, benchmark.is_synthetic)
+        _adapt(notebook, model, benchmark.is_synthetic or section in FIXED)
         page.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, page)
         executed.append(page)
@@ -105,10 +110,11 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
 
 def _pages(sections, models) -> list[tuple]:
     """(page, section, model) of every page to make; the model is that of a report card, else None."""
-    results, cards = ROOT / "book" / "results", ROOT / "book" / "models"
-    pages = [(results / f"{section}.ipynb", section, None) for section in sections if section != MODEL_PAGE]
+    book = ROOT / "book"
+    pages = [(book / f"{section if section in FIXED else f'results/{section}'}.ipynb", section, None)
+             for section in sections if section != MODEL_PAGE]  # fmt: skip
     if MODEL_PAGE in sections:
-        pages += [(cards / f"{slug}.ipynb", MODEL_PAGE, model) for model, slug in slugs(models).items()]
+        pages += [(book / "models" / f"{slug}.ipynb", MODEL_PAGE, model) for model, slug in slugs(models).items()]
     return pages
 
 
@@ -227,5 +233,5 @@ def _check_parameters(extra: dict, declared: dict) -> None:
 
 
 def _code_digest() -> str:
-    files = [file for pattern in ("*.py", "*.yml", "*.csv", "demo/*.py") for file in sorted(PACKAGE.glob(pattern))]
+    files = [file for pattern in ("*.py", "*.yml", "*.csv", "demo/*.py", "published/*.csv") for file in sorted(PACKAGE.glob(pattern))]
     return digest([file_digest(file) for file in files])
