@@ -25,10 +25,10 @@ from .sources import identity
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
 SECTIONS = ["benchmark", "overview", "leaderboard", "modality", "scale", "specialists", "groups", "forgetting",
-            "interpolation"]  # of the dataset and the models of a run
+            "interpolation"]  # of the dataset and the models of a run  # fmt: skip
 MODEL_PAGE = "model"
 FIXED = ["index", "published/results", "published/reconciliation", "learn/closed_question", "learn/intervals",
-         "learn/forgetting", "learn/interpolation", "learn/critical_reading"]  # the same whatever is run
+         "learn/forgetting", "learn/interpolation", "learn/critical_reading"]  # the same whatever is run  # fmt: skip
 OPTIONS = {"dataset": "dataset", "models": "models", "model": "models", "limit": "limit", "device": "device",
            "precision": "precision", "templates": "templates"}  # fmt: skip
 DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
@@ -233,5 +233,6 @@ def _check_parameters(extra: dict, declared: dict) -> None:
 
 
 def _code_digest() -> str:
-    files = [file for pattern in ("*.py", "*.yml", "*.csv", "demo/*.py", "published/*.csv") for file in sorted(PACKAGE.glob(pattern))]
+    patterns = ("*.py", "*.yml", "*.csv", "demo/*.py", "published/*")
+    files = [file for pattern in patterns for file in sorted(PACKAGE.glob(pattern))]
     return digest([file_digest(file) for file in files])
