@@ -231,22 +231,33 @@ def glued(path, key):
     return None
 
 
-def test_front_page_gives_the_answers_of_the_sections(book):
-    """Each section glues `answer`, and the front page shows it as it is, without quotation marks."""
+def test_front_page_tells_four_findings_in_four_figures(book):
+    """Each finding has a published figure, what was published, how sure it is, and this book's answer as it is."""
 
     def plain(text):
         return re.sub(r"\W+", "", text.encode().decode("unicode_escape") if "\\" in text else text)
 
-    rows = {}
-    for row in article(book.site / "book" / "index.html").select("table tr"):
-        if link := row.find("a", href=re.compile("^results/")):
-            rows[Path(link["href"]).stem] = row.find_all("td")[-1].get_text().strip()
-    assert sorted(rows) == sorted(SECTIONS)
-    for name, shown in rows.items():
-        answer = glued(book.folder / "book" / "results" / f"{name}.ipynb", "answer")
-        assert answer, f"results/{name} glues no answer"
-        assert plain(shown) == plain(answer), name
-        assert shown[0] not in "'\"‘’“”" and len(shown) > 20, name
+    page = article(book.site / "book" / "index.html")
+    findings = [part for part in page.select("section section") if re.match(r"\d\. ", part.find("h2").get_text())]
+    sections = ["modality", "specialists", "forgetting", "interpolation"]
+    assert len(findings) == len(page.find_all("img")) == len(sections)
+    for finding, section in zip(findings, sections, strict=True):
+        words = [p.get_text().strip() for p in finding.find_all("p", recursive=False)]
+        starts = [text.split(".")[0] for text in words]
+        assert starts == ["Published", "How sure", "Here"], (section, starts)
+        assert finding.find("figcaption").get_text().startswith("Published")
+        answer = glued(book.folder / "book" / "results" / f"{section}.ipynb", "answer")
+        assert answer and plain(answer) in plain(words[-1]), section
+        assert words[-1].removeprefix("Here. ")[0] not in "'\"‘’“”"
+        assert finding.find_all("a", href=re.compile(f"^results/{section}"))
+    data = glued(book.folder / "book" / "results" / "overview.ipynb", "data")
+    assert plain(data) in plain(page.get_text())
+
+
+def test_every_results_page_answers_its_question(book):
+    for name in SECTIONS:
+        text = article(book.site / "book" / "results" / f"{name}.html").get_text()
+        assert "Question." in text and len(glued(book.folder / "book" / "results" / f"{name}.ipynb", "answer")) > 20
 
 
 def test_no_page_shows_unresolved_markup(book):

@@ -171,9 +171,10 @@ def forgetting() -> pd.DataFrame:
         ``base, tuned, kind, name, n, base_accuracy, tuned_accuracy, difference, ci_low, ci_high`` in percent and
         points: ``kind`` is ``coarse`` (all images), ``coarse, pathology`` (light microscopy of pathology),
         ``fine, pathology`` or ``fine, elsewhere``; ``name`` is the question type, or the sub-dataset in the headline
-        wording. The interval takes the answers of the two models as independent, since how many changed was not published, and is widened
-        by the rounding of both; it is too wide where the models agree more often than independent ones would. ``n``
-        and the interval are absent for the pathology slice of coarse questions, whose size was not published.
+        wording. The interval takes the answers of the two models as independent, since how many changed was not
+        published, and is widened by the rounding of both; it is too wide where the models agree more often than
+        independent ones would. ``n`` and the interval are absent for the pathology slice of coarse questions,
+        whose size was not published.
     """
     coarse = read("coarse_by_question").rename(columns={"question": "name"})
     coarse["kind"] = coarse.slice.map({"all": "coarse", "pathology_light_microscopy": "coarse, pathology"})

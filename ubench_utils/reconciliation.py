@@ -24,8 +24,8 @@ def answer() -> str:
     return (
         "Table 1 can be recomputed from its parts, and is not the macro average of its caption: "
         f"{'; '.join(counts)}. BLIP's published accuracies lie on average {off:.1f} points from what a wrong reading "
-        f"of its output predicts without any image, {inside} of {len(blip)} within their interval. The mixing weight of "
-        "the interpolation figure cannot be recomputed at all."
+        f"of its output predicts without any image, {inside} of {len(blip)} within their interval. The mixing weight "
+        "of the interpolation figure cannot be recomputed at all."
     )
 
 
