@@ -1,0 +1,87 @@
+"""The leaderboard: every row says where it comes from, agrees with the scores, and leads to the model's failures."""
+
+import dataclasses
+import re
+
+import pytest
+from markupsafe import Markup
+
+from ubench_utils import leaderboard, published, stats, tables
+from ubench_utils.data import HUB_NAME
+from ubench_utils.evaluate import evaluate
+from ubench_utils.plots import headline
+from ubench_utils.run import slugs
+
+MODELS = ["random", "demo-base", "demo-pathology"]
+
+
+@pytest.fixture(scope="module")
+def run():
+    return evaluate("demo", MODELS, limit=80)
+
+
+@pytest.fixture(scope="module")
+def scores(run):
+    return stats.score(run.answers, by=[])
+
+
+def plain(cell):
+    return Markup(cell).striptags()
+
+
+def test_rows_are_the_models_of_the_run_and_the_published_ones(run, scores):
+    board = leaderboard.board(run, scores, MODELS)
+    measured = board[board.source != "published"]
+    assert {plain(model) for model in measured.model} == set(MODELS)
+    assert set(measured.source) == {"measured, synthetic images"}
+    assert set(board[board.source == "published"].model) == set(published.totals().model)
+    fine = headline(scores).query("level == 'fine' and question == 'classification'").set_index("model").accuracy
+    for row in measured.itertuples(index=False):
+        assert row[3].startswith(f"{100 * fine[plain(row.model)]:.1f} [")
+    numbers = [float(cell.split()[0]) for cell in measured["fine %"]]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+def test_printed_numbers_are_those_of_table_1(run, scores):
+    board = leaderboard.board(run, scores, MODELS).query("source == 'published'").set_index("model")
+    for row in published.totals().query("level == 'coarse'").itertuples():
+        assert float(board["coarse %"][row.model].split()[0]) == pytest.approx(row.accuracy, abs=0.0501)
+
+
+def test_rows_lead_to_report_cards_and_failures(run, scores):
+    board = leaderboard.board(run, scores, MODELS)
+    for model, slug in slugs(MODELS).items():
+        row = board[[plain(cell) == model for cell in board.model]].iloc[0]
+        assert f'href="../models/{slug}.html"' in row.model
+        assert f'href="../models/{slug}.html#{leaderboard.SURE_AND_WRONG}"' in row.failures
+
+
+def test_distance_to_the_best_is_paired(run, scores):
+    found = leaderboard.behind(run, scores)
+    table = headline(scores).query("level == 'fine'")
+    best = table.loc[table.accuracy.idxmax()].model
+    assert found[best] == "the best here" and set(found) == set(MODELS)
+    pair = stats.compare(run.answers, best, "random", by=[])
+    row = pair[(pair.level == "fine") & (pair.wording == 1) & (pair.estimand == "micro")].iloc[0]
+    assert found["random"] == tables.percent(row.difference, row.ci_low, row.ci_high, sign="+")
+    one = evaluate("demo", ["demo-base"], limit=80)
+    assert leaderboard.behind(one, stats.score(one.answers, by=[])) == {"demo-base": "the best here"}
+    assert "no other model" in leaderboard.answer(one, stats.score(one.answers, by=[]))
+
+
+def test_published_numbers_appear_beside_a_run_on_the_hub(run, scores):
+    elsewhere = leaderboard.beside_published(scores, run)
+    assert len(elsewhere) == 1 and "not the paper's" in elsewhere.iloc[0, 0]
+    on_hub = dataclasses.replace(run, benchmark=dataclasses.replace(run.benchmark, name=HUB_NAME))
+    named = scores.assign(model=scores.model.replace({"demo-base": "CLIP"}))
+    table = leaderboard.beside_published(named, on_hub)
+    assert len(table) == 7 and set(table.model) == {"CLIP"}  # the coarse total, five questions, fine
+    assert all(re.fullmatch(r"[+−]?\d+\.\d \[.*\]", cell) for cell in table.difference)
+
+
+def test_markup_of_a_name_is_escaped(capsys):
+    import pandas as pd
+
+    shown = tables.link("<b>", "a.html?x=1&y=2")
+    assert shown == '<a href="a.html?x=1&amp;y=2">&lt;b&gt;</a>'
+    tables.show(pd.DataFrame({"model": ["<script>", shown]}), "Caption")
