@@ -4,7 +4,6 @@ Every page passes through ``Mended.render`` once, as Sphinx's ``template_bridge`
 """
 
 import re
-import shutil
 from pathlib import Path
 
 from docutils import nodes
@@ -14,7 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 WIDE = 4.6  # inches: a figure as wide as a phone needs no box to scroll in
 INCHES = {"pt": 72, "px": 96, "": 96, "in": 1}
 MENDS = [
-    # Icons are drawn by one font; the theme also loads a script of 1.5 MB and two fonts that no page uses.
+    # Icons are drawn by one font (see icons.py); the theme also loads a script of 1.5 MB, and fonts ahead of need.
     (re.compile(r"<script [^>]*/fontawesome/[^>]*></script>"), ""),
     (re.compile(r"<link [^>]*as=\"font\"[^>]*>\s*"), ""),
     # Without a script the page is in light colours; the theme has none for its "auto".
@@ -67,15 +66,8 @@ def drop_thebe(app, config):
         files[:] = [one for one in files if "thebe" not in str(one[0])]
 
 
-def drop_unused_files(app, exception):
-    if exception is None and app.builder.format == "html":
-        for folder in (Path(app.outdir) / "_static" / "vendor" / "fontawesome").glob("*/js"):
-            shutil.rmtree(folder)
-
-
 def setup(app):
     app.config.template_bridge = "pages.Mended"
     app.add_post_transform(FigureBoxes)
     app.connect("config-inited", drop_thebe)
-    app.connect("build-finished", drop_unused_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
