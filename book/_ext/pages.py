@@ -66,8 +66,17 @@ def drop_thebe(app, config):
         files[:] = [one for one in files if "thebe" not in str(one[0])]
 
 
+def launch_only_from_somewhere(app, config):
+    """Without the address of a repository there is nothing to launch, and the theme would stop with an error."""
+    options = config.html_theme_options
+    options["repository_url"] = options["repository_url"].strip().rstrip("/").removesuffix(".git")
+    if not options["repository_url"]:
+        del options["launch_buttons"]
+
+
 def setup(app):
     app.config.template_bridge = "pages.Mended"
     app.add_post_transform(FigureBoxes)
     app.connect("config-inited", drop_thebe)
+    app.connect("config-inited", launch_only_from_somewhere)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
