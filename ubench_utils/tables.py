@@ -27,11 +27,22 @@ def percent(value: float, low: float | None = None, high: float | None = None, s
     return text.replace("-0.0", "0.0").replace("-", "−")
 
 
-def show(table: pd.DataFrame, caption: str) -> None:
-    """Display a table of finished text with a caption; a table of sentences wraps, one of numbers scrolls."""
+def show(table: pd.DataFrame, caption: str, sortable: list | None = None) -> None:
+    """Display a table of finished text with a caption; a table of sentences wraps, one of numbers scrolls.
+
+    Parameters
+    ----------
+    sortable : list of str, optional
+        Let the reader sort and search the table, and choose among the values of these columns (``sortable.js``).
+    """
     kind = "wide" if table.map(lambda cell: len(str(cell))).to_numpy().max(initial=0) > 40 else "numbers"
+    kind += " sortable" if sortable is not None else ""
     body = table.to_html(index=False, border=0, escape=True, classes=kind, justify="left")
-    display(HTML(body.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1)))
+    body = body.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1)
+    if sortable is not None:
+        columns = ",".join(table[sortable].columns)
+        body = f'<div data-filter="{html.escape(columns)}">\n{body}\n</div>'
+    display(HTML(body))
 
 
 def scores(table: pd.DataFrame) -> pd.DataFrame:
