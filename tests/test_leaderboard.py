@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import pandas as pd
 import pytest
 from markupsafe import Markup
 
@@ -33,7 +34,7 @@ def test_rows_are_the_models_of_the_run_and_the_published_ones(run, scores):
     board = leaderboard.board(run, scores, MODELS)
     measured = board[board.source != "published"]
     assert {plain(model) for model in measured.model} == set(MODELS)
-    assert set(measured.source) == {"measured, synthetic images"}
+    assert set(measured.source) == {"measured, synthetic"}
     assert set(board[board.source == "published"].model) == set(published.totals().model)
     fine = headline(scores).query("level == 'fine' and question == 'classification'").set_index("model").accuracy
     for row in measured.itertuples(index=False):
@@ -52,6 +53,7 @@ def test_rows_lead_to_report_cards_and_failures(run, scores):
     board = leaderboard.board(run, scores, MODELS)
     for model, slug in slugs(MODELS).items():
         row = board[[plain(cell) == model for cell in board.model]].iloc[0]
+        assert isinstance(row.model, Markup) and isinstance(row.failures, Markup)
         assert f'href="../models/{slug}.html"' in row.model
         assert f'href="../models/{slug}.html#{leaderboard.SURE_AND_WRONG}"' in row.failures
 
@@ -79,9 +81,11 @@ def test_published_numbers_appear_beside_a_run_on_the_hub(run, scores):
     assert all(re.fullmatch(r"[+−]?\d+\.\d \[.*\]", cell) for cell in table.difference)
 
 
-def test_markup_of_a_name_is_escaped(capsys):
-    import pandas as pd
-
-    shown = tables.link("<b>", "a.html?x=1&y=2")
-    assert shown == '<a href="a.html?x=1&amp;y=2">&lt;b&gt;</a>'
-    tables.show(pd.DataFrame({"model": ["<script>", shown]}), "Caption")
+def test_markup_of_a_name_is_escaped_once(monkeypatch):
+    shown = []
+    monkeypatch.setattr(tables, "display", lambda output: shown.append(output.data))
+    link = tables.link("<b>", "a.html?x=1&y=2")
+    tables.show(pd.DataFrame({"a < b": ["<script>", link, "R&D", 3]}), "Cap & tion", sortable=["a < b"])
+    assert '<a href="a.html?x=1&amp;y=2">&lt;b&gt;</a>' in shown[0] and "&lt;script&gt;" in shown[0]
+    assert "<script>" not in shown[0] and "R&amp;D" in shown[0] and "&amp;lt;" not in shown[0]
+    assert "<th>a &lt; b</th>" in shown[0] and 'data-filter="a &lt; b"' in shown[0]

@@ -19,7 +19,7 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list) -> pd.DataFrame:
     ``scores`` is from ``stats.score``. Rows of this run come first, each group by its fine total. The distance to the
     best model of this run is paired; published answers do not exist, so published rows have none.
     """
-    source = "measured, synthetic images" if run.benchmark.is_synthetic else "measured"
+    source = "measured, synthetic" if run.benchmark.is_synthetic else "measured"
     totals = {(row.model, row.level, row.question): row for row in headline(scores).itertuples()}
     shortfall, names = behind(run, scores), {level: overall(headline(scores), level) for level in set(scores.level)}
     rows = []
@@ -44,7 +44,7 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list) -> pd.DataFrame:
             "modality %": _printed(modality), "failures": "–",
         }))  # fmt: skip
     rows.sort(key=lambda row: -row[0])
-    return pd.DataFrame([row for _, row in rows])
+    return pd.DataFrame([row for _, row in rows], dtype=object)  # pandas' own strings would forget what is a link
 
 
 def behind(run: Evaluation, scores: pd.DataFrame) -> dict[str, str]:

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
+from markupsafe import Markup, escape
 
 from .data import NOT_STATED, decode
 from .evaluate import Evaluation
@@ -28,21 +29,27 @@ def percent(value: float, low: float | None = None, high: float | None = None, s
 
 
 def show(table: pd.DataFrame, caption: str, sortable: list | None = None) -> None:
-    """Display a table of finished text with a caption; a table of sentences wraps, one of numbers scrolls.
+    """Display a table of finished text (or ``link``) with a caption; one of sentences wraps, one of numbers scrolls.
 
     Parameters
     ----------
     sortable : list of str, optional
         Let the reader sort and search the table, and choose among the values of these columns (``sortable.js``).
     """
-    kind = "wide" if table.map(lambda cell: len(str(cell))).to_numpy().max(initial=0) > 40 else "numbers"
+    table = table.map(lambda cell: str(escape(cell)))
+    kind = "wide" if table.map(lambda cell: len(Markup(cell).striptags())).to_numpy().max(initial=0) > 40 else "numbers"
     kind += " sortable" if sortable is not None else ""
-    body = table.to_html(index=False, border=0, escape=True, classes=kind, justify="left")
+    body = table.rename(columns=escape).to_html(index=False, border=0, escape=False, classes=kind, justify="left")
     body = body.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1)
     if sortable is not None:
         columns = ",".join(table[sortable].columns)
         body = f'<div data-filter="{html.escape(columns)}">\n{body}\n</div>'
     display(HTML(body))
+
+
+def link(text: str, address: str) -> Markup:
+    """A cell that leads to an address; both are escaped."""
+    return Markup('<a href="{}">{}</a>').format(address, text)
 
 
 def scores(table: pd.DataFrame) -> pd.DataFrame:
