@@ -16,6 +16,7 @@ from .data import Benchmark, decode
 from .encode import Features
 from .errors import first_line
 from .evaluate import Evaluation, features
+from .explore import amount
 from .tables import percent
 
 HAMMING = 4  # of 64 bits: most compressed, halved or brightened copies stay within; unrelated hashes differ in 32
@@ -73,7 +74,7 @@ def unread(looked: pd.DataFrame) -> str:
     """Which images could not be opened, as a sentence; ``looked`` is from ``look``."""
     bad = looked[looked.unreadable != ""]
     if bad.empty:
-        return f"All {len(looked):,} images could be opened."
+        return f"All {amount(len(looked), 'image')} could be opened."
     names = [f"{row.dataset}/{row.image_id} ({row.unreadable})" for row in bad.head(3).itertuples()]
     more = f" and {len(bad) - len(names):,} more" if len(bad) > len(names) else ""
     return (f"{len(bad):,} of {len(looked):,} images could not be opened and are left out of what looks at pixels: "
@@ -206,8 +207,8 @@ def in_words(found: pd.DataFrame) -> str:
     parts = []
     for kind, rows in found.groupby("kind", sort=False):
         pairs, across, n = rows.pairs.sum(), rows.pairs[rows["where"] == "across"].sum(), rows.n.iloc[0]
-        there = f"{pairs:,} pairs, {across:,} of them across sub-datasets, among" if pairs else "none among"
-        parts.append(f"{kind[0].upper()}{kind[1:]}: {there} {n:,} images.")
+        there = f"{amount(pairs, 'pair')}, {across:,} across sub-datasets, among" if pairs else "none among"
+        parts.append(f"{kind[0].upper()}{kind[1:]}: {there} {amount(n, 'image')}.")
     return " ".join(parts)
 
 

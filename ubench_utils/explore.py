@@ -20,6 +20,11 @@ ELIMINATION = "any but “none of the above”"
 SOURCE_RULES = ["most common answer of the sub-dataset", "most common answer of all images"]
 
 
+def amount(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: ``1 pair``, ``1,200 images``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 def composition(images: pd.DataFrame) -> pd.DataFrame:
     """Images and sub-datasets of each value of each facet: ``facet, value, images, datasets``, most frequent first."""
     tables = []
@@ -46,7 +51,7 @@ def subdatasets(looked: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
     questions : pandas.DataFrame
         As from ``build_questions``.
     """
-    asked = questions[questions.wording == HEADLINE_WORDING].assign(chance=1 / questions.n_options)
+    asked = once(questions).assign(chance=lambda table: 1 / table.n_options)
     chance = {level: rows.groupby("dataset").chance.mean() for level, rows in asked.groupby("level")}
     rows = []
     for name, images in looked.groupby("dataset"):
@@ -77,8 +82,8 @@ def _range(values: pd.Series) -> str:
 
 
 def chance(questions: pd.DataFrame) -> pd.DataFrame:
-    """Options and chance of each question type in the headline wording, as text."""
-    asked = questions[questions.wording == HEADLINE_WORDING]
+    """Options and chance of each question type as text, a row a type."""
+    asked = once(questions)
     rows = []
     for question, table in by_question(asked):
         offered = np.array([NONE_OF_THE_ABOVE in labels for labels in table.labels])
@@ -89,6 +94,13 @@ def chance(questions: pd.DataFrame) -> pd.DataFrame:
             "none of the above offered %": percent(offered.mean()), "and right %": percent(right.mean()),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def once(questions: pd.DataFrame) -> pd.DataFrame:
+    """Each question once: in the headline wording, or in another where it is not asked in that."""
+    headline_first = questions.sort_values("wording", key=lambda number: number != HEADLINE_WORDING, kind="stable")
+    unique = headline_first.drop_duplicates(["dataset", "image_id", "question"])
+    return unique.sort_index().reset_index(drop=True)
 
 
 def by_question(questions: pd.DataFrame):
@@ -145,7 +157,7 @@ def shortcuts(questions: pd.DataFrame) -> pd.DataFrame:
     left out, as it stands outside the sentence and is easily recognised. Where options tie, each is as likely.
     ``ELIMINATION`` guesses among all options but "none of the above": the rule that the others are to be compared with.
     """
-    asked = questions[questions.wording == HEADLINE_WORDING].reset_index(drop=True)
+    asked = once(questions)
     hits = []
     for options, labels, at in zip(asked.options, asked.labels, asked.answer_idx, strict=True):
         open_ = [i for i, label in enumerate(labels) if label != NONE_OF_THE_ABOVE] or list(range(len(labels)))
@@ -166,7 +178,7 @@ def source_shortcuts(questions: pd.DataFrame) -> pd.DataFrame:
     The most common answer is counted on the same images, so a sub-dataset of few images looks a little too well
     determined.
     """
-    asked = questions[questions.wording == HEADLINE_WORDING].reset_index(drop=True)
+    asked = once(questions)
     right = pd.Series([labels[at] for labels, at in _answers(asked)], name="right")
     keys = {SOURCE_RULES[0]: [asked.question, asked.dataset], SOURCE_RULES[1]: [asked.question]}
     hits = {rule: right == right.groupby(key).transform(lambda answers: answers.mode().iloc[0])
@@ -241,15 +253,16 @@ def rule_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def answer(run: Evaluation, duplicates: pd.DataFrame) -> str:
     """One line on the size, chance and copies of a benchmark; ``duplicates`` is from ``duplicates.counts``."""
-    images, asked = run.benchmark.images, run.questions[run.questions.wording == HEADLINE_WORDING]
+    images, asked = run.benchmark.images, once(run.questions)
     low, high = (percent(1 / asked.n_options.agg(end)) for end in ("max", "min"))
     kinds = [modality for modality in sorted(set(images.modality)) if modality != NOT_STATED]
-    copies = ", ".join(f"{pairs:,} pairs of {kind}" for kind, pairs in
-                       duplicates.groupby("kind", sort=False).pairs.sum().items())  # fmt: skip
+    copies = [f"{amount(pairs, 'pair')} of {kind}" for kind, pairs in
+              duplicates.groupby("kind", sort=False).pairs.sum().items()]  # fmt: skip
     return (
-        f"{len(images):,} images of {images.dataset.nunique():,} sub-datasets, {len(kinds)} "
-        f"{'modality' if len(kinds) == 1 else 'modalities'}, {len(asked):,} questions in "
-        f"{run.questions.wording.nunique()} wordings; chance {low}{'' if low == high else f' to {high}'} %; {copies}."
+        f"{amount(len(images), 'image')} of {amount(images.dataset.nunique(), 'sub-dataset')}, "
+        f"{amount(len(kinds), 'modality', 'modalities')}, {amount(len(asked), 'question')} in "
+        f"{amount(run.questions.wording.nunique(), 'wording')}; chance {low}{'' if low == high else f' to {high}'} %; "
+        f"{', '.join(copies)}."
     )
 
 

@@ -30,7 +30,7 @@ def composition(table: pd.DataFrame) -> Figure:
     for axis, (facet, rows) in zip(axes[:, 0], panels.items(), strict=True):
         axis.barh(range(len(rows)), rows.images, color=BAR, height=0.7)
         for place, row in enumerate(rows.itertuples()):
-            sets = f"{row.datasets} sub-dataset{'s' * int(row.datasets != 1)}"
+            sets = explore.amount(row.datasets, "sub-dataset")
             axis.text(row.images, place, f" {row.images:,} in {sets}", va="center", fontsize=9)
             words.append(f"{facet} {row.value} {row.images:,}")
         axis.set_yticks(range(len(rows)), map(_short, rows.value))
@@ -59,7 +59,7 @@ def crossing(table: pd.DataFrame) -> Figure:
         table.pivot(index="modality", columns="scale", values=value).reindex(columns=scales).fillna(0).astype(int)
         for value in ("images", "datasets")
     )
-    text = np.array([[f"{n:,}\n{k} set{'s' * int(k != 1)}" if n else "none" for n, k in zip(*rows, strict=True)]
+    text = np.array([[f"{n:,}\n{explore.amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
                      for rows in zip(images.to_numpy(), datasets.to_numpy(), strict=True)])  # fmt: skip
     figure, axes = _figure(1, 1, 0.6 * len(images) + 0.8)
     sns.heatmap(images.rename(index=_short), annot=text, fmt="", cmap="Blues", vmin=0, ax=axes[0][0], linewidths=1,
@@ -67,7 +67,7 @@ def crossing(table: pd.DataFrame) -> Figure:
     axes[0][0].set(xlabel="scale", ylabel="modality")
     axes[0][0].tick_params(rotation=0, length=0)
     words = [
-        f"{row.modality}, {row.scale}: {row.images:,} images in {row.datasets} sub-datasets"
+        f"{row.modality}, {row.scale}: {row.images:,} in {explore.amount(row.datasets, 'sub-dataset')}"
         for row in table.itertuples()
     ]
     figure.set_label("Heat map of the number of images, modalities by scales. " + _cut(words))
@@ -132,8 +132,8 @@ def nearest(kinds: dict) -> Figure:
                 continue
             share = np.full(len(found), 100 / len(found))
             axis.hist(found, bins, weights=share, histtype="step", color=colour, ls=line, lw=2, label=name)
-            words.append(f"{label}, {name}: median {found.median():.3g}, {100 * (found >= threshold).mean():.1f} % at or "
-                         f"over the threshold of {threshold:g}, n = {len(found):,}")  # fmt: skip
+            beyond = f"{100 * (found >= threshold).mean():.1f} % at the threshold of {threshold:g} or over"
+            words.append(f"{label}, {name}: median {found.median():.3g}, {beyond}, n = {len(found):,}")
         axis.axvline(threshold, color=CHANCE, lw=1.5, ls=(0, (2, 1)))
         axis.set(xlabel=label, ylabel="images (%)" if axis is axes[0][0] else "")
         axis.grid(axis="x")
