@@ -71,10 +71,10 @@ def test_chance_is_one_over_the_options(run):
     table = explore.chance(run.questions).set_index("question")
     assert list(table.index) == ["domain", "subdomain", "modality", "submodality", "stain", "classification"]
     assert list(table.loc["modality", ["options", "chance %", "images"]]) == ["4", "25.0", "40"]
-    assert (table["none of the above offered %"] == "100.0").all() and (table["and right %"] == "0.0").all()
+    assert (table["“none” offered %"] == "100.0").all() and (table["“none” right %"] == "0.0").all()
     mixed = pd.concat([asked(images(3), "ab", 0), asked(images(1, "b"), ["a", NONE_OF_THE_ABOVE, "c", "d"], 1)])
     row = explore.chance(mixed).squeeze()
-    assert list(row[["options", "chance %", "and right %"]]) == ["2–4", "43.8", "25.0"]
+    assert list(row[["options", "chance %", "“none” right %"]]) == ["2–4", "43.8", "25.0"]
 
 
 def test_a_question_counts_once_whatever_its_wordings(run):
@@ -187,5 +187,5 @@ def test_the_answer_line_holds_the_counts(run):
 def test_rule_table_has_a_row_a_question_type(run):
     table = explore.rule_table(explore.shortcuts(run.questions))
     assert len(table) == 7 and "all coarse" in set(table.question)
-    assert not table[explore.ELIMINATION].str.contains(r"\[").any()
+    assert not table["without “none”"].str.contains(r"\[").any()
     assert table["longest option"].str.contains(r"\[").all()

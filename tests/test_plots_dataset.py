@@ -60,7 +60,8 @@ def drawn():
 def test_every_plot_function_is_tested(drawn):
     public = {
         name for name, value in vars(plots_dataset).items()
-        if getattr(value, "__module__", "") == plots_dataset.__name__ and not name.startswith("_") and value.__annotations__.get("return") is Figure
+        if getattr(value, "__module__", "") == plots_dataset.__name__ and not name.startswith("_")
+        and value.__annotations__.get("return") is Figure
     }  # fmt: skip
     assert public == {name.partition(",")[0] for name in drawn}
 

@@ -16,7 +16,7 @@ from .tables import percent
 SHOWN_FACETS = ["modality", "scale", "domain", "stain", "organism"]
 CONTEXT = 77  # tokens that CLIP's text encoder reads
 LENGTH_RULES = ["longest option", "shortest option", "first option"]
-ELIMINATION = "any but “none of the above”"
+ELIMINATION = "guessing without “none of the above”"
 SOURCE_RULES = ["most common answer of the sub-dataset", "most common answer of all images"]
 
 
@@ -59,7 +59,7 @@ def subdatasets(looked: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
         rows.append({
             "sub-dataset": name, "images": f"{len(images):,}",
             "classes": f"{images.label_name.nunique():,}" if images.label_name.notna().any() else "–",
-            **{facet: _several(images[facet]) for facet in ("modality", "scale", "stain", "organism")},
+            **{facet: _several(images[facet]) for facet in SHOWN_FACETS},
             "pixel (µm)": _range(images.microns_per_pixel),
             "field of view (µm)": _range(sized.microns_per_pixel * sized.width),
             **{f"chance {level} %": percent(values.get(name, np.nan)) for level, values in chance.items()},
@@ -91,7 +91,7 @@ def chance(questions: pd.DataFrame) -> pd.DataFrame:
         rows.append({
             "question": question, "level": table.level.iloc[0], "images": f"{len(table):,}",
             "options": _range(table.n_options), "chance %": percent((1 / table.n_options).mean()),
-            "none of the above offered %": percent(offered.mean()), "and right %": percent(right.mean()),
+            "“none” offered %": percent(offered.mean()), "“none” right %": percent(right.mean()),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -242,12 +242,11 @@ def rule_table(scores: pd.DataFrame) -> pd.DataFrame:
     for key, of_type in scores.groupby(["level", "question"]):
         first = of_type.iloc[0]
         row = {"question": called(*key), "n": f"{first.n_questions:,}", "chance": percent(first.chance)}
-        for rule in of_type.itertuples():
-            if rule.rule == ELIMINATION:
-                row[rule.rule] = percent(rule.accuracy)
-            else:
-                row[rule.rule] = percent(rule.accuracy, rule.ci_low, rule.ci_high)
-        rows.append(row)
+        exact = of_type.rule == ELIMINATION
+        if exact.any():
+            row["without “none”"] = percent(of_type.accuracy[exact].item())
+        rows.append(row | {rule.rule: percent(rule.accuracy, rule.ci_low, rule.ci_high)
+                           for rule in of_type[~exact].itertuples()})  # fmt: skip
     return pd.DataFrame(rows)
 
 

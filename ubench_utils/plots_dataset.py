@@ -118,9 +118,9 @@ def nearest(kinds: dict) -> Figure:
         ``(table, threshold)`` for each axis label, a panel each: the table is from ``duplicates.alike`` or
         ``duplicates.close_in_embedding``, the threshold is marked.
     """
-    figure, axes = _figure(1, len(kinds), 2.9)
+    figure, axes = _figure(len(kinds), 1, 2.2 * len(kinds) + 0.5)
     words = []
-    for axis, (label, (table, threshold)) in zip(axes[0], kinds.items(), strict=True):
+    for axis, (label, (table, threshold)) in zip(axes[:, 0], kinds.items(), strict=True):
         values = np.append(table[["nearest_within", "nearest_across"]].to_numpy(), threshold)
         values = values[np.isfinite(values)]
         bins = np.histogram_bin_edges(values, 30)
@@ -135,7 +135,7 @@ def nearest(kinds: dict) -> Figure:
             beyond = f"{100 * (found >= threshold).mean():.1f} % at the threshold of {threshold:g} or over"
             words.append(f"{label}, {name}: median {found.median():.3g}, {beyond}, n = {len(found):,}")
         axis.axvline(threshold, color=CHANCE, lw=1.5, ls=(0, (2, 1)))
-        axis.set(xlabel=label, ylabel="images (%)" if axis is axes[0][0] else "")
+        axis.set(xlabel=label, ylabel="images (%)")
         axis.grid(axis="x")
     _legend(figure, axes[0][0])
     figure.set_label("Histograms of the nearness of the nearest other image. " + _cut(words))

@@ -95,7 +95,7 @@ def contact_sheet(benchmark: Benchmark, looked: pd.DataFrame, per_set: int = 4, 
         figures = []
         for place in chosen.index[chosen.dataset == name]:
             tag, bar = _image(benchmark, looked, place)
-            words = f"{html.escape(_class_of(looked.loc[place]))}<br>{bar or 'pixel size not stated'}"
+            words = f"{_breaking(_class_of(looked.loc[place]))}<br>{bar or 'pixel size not stated'}"
             figures.append(_figure([tag], words))
         parts.append(f"<p><strong>{html.escape(name)}</strong>: {html.escape('; '.join(filter(None, stated)))}</p>")
         parts.append(f'<div class="example-cards contact-sheet">{"".join(figures) or "No image opens."}</div>')
@@ -111,7 +111,7 @@ def pairs(benchmark: Benchmark, looked: pd.DataFrame, closest: pd.DataFrame, ham
         verdict = "a near-duplicate" if bits <= hamming else "beyond the threshold"
         verdict = "the same file" if one.image_hash == other.image_hash else verdict
         words = [f"<strong>{bits} of {BITS} bits differ</strong>: {verdict}"]
-        words += [html.escape(f"{row.dataset}, {_class_of(row)}") for row in (one, other)]
+        words += [_breaking(f"{row.dataset}, {_class_of(row)}") for row in (one, other)]
         tags = [_image(benchmark, looked, place)[0] for place in (pair.first, pair.second)]
         figures.append(_figure(tags, "<br>".join(words), "pair"))
     display(HTML(f'<div class="example-cards">{"".join(figures)}</div>' if figures else "<p>There is no pair.</p>"))
@@ -174,6 +174,11 @@ def _image(benchmark: Benchmark, looked: pd.DataFrame, place: int) -> tuple[str,
 
 def _class_of(row) -> str:
     return "no class" if pd.isna(row.label_name) else str(row.label_name)
+
+
+def _breaking(words: str) -> str:
+    """Words as HTML; a long name may break after an underscore."""
+    return html.escape(words).replace("_", "_<wbr>")
 
 
 def _figure(tags: list, words: str, kind: str = "") -> str:
