@@ -22,7 +22,7 @@ from .questions import HEADLINE_WORDING
 from .registry import find_model
 from .resampling import QUESTION
 from .stats import score
-from .tables import with_choices
+from .tables import percent, with_choices
 
 SIDE = 224  # pixels of a blank image
 BLANKS = {"grey": 128, "black": 0, "white": 255, "noise": None}  # grey levels
@@ -117,7 +117,7 @@ def without_image(choices: pd.DataFrame, reference: str = "grey") -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        The columns of ``stats.score`` and ``what``: ``right`` or ``same``; one estimand, micro.
+        The columns of ``stats.score``, its ``accuracy`` as ``value``, and ``what``: ``right`` or ``same``; micro.
     """
     if choices.empty:
         return pd.DataFrame()
@@ -125,7 +125,7 @@ def without_image(choices: pd.DataFrame, reference: str = "grey") -> pd.DataFram
     tables = {what: score(choices.assign(correct=blank == choices[column]), by=[])
               for what, column in (("right", "answer_idx"), ("same", "predicted_idx"))}  # fmt: skip
     table = pd.concat([table.assign(what=what) for what, table in tables.items()], ignore_index=True)
-    return table[table.estimand == "micro"]
+    return table[table.estimand == "micro"].rename(columns={"accuracy": "value"})
 
 
 def calibrated(choices: pd.DataFrame, references=SHOWN) -> pd.DataFrame:
@@ -147,6 +147,28 @@ def calibrated_rates(choices: pd.DataFrame, question: str = "modality", referenc
         rate_changes(rows.assign(after=_labels(rows, f"less {name}")), "after", question).assign(reference=name)
         for name in references
     ], ignore_index=True)  # fmt: skip
+
+
+def references(choices: pd.DataFrame) -> pd.DataFrame:
+    """Every reference image beside the others, as text: the modality that a model sees in it, and what it is worth."""
+    if choices.empty:
+        return pd.DataFrame()
+    changed, rows = calibrated(choices, REFERENCES), []
+    for name in REFERENCES:
+        right = without_image(choices, name)
+        right, less = right[right.what == "right"], changed[changed.reference == name]
+        for model, own in choices[choices.question == "modality"].groupby("model", sort=False):
+            called = pd.Series(_labels(own, f"only {name}")).mode()[0]
+            rows.append({"model": model, "image": name, "called": called,
+                         **_overall(right[right.model == model], "right without"),
+                         **_overall(less[less.model == model], "change", sign="+")})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _overall(table: pd.DataFrame, what: str, sign: str = "") -> dict:
+    """Text of the coarse questions pooled and of the fine one, where there are any."""
+    table = table[(table.by == "all") & ((table.question == "all") | (table.level == "fine"))]
+    return {f"{what}, {row.level}": percent(row.value, row.ci_low, row.ci_high, sign) for row in table.itertuples()}
 
 
 def _labels(choices: pd.DataFrame, column: str) -> list:

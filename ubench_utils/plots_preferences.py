@@ -4,11 +4,14 @@ As in ``plots``: a table in, a figure out whose label is its alt text. All are p
 a model, which keeps its colour.
 """
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from .plots import CHANCE, _cut, _figure, _labelled, _legend, _name, _panels, _short
+from .plots import CHANCE, _cut, _figure, _labelled, _name, _panels, _short
 from .questions import COARSE
 
 MOST = 12  # options in a figure
@@ -50,7 +53,7 @@ def without_image(table: pd.DataFrame, colours: dict) -> Figure:
     """How often the answers to a blank image are right, and the same as with the image: ``blanks.without_image``."""
     if table.empty:
         return _nothing("No model of this run has an image encoder that could be given a blank image.")
-    rows = table.assign(row=_question_names(table), panel=table.what, value=table.accuracy, tick=table.chance)
+    rows = table.assign(row=_question_names(table), panel=table.what, tick=table.chance)
     return _dots(rows, colours, _in_order(rows.row), WITHOUT, "percent", factor=100)
 
 
@@ -78,34 +81,33 @@ def _dots(rows, colours, order, titles, xlabel, factor=1, line=None) -> Figure:
     """Panels of dots: ``rows`` holds ``panel, row, model, value, ci_low, ci_high`` and ``tick``, a grey mark or NaN."""
     models = [model for model in colours if model in set(rows.model)]
     titles = {panel: title for panel, title in titles.items() if panel in set(rows.panel)}
-    step = 1 / (len(models) + 1)
-    figure, axes = _panels(
-        len(titles), len(order) * max(0.12 * (len(models) + 1), 0.3) + 1.0, columns=min(2, len(titles))
-    )
+    height = len(order) * max(0.12 * (len(models) + 1), 0.3) + 0.8
+    figure, axes = _panels(len(titles), height, columns=min(2, len(titles)), sharex=True)
     words = []
     for axis, (panel, title) in zip(axes.flat, titles.items(), strict=False):
-        for place, model in enumerate(models):
-            own = rows[(rows.panel == panel) & (rows.model == model) & rows.row.isin(order)]
-            label = _name(model)
-            for row in own.itertuples():
-                at = order.index(row.row) + (place - (len(models) - 1) / 2) * step
-                ends = [factor * row.ci_low, factor * row.ci_high]
-                axis.plot(ends, [at, at], color=colours[model], lw=2, solid_capstyle="butt", zorder=2)
-                axis.plot(factor * row.value, at, "o", color=colours[model], ms=5.5, zorder=3, label=label)
-                label = None
-                words.append(f"{title or 'ratio'}, {row.row}, {model}: {factor * row.value:.3g}")
-        for row, tick in rows[rows.panel == panel].groupby("row").tick.mean().items():
-            at = order.index(row)
-            axis.plot([factor * tick] * 2, [at - 0.45, at + 0.45], color=CHANCE, lw=1.5, ls=(0, (2, 1)), zorder=1)
+        own = rows[rows.panel == panel].set_index(["row", "model"])
+        for (at, row), (place, model) in product(enumerate(order), enumerate(models)):
+            if (row, model) in own.index:
+                found = own.loc[(row, model)]
+                y = at + (place - (len(models) - 1) / 2) / (len(models) + 1)
+                ends = [factor * found.ci_low, factor * found.ci_high]
+                axis.plot(ends, [y, y], color=colours[model], lw=2, solid_capstyle="butt", zorder=2)
+                axis.plot(factor * found.value, y, "o", color=colours[model], ms=5.5, zorder=3)
+                words.append(f"{title or 'ratio'}, {row}, {model}: {factor * found.value:.3g}")
+        for row, tick in own.tick.groupby(level="row").mean().dropna().items():
+            ends = [order.index(row) - 0.45, order.index(row) + 0.45]
+            axis.plot([factor * tick] * 2, ends, color=CHANCE, lw=1.5, ls=(0, (2, 1)), zorder=1)
         if line is not None:
             axis.axvline(line, color=CHANCE, lw=1)
-        for between in np.arange(len(order) - 1) + 0.5:
-            axis.axhline(between, color="#EEEEEE", lw=0.8, zorder=0)
+        for between in range(len(order) - 1):
+            axis.axhline(between + 0.5, color="#E5E5E5", lw=0.8, zorder=0)
         axis.grid(axis="x")
-        axis.set(title=title, xlabel=xlabel, ylim=(len(order) - 0.5, -0.5))
+        axis.set(title=title, ylim=(len(order) - 0.5, -0.5), xlabel=xlabel if axis in axes[-1] else "")
         axis.set_yticks(range(len(order)), order if axis in axes[:, 0] else [""] * len(order))
         axis.tick_params(axis="y", length=0)
-    _legend(figure, axes.flat[0])
+    handles = [Line2D([], [], color=colours[model], marker="o", ms=5.5, lw=2, label=_name(model)) for model in models]
+    columns = max(1, min(len(models), 80 // (max(len(_name(model)) for model in models) + 6)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return _labelled(figure, models, f"Dot plot with 95 % intervals, {xlabel}. " + _cut(words))
 
 

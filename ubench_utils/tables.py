@@ -28,7 +28,13 @@ def percent(value: float, low: float | None = None, high: float | None = None, s
 
 
 def show(table: pd.DataFrame, caption: str) -> None:
-    """Display a table of finished text with a caption; a table of sentences wraps, one of numbers scrolls."""
+    """Display a table of finished text with a caption; a table of sentences wraps, one of numbers scrolls.
+
+    In the place of a table without rows stands a line that says so.
+    """
+    if table.empty:
+        display(HTML(f"<p>{html.escape(caption)}: there is nothing to show in this run.</p>"))
+        return
     kind = "wide" if table.map(lambda cell: len(str(cell))).to_numpy().max(initial=0) > 40 else "numbers"
     body = table.to_html(index=False, border=0, escape=True, classes=kind, justify="left")
     display(HTML(body.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1)))
