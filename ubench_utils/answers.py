@@ -62,6 +62,80 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
     return f"{what}{unit}, by {by}: {'; '.join(parts)}."
 
 
+def informed(verdicts: pd.DataFrame) -> str:
+    """What the audit says of each model, for the answer of the page; ``verdicts`` is from ``knows_or_prefers``."""
+    if verdicts.empty:
+        return ""
+    parts = [f"{row.model} {row.informedness} ({row.reading})" for row in verdicts.itertuples()]
+    return ("Informedness on its worst modality, in points (0 if the answers do not depend on the image, 100 if "
+            f"perfect): {'; '.join(parts)}.")  # fmt: skip
+
+
+def knows_or_prefers(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
+    """Whether each model tells its worst modality from the rest, and whether a preference hides part of it.
+
+    Parameters
+    ----------
+    rates : pandas.DataFrame
+        As from ``preferences.rates``.
+    changed : pandas.DataFrame
+        As from ``blanks.calibrated_rates``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text, a row a model that is no guesser: ``model``, ``worst modality`` (of lowest recall), ``informedness``
+        there, its change less each reference image, and ``reading``, which claims what the intervals carry. Empty
+        where fewer than two modalities are named.
+    """
+    rows = []
+    for model, row in _worst(rates).items():
+        own = changed[(changed.model == model) & (changed.option == row.option)] if len(changed) else changed
+        own = own[own.rate == "informedness"] if len(own) else own
+        raised = [one.reference for one in own.itertuples() if one.ci_low > 0]
+        rows.append({
+            "model": model, "worst modality": row.option, "informedness": _points(row),
+            **{f"less the {one.reference}": _points(one, "+") for one in own.itertuples()},
+            "reading": _reading(row, len(own), raised),
+        })  # fmt: skip
+    return pd.DataFrame(rows).fillna("–")
+
+
+def _reading(row, n_references: int, raised: list) -> str:
+    """Which of knowing and preferring the informedness of an answer and its changes without preference speak for."""
+    if row.ci_low > 0:
+        known, hidden, open_ = "it tells it apart", "a preference hides part", "no preference found that hides part"
+    else:
+        known = "nothing shows that it tells it apart" if row.ci_high >= 0 else "it says it less where it is true"
+        hidden, open_ = "a preference hides something", "nor a preference that hides it"
+    if not n_references:
+        return known
+    if not raised:
+        return f"{known}, {open_}"
+    return f"{known}, {hidden}" + ("" if len(raised) == n_references else f", by the {' and the '.join(raised)} alone")
+
+
+def left_out(models: dict) -> str:
+    """Which models were given no blank image, and why; ``models`` is from ``blanks.with_blanks``."""
+    parts = [f"{model} was given none: {why}." for model, why in models.items()]
+    return " ".join(parts) or "No model of this page is left out."
+
+
+def _worst(rates: pd.DataFrame) -> dict:
+    """Row of the informedness of the option of lowest recall, for each model that is no guesser."""
+    worst = {}
+    for model, rows in rates.groupby("model", sort=False):
+        informedness = rows[rows.rate == "informedness"].set_index("option", drop=False)
+        recall = rows[rows.rate == "recall"].set_index("option").value.reindex(informedness.index)
+        if len(recall) > 1 and find_model(model).category != "chance":
+            worst[model] = informedness.loc[recall.idxmin()]
+    return worst
+
+
+def _points(row, sign: str = "") -> str:
+    return percent(row.value, row.ci_low, row.ci_high, sign)
+
+
 def forgetting(changes: dict) -> str:
     """What fine-tuning changed; ``changes[(base, tuned)]`` is from ``finetuning.gain_and_loss``."""
     if not changes:

@@ -175,7 +175,9 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
         sorted(set(rows[truth])),
         sorted(set(rows.chosen), key=lambda name: (name == NONE_OF_THE_ABOVE, name)),
     )
-    figure, axes = _panels(len(models), 0.36 * len(truths) + 1.3)
+    wide = len(chosen) > 6  # the names of so many answers need the whole width, and stand below the last panel only
+    height = 0.27 * len(truths) + 0.3 + 1.5 / max(len(models), 1) if wide else 0.36 * len(truths) + 1.3
+    figure, axes = _panels(len(models), height, columns=1 if wide else 2, sharex=wide)
     words = []
     for axis, model in zip(axes.flat, models, strict=False):
         of_model = rows[rows.model == model]
@@ -183,10 +185,15 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
         share = share.reindex(index=truths, columns=chosen, fill_value=0.0)
         words += [f"{model}, {name}: {share.loc[name].idxmax()} in {share.loc[name].max():.0f} %" for name in truths]
         share = share.rename(index=_short, columns=_short)
-        sns.heatmap(share, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, ax=axis, linewidths=1)
-        axis.set(title=_name(model), xlabel="answer", ylabel="truth" if axis in axes[:, 0] else "")
+        numbers = share.map(lambda value: f"{value:.0f}" if value >= 0.5 or not wide else "")
+        sns.heatmap(share, annot=numbers, fmt="", cmap="Blues", vmin=0, vmax=100, cbar=False, ax=axis, linewidths=1)
+        last = not wide or axis is axes[-1, 0]
+        axis.set(title=_name(model), xlabel="answer" if last else "", ylabel="truth" if axis in axes[:, 0] else "")
         axis.tick_params(axis="x", rotation=0 if len(chosen) < 6 else 30, labelsize=8.5, length=0)
         axis.tick_params(axis="y", rotation=0, labelleft=axis in axes[:, 0], length=0)
+        if wide:
+            for name in axis.get_xticklabels():
+                name.set(ha="right", rotation_mode="anchor")
     return _labelled(
         figure, models, f"Confusion matrices of {truth}, one a model. Most frequent answer: " + _cut(words)
     )

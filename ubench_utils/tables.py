@@ -31,11 +31,16 @@ def percent(value: float, low: float | None = None, high: float | None = None, s
 def show(table: pd.DataFrame, caption: str, sortable: list | None = None) -> None:
     """Display a table of finished text (or ``link``) with a caption; one of sentences wraps, one of numbers scrolls.
 
+    In the place of a table without rows stands a line that says so.
+
     Parameters
     ----------
     sortable : list of str, optional
         Let the reader sort and search the table, and choose among the values of these columns (``sortable.js``).
     """
+    if table.empty:
+        display(HTML(f"<p>{html.escape(caption)}: there is nothing to show in this run.</p>"))
+        return
     table = table.map(lambda cell: str(escape(cell)))
     kind = "wide" if table.map(lambda cell: len(Markup(cell).striptags())).to_numpy().max(initial=0) > 40 else "numbers"
     kind += " sortable" if sortable is not None else ""
