@@ -6,6 +6,8 @@ from .data import NOT_STATED
 from .evaluate import Evaluation
 from .plots import LEVEL_NAMES, headline, overall
 from .registry import find_model
+from .resolution import MEASURES
+from .sources import image_size
 from .tables import percent
 
 
@@ -60,6 +62,62 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
     what = {"modality": "Naming the modality", "classification": "Fine-grained classification"}.get(question, question)
     unit = " (%)" if value == "accuracy" else " (chance-corrected, 0 is chance)"
     return f"{what}{unit}, by {by}: {'; '.join(parts)}."
+
+
+def scale(scores: pd.DataFrame, changes: pd.DataFrame) -> str:
+    """``slices`` by scale, and what the largest factor of ``resolution.changes`` takes from fine-grained answers."""
+    first = slices(scores, "scale", "classification", "chance_corrected")
+    fine = changes[(changes.by == "all") & (changes.level == "fine")] if len(changes) else changes
+    if not len(fine):
+        return f"{first} No fine-grained question was asked again about shrunk images."
+    most = fine[fine.factor == fine.factor.max()]
+    parts = [f"{_direction(found)} for {row.model} ({_change(found)})" for row in most.itertuples()
+             for found in [_as_contrast(row)]]  # fmt: skip
+    return (f"{first} The same images shrunk by {fine.factor.max():g}, in points of fine-grained accuracy: "
+            f"{', '.join(parts)}.")  # fmt: skip
+
+
+def _as_contrast(row) -> dict:
+    """A row of a comparison as a contrast of ``stats.contrast``."""
+    return {"estimate": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "n_questions": row.n_questions}
+
+
+def pixel_sizes(sizes: pd.DataFrame, correlations: pd.DataFrame) -> str:
+    """For how many images the pixel size is stated, where it is not, and whether the scores rise or fall with it.
+
+    ``sizes`` is from ``resolution.image_sizes``, ``correlations`` from ``resolution.rank_correlations``.
+    """
+    missing = sizes[sizes.microns_per_pixel.isna()].dataset.value_counts().sort_index()
+    text = f"The pixel size is stated for {len(sizes) - missing.sum():,} of {len(sizes):,} images"
+    text += f"; not for {', '.join(f'{name} ({n:,})' for name, n in missing.items())}." if len(missing) else "."
+    unread = sizes.width.isna().sum()
+    text += f" {unread:,} images have no readable header." if unread else ""
+    if sizes.width.nunique() == 1:
+        text += " All images are equally wide, so pixel size and field of view rank the sub-datasets alike."
+    if correlations.empty:
+        return f"{text} No model but the random baseline answered a fine-grained question about such an image."
+    told = correlations.dropna(subset="ci_low")
+    if told.empty:
+        n = correlations.n_sets.max()
+        return f"{text} Too few sub-datasets to tell whether the fine-grained score goes with either ({n:,})."
+    firm = told[(told.ci_low > 0) | (told.ci_high < 0)]
+    parts = [f"{row.model} with {MEASURES[row.measure].removesuffix(' (µm)')} "
+             f"(ρ = {_range(row.rho, row.ci_low, row.ci_high, 'rho')})" for row in firm.itertuples()]  # fmt: skip
+    found = f"{len(firm)} leave out zero: {', '.join(parts)}" if parts else "none leaves out zero"
+    return f"{text} Of the intervals of {len(told)} rank correlations with the fine-grained score, {found}."
+
+
+def shrunk_images(run: Evaluation, changes: pd.DataFrame) -> str:
+    """Which models looked at shrunk images, what size they take, and which could not look again."""
+    sizes = {model: image_size(facts["preprocessing"]) for model, facts in run.record["models"].items()
+             if "preprocessing" in facts}  # fmt: skip
+    left_out = [model for model in run.record["models"] if model not in sizes]
+    tail = f" Left out, for want of weights to look again with: {', '.join(left_out)}." if left_out else ""
+    if not len(changes):
+        why = "no model of this run has weights" if not sizes else "no factor above 1 was given"
+        return f"No image was shrunk: {why}.{tail}"
+    takes = ", ".join(f"{model} {size}" for model, size in sizes.items())
+    return f"Size that each model's own preprocessing makes of an image, whatever it was: {takes}.{tail}"
 
 
 def forgetting(changes: dict) -> str:
