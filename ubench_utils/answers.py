@@ -8,6 +8,7 @@ from .plots import LEVEL_NAMES, headline, overall
 from .registry import find_model
 from .resolution import MEASURES
 from .sources import image_size
+from .specialists import ground_name
 from .tables import percent
 
 
@@ -118,6 +119,53 @@ def shrunk_images(run: Evaluation, changes: pd.DataFrame) -> str:
         return f"No image was shrunk: {why}.{tail}"
     takes = ", ".join(f"{model} {size}" for model, size in sizes.items())
     return f"Size that each model's own preprocessing makes of an image, whatever it was: {takes}.{tail}"
+
+
+def specialists(differences: pd.DataFrame, names: tuple) -> str:
+    """In how many comparisons a specialist is better or worse than a generalist, by simultaneous intervals.
+
+    ``differences`` is from ``specialists.differences``; ``names`` are the specialists and the generalists of the run.
+    """
+    if differences.empty:
+        both = zip(("specialist", "generalist"), names, strict=True)
+        lacking = " and ".join(f"no {side}" for side, of in both if not of)
+        return f"There is nothing to compare: this run has {lacking or 'no question that both sides answered'}."
+    sentences = []
+    for place, where in (("own ground", "On its own ground"), ("outside", "Outside it")):
+        parts = []
+        for level in (level for level in LEVEL_NAMES if level in set(differences.level)):
+            rows = differences[(differences.place == place) & (differences.level == level)]
+            if len(rows):
+                better, worse = (rows.joint_low > 0).sum(), (rows.joint_high < 0).sum()
+                span = [percent(value, sign="+") for value in (rows.difference.min(), rows.difference.max())]
+                size = span[0] if span[0] == span[1] else " to ".join(span)
+                parts.append(f"better in {better} and worse in {worse} of {len(rows)} comparisons on {level} questions "
+                             f"({size} points)")  # fmt: skip
+        sentences.append(f"{where}, a specialist is {', '.join(parts)}." if parts else f"{where} lies no image.")
+    rule = "Each comparison is with one generalist and counts where its simultaneous 95 % interval leaves out zero."
+    return f"{' '.join(sentences)} {rule}"
+
+
+def ungrouped(models, names: tuple) -> str:
+    """Which models are on which side, what each specialist's ground is, and which models are on neither side."""
+    specialists, generalists = names
+    parts = [f"{model} ({find_model(model).category}; its ground: {ground_name(model)})" for model in specialists]
+    rest = [model for model in models if model not in (*specialists, *generalists)]
+    text = f"Specialists: {', '.join(parts) or 'none'}. Generalists: {', '.join(generalists) or 'none'}."
+    return f"{text} On neither side: {', '.join(rest)}." if rest else text
+
+
+def published_specialists(table: pd.DataFrame) -> str:
+    """The best generalist and the best specialist of the paper's first table, of all models and of one family."""
+    parts = []
+    for level in ("coarse", "fine"):
+        for family, rows in (("any family", table), ("the contrastive family", table[table.family == "contrastive"])):
+            rows = rows[(rows.level == level) & (rows.category != "chance")]
+            best = [side.loc[side.accuracy.idxmax()] for side in (rows[rows.category == "generalist"],
+                                                                  rows[rows.category != "generalist"])]  # fmt: skip
+            shown = [f"{row.model} {row.accuracy:.2f} ± {row.ci_half_width:.2f} %" for row in best]
+            parts.append(f"{level}, {family}: {shown[0]} against {shown[1]}")
+    return f"Published, best generalist against best specialist: {'; '.join(parts)}."
 
 
 def forgetting(changes: dict) -> str:

@@ -6,10 +6,13 @@ As in ``plots``: a table in, a figure out whose label is its alt text; a model k
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from .plots import CHANCE, LEVEL_NAMES, _cut, _figure, _labelled, _legend, _name, _panels, overall
+from .plots import CHANCE, LEVEL_NAMES, _cut, _figure, _labelled, _legend, _name, _panels, _short, overall
+from .registry import find_model
 from .resolution import MEASURES
+from .specialists import OUTSIDE, OWN
 
 SHAPES = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
@@ -87,6 +90,95 @@ def change_by_factor(changes: pd.DataFrame, colours: dict, by: str = "all", orde
     _legend(figure, axes.flat[0])
     return _labelled(figure, models, "Lines of the paired change of accuracy in points against the factor by which the "
                      f"images were shrunk, with 95 % intervals. {_cut(words)}")  # fmt: skip
+
+
+def by_ground(scores: pd.DataFrame, colours: dict) -> Figure:
+    """Accuracy of every model on each ground (full dot) and outside it (open square), coarse and fine, with chance.
+
+    ``scores`` is from ``specialists.scores_by_ground``; a row of panels a ground.
+    """
+    table = scores[scores.estimand == "micro"] if len(scores) else scores
+    if table.empty:
+        return _plain("No model of this run is a specialist.")
+    models = sorted((model for model in colours if model in set(table.model)), key=_rank)
+    grounds, levels = list(dict.fromkeys(table.ground)), [level for level in LEVEL_NAMES if level in set(table.level)]
+    figure, axes = _figure(len(grounds), len(levels), len(grounds) * (0.46 * len(models) + 0.9) + 0.4, sharex=True)
+    words = []
+    for line, name in zip(axes, grounds, strict=True):
+        for axis, level in zip(line, levels, strict=True):
+            rows = table[(table.ground == name) & (table.level == level)]
+            rows = rows[rows.question == overall(rows, level)] if len(rows) else rows
+            for row in rows.itertuples():
+                own = row.slice == OWN
+                at = models.index(row.model) + (-0.16 if own else 0.16)
+                axis.plot([100 * row.chance] * 2, [at - 0.16, at + 0.16], color=CHANCE, lw=1.5, ls=(0, (2, 1)))
+                axis.plot([100 * row.ci_low, 100 * row.ci_high], [at, at], color=colours[row.model], lw=2)
+                axis.plot(100 * row.accuracy, at, "o" if own else "s", color=colours[row.model], ms=6, mew=1.5,
+                          mfc=colours[row.model] if own else "white")  # fmt: skip
+                words.append(f"{row.model}, {level}, {name if own else 'outside ' + name}: {100 * row.accuracy:.1f} %")
+            axis.set(title=f"Ground: {_short(name)}, {level}", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
+            labels = [f"{_name(model)}\n({find_model(model).category})" for model in models]
+            axis.set_yticks(range(len(models)), labels if axis is line[0] else [""] * len(models))
+            axis.grid(axis="x")
+    for axis in axes[-1]:
+        axis.set_xlabel("accuracy (%)")
+    _marks(figure, {"on that ground": ("o", CHANCE), "outside it": ("s", "white")})
+    return _labelled(figure, models, "Dot plots of accuracy on and outside the ground of each specialist, with 95 % "
+                     f"intervals, against chance. {_cut(words)}")  # fmt: skip
+
+
+def _rank(model: str) -> tuple:
+    """Place of a model on an axis: specialists by category, then generalists, then the rest."""
+    category = find_model(model).category
+    return {"generalist": 1, "unlisted": 2, "chance": 3}.get(category, 0), category
+
+
+def specialist_differences(table: pd.DataFrame, colours: dict) -> Figure:
+    """Paired differences, specialist − generalist, on the specialist's ground (left) and outside (right).
+
+    ``table`` is from ``specialists.differences``. A row of panels a specialist; full dots are fine-grained, open
+    squares coarse questions. Thick: 95 % interval; thin: simultaneous over the family.
+    """
+    if table.empty:
+        return _plain("This run has no pair of a specialist and a generalist.")
+    specialists = list(dict.fromkeys(table.specialist))
+    places = [place for place in (OWN, OUTSIDE) if place in set(table.place)]
+    heights = [0.5 * table[table.specialist == name].generalist.nunique() + 0.75 for name in specialists]
+    figure, axes = _figure(len(specialists), len(places), sum(heights) + 0.6, sharex=True, height_ratios=heights)
+    words = []
+    for line, specialist in zip(axes, specialists, strict=True):
+        generalists = list(dict.fromkeys(table.generalist[table.specialist == specialist]))
+        for axis, place in zip(line, places, strict=True):
+            for row in table[(table.specialist == specialist) & (table.place == place)].itertuples():
+                fine = row.level == "fine"
+                at = generalists.index(row.generalist) + (-0.17 if fine else 0.17)
+                colour = colours[specialist]
+                axis.plot([100 * row.joint_low, 100 * row.joint_high], [at, at], color=colour, lw=0.8)
+                axis.plot([100 * row.ci_low, 100 * row.ci_high], [at, at], color=colour, lw=2.4)
+                axis.plot(100 * row.difference, at, "o" if fine else "s", color=colour, ms=6, mew=1.5,
+                          mfc=colour if fine else "white")  # fmt: skip
+                words.append(f"{specialist} − {row.generalist}, {row.level}, {place}: {100 * row.difference:+.1f}")
+            axis.axvline(0, color=CHANCE, lw=1)
+            axis.set(title=f"{_name(specialist)}, {place}", ylim=(len(generalists) - 0.5, -0.5))
+            base = find_model(specialist).base
+            names = [f"− {_name(model)}" + ("\n(its base)" if model == base else "") for model in generalists]
+            axis.set_yticks(range(len(generalists)), names if axis is line[0] else [""] * len(generalists))
+            axis.grid(axis="x")
+    for axis in axes[-1]:
+        axis.set_xlabel("difference (points)")
+    _marks(figure, {"fine-grained": ("o", CHANCE), "coarse": ("s", "white")})
+    return _labelled(
+        figure, [*specialists, *table.generalist],
+        "Dot plots of paired differences in points, specialist minus generalist, with 95 % and simultaneous "
+        f"intervals. {_cut(words)}",
+    )  # fmt: skip
+
+
+def _marks(figure: Figure, marks: dict) -> None:
+    """A legend of marks: the name of each to its shape and fill."""
+    handles = [Line2D([], [], color=CHANCE, ls="", marker=mark, mfc=fill, label=name)
+               for name, (mark, fill) in marks.items()]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(marks), frameon=False)
 
 
 def _plain(text: str) -> Figure:

@@ -5,7 +5,8 @@ import pandas as pd
 from .data import NOT_STATED
 from .plots import LEVEL_NAMES, overall
 from .resolution import MEASURES, SMALLEST, shrunk_size
-from .tables import percent
+from .specialists import OWN
+from .tables import _p, percent
 
 
 def coefficient(value: float, low: float, high: float, sign: str = "+") -> str:
@@ -71,3 +72,46 @@ def detail_left(sizes: pd.DataFrame, factors) -> pd.DataFrame:
         rows.append({"shrunk by": f"{factor:g}", "images": f"{len(known):,}", "short side (px), median":
                      f"{short.median():g}", "smallest": f"{short.min():g}", "shrunk by less": f"{held:,}"})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def specialists(table: pd.DataFrame) -> pd.DataFrame:
+    """Paired differences of ``specialists.differences`` as text; a dagger marks too few images to tell."""
+    return pd.DataFrame({
+        "specialist": table.specialist, "minus": table.generalist, "where": table.place + table.small.map(
+            {True: " †", False: ""}), "questions": table.level, "n": [f"{n:,}" for n in table.n_questions],
+        "specialist %": [percent(value) for value in table.tuned], "generalist %": [percent(v) for v in table.base],
+        "difference [95 %]": [percent(*row, sign="+") for row in table[["difference", "ci_low", "ci_high"]].to_numpy()],
+        "simultaneous": [percent(*row, sign="+").partition(" ")[2] for row in
+                         table[["difference", "joint_low", "joint_high"]].to_numpy()],
+        "p (Holm)": [_p(p) for p in table.p_holm], "detectable": [percent(value) for value in table.detectable],
+    })  # fmt: skip
+
+
+def by_ground(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of ``specialists.scores_by_ground`` as text, pooled and as the mean over sub-datasets."""
+    rows = []
+    keys = ["ground", "slice", "level", "question", "model"]
+    ordered = scores.sort_values("slice", key=lambda place: place != OWN, kind="stable")
+    for key, both in ordered.sort_values(["ground", "level"], kind="stable").groupby(keys, sort=False):
+        name, place, level, question, model = key
+        if question != overall(scores[(scores.ground == name) & (scores.slice == place)], level):
+            continue
+        micro, macro = (both[both.estimand == estimand].iloc[0] for estimand in ("micro", "macro"))
+        rows.append({
+            "images": name if place == OWN else f"not {name}", "questions": level, "model": model,
+            "n": f"{micro.n_questions:,}", "chance %": percent(micro.chance),
+            "micro % [95 %]": percent(micro.accuracy, micro.ci_low, micro.ci_high),
+            "macro % [95 %]": percent(macro.accuracy, macro.ci_low, macro.ci_high),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def published_specialists(table: pd.DataFrame) -> pd.DataFrame:
+    """The paper's first table, as text, by category; from ``specialists.published_scores``."""
+    text = table.assign(text=[f"{row.accuracy:.2f} ± {row.ci_half_width:.2f}" for row in table.itertuples()])
+    wide = text.pivot(index=["category", "family", "model"], columns="level", values="text")
+    columns = [level for level in LEVEL_NAMES if level in wide]
+    best = table[table.level == "coarse"].set_index("model").accuracy
+    wide = wide[columns].reset_index().sort_values(["category", "model"], key=lambda c: c if c.name == "category" else
+                                                   -c.map(best))  # fmt: skip
+    return wide.fillna("–").rename(columns={level: f"{level} %" for level in columns}).rename_axis(columns=None)
