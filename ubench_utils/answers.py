@@ -6,6 +6,9 @@ from .data import NOT_STATED
 from .evaluate import Evaluation
 from .plots import LEVEL_NAMES, headline, overall
 from .registry import find_model
+from .resolution import MEASURES
+from .sources import image_size
+from .specialists import ground_name
 from .tables import percent
 
 
@@ -134,6 +137,109 @@ def _worst(rates: pd.DataFrame) -> dict:
 
 def _points(row, sign: str = "") -> str:
     return percent(row.value, row.ci_low, row.ci_high, sign)
+
+
+def scale(scores: pd.DataFrame, changes: pd.DataFrame) -> str:
+    """``slices`` by scale, and what the largest factor of ``resolution.changes`` takes from fine-grained answers."""
+    first = slices(scores, "scale", "classification", "chance_corrected")
+    fine = changes[(changes.by == "all") & (changes.level == "fine")] if len(changes) else changes
+    if not len(fine):
+        return f"{first} No fine-grained question was asked again about shrunk images."
+    most = fine[fine.factor == fine.factor.max()]
+    parts = [f"{_direction(found)} for {row.model} ({_change(found)})" for row in most.itertuples()
+             for found in [_as_contrast(row)]]  # fmt: skip
+    return (f"{first} The same images shrunk by {fine.factor.max():g}, in points of fine-grained accuracy: "
+            f"{', '.join(parts)}.")  # fmt: skip
+
+
+def _as_contrast(row) -> dict:
+    """A row of a comparison as a contrast of ``stats.contrast``."""
+    return {"estimate": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "n_questions": row.n_questions}
+
+
+def pixel_sizes(sizes: pd.DataFrame, correlations: pd.DataFrame) -> str:
+    """For how many images the pixel size is stated, where it is not, and whether the scores rise or fall with it.
+
+    ``sizes`` is from ``resolution.image_sizes``, ``correlations`` from ``resolution.rank_correlations``.
+    """
+    missing = sizes[sizes.microns_per_pixel.isna()].dataset.value_counts().sort_index()
+    text = f"The pixel size is stated for {len(sizes) - missing.sum():,} of {len(sizes):,} images"
+    text += f"; not for {', '.join(f'{name} ({n:,})' for name, n in missing.items())}." if len(missing) else "."
+    unread = sizes.width.isna().sum()
+    text += f" {unread:,} images have no readable header." if unread else ""
+    if sizes.width.nunique() == 1:
+        text += " All images are equally wide, so pixel size and field of view rank the sub-datasets alike."
+    if correlations.empty:
+        return f"{text} No model but the random baseline answered a fine-grained question about such an image."
+    told = correlations.dropna(subset="ci_low")
+    if told.empty:
+        n = correlations.n_sets.max()
+        return f"{text} Too few sub-datasets to tell whether the fine-grained score goes with either ({n:,})."
+    firm = told[(told.ci_low > 0) | (told.ci_high < 0)]
+    parts = [f"{row.model} with {MEASURES[row.measure].removesuffix(' (µm)')} "
+             f"(ρ = {_range(row.rho, row.ci_low, row.ci_high, 'rho')})" for row in firm.itertuples()]  # fmt: skip
+    found = f"{len(firm)} leave out zero: {', '.join(parts)}" if parts else "none leaves out zero"
+    return f"{text} Of the intervals of {len(told)} rank correlations with the fine-grained score, {found}."
+
+
+def shrunk_images(run: Evaluation, changes: pd.DataFrame) -> str:
+    """Which models looked at shrunk images, what size they take, and which could not look again."""
+    sizes = {model: image_size(facts["preprocessing"]) for model, facts in run.record["models"].items()
+             if "preprocessing" in facts}  # fmt: skip
+    left_out = [model for model in run.record["models"] if model not in sizes]
+    tail = f" Left out, for want of weights to look again with: {', '.join(left_out)}." if left_out else ""
+    if not len(changes):
+        why = "no model of this run has weights" if not sizes else "no factor above 1 was given"
+        return f"No image was shrunk: {why}.{tail}"
+    takes = ", ".join(f"{model} {size}" for model, size in sizes.items())
+    return f"Size that each model's own preprocessing makes of an image, whatever it was: {takes}.{tail}"
+
+
+def specialists(differences: pd.DataFrame, names: tuple) -> str:
+    """In how many comparisons a specialist is better or worse than a generalist, by simultaneous intervals.
+
+    ``differences`` is from ``specialists.differences``; ``names`` are the specialists and the generalists of the run.
+    """
+    if differences.empty:
+        both = zip(("specialist", "generalist"), names, strict=True)
+        lacking = " and ".join(f"no {side}" for side, of in both if not of)
+        return f"There is nothing to compare: this run has {lacking or 'no question that both sides answered'}."
+    sentences = []
+    for place, where in (("own ground", "On its own ground"), ("outside", "Outside it")):
+        parts = []
+        for level in (level for level in LEVEL_NAMES if level in set(differences.level)):
+            rows = differences[(differences.place == place) & (differences.level == level)]
+            if len(rows):
+                better, worse = (rows.joint_low > 0).sum(), (rows.joint_high < 0).sum()
+                span = [percent(value, sign="+") for value in (rows.difference.min(), rows.difference.max())]
+                size = span[0] if span[0] == span[1] else " to ".join(span)
+                parts.append(f"better in {better} and worse in {worse} of {len(rows)} comparisons on {level} questions "
+                             f"({size} points)")  # fmt: skip
+        sentences.append(f"{where}, a specialist is {', '.join(parts)}." if parts else f"{where} lies no image.")
+    rule = "Each comparison is with one generalist and counts where its simultaneous 95 % interval leaves out zero."
+    return f"{' '.join(sentences)} {rule}"
+
+
+def ungrouped(models, names: tuple) -> str:
+    """Which models are on which side, what each specialist's ground is, and which models are on neither side."""
+    specialists, generalists = names
+    parts = [f"{model} ({find_model(model).category}; its ground: {ground_name(model)})" for model in specialists]
+    rest = [model for model in models if model not in (*specialists, *generalists)]
+    text = f"Specialists: {', '.join(parts) or 'none'}. Generalists: {', '.join(generalists) or 'none'}."
+    return f"{text} On neither side: {', '.join(rest)}." if rest else text
+
+
+def published_specialists(table: pd.DataFrame) -> str:
+    """The best generalist and the best specialist of the paper's first table, of all models and of one family."""
+    parts = []
+    for level in ("coarse", "fine"):
+        for family, rows in (("any family", table), ("the contrastive family", table[table.family == "contrastive"])):
+            rows = rows[(rows.level == level) & (rows.category != "chance")]
+            best = [side.loc[side.accuracy.idxmax()] for side in (rows[rows.category == "generalist"],
+                                                                  rows[rows.category != "generalist"])]  # fmt: skip
+            shown = [f"{row.model} {row.accuracy:.2f} ± {row.ci_half_width:.2f} %" for row in best]
+            parts.append(f"{level}, {family}: {shown[0]} against {shown[1]}")
+    return f"Published, best generalist against best specialist: {'; '.join(parts)}."
 
 
 def forgetting(changes: dict) -> str:

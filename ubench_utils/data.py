@@ -58,6 +58,8 @@ class Benchmark:
         Revision on the Hub.
     notes : list of str
         What the reader has to know about the rows (left out, named, not stated), each with a count.
+    change : callable or None
+        What is done to the encoded bytes of an image when it is read, say ``resolution.shrunk``; bytes to bytes.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Benchmark:
     fingerprint: str
     revision: str | None = None
     notes: list = field(default_factory=list)
+    change: object = None
 
     @property
     def is_synthetic(self) -> bool:
@@ -74,7 +77,8 @@ class Benchmark:
 
     def image_bytes(self, row: int) -> bytes:
         """Encoded bytes of the image in a row; raises OSError where there are none."""
-        return _encoded(self.rows[row]["image"])
+        encoded = _encoded(self.rows[row]["image"])
+        return self.change(encoded) if self.change else encoded
 
 
 def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:

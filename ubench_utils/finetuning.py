@@ -21,9 +21,14 @@ CELLS_BY = ("where", "modality", "scale", "dataset")
 
 def is_in_domain(answers: pd.DataFrame, tuned: str) -> pd.Series:
     """Which answers are to images that a model was fine-tuned for; all of them where models.yml says nothing."""
-    mask = pd.Series(True, index=answers.index)
-    for facet, value in (find_model(tuned).in_domain or {}).items():
-        mask &= answers[facet] == value
+    return lies_within(answers, find_model(tuned).in_domain or {})
+
+
+def lies_within(table: pd.DataFrame, facets: dict) -> pd.Series:
+    """Which rows have all these values of the facets; every row where none is asked for."""
+    mask = pd.Series(True, index=table.index)
+    for facet, value in facets.items():
+        mask &= table[facet] == value
     return mask
 
 

@@ -1,0 +1,190 @@
+"""Figures of slices of the images: by pixel size and detail, by the field of a specialist, by who is in the picture.
+
+As in ``plots``: a table in, a figure out whose label is its alt text; a model keeps its colour.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from .plots import CHANCE, LEVEL_NAMES, _cut, _figure, _labelled, _legend, _name, _panels, _short, overall
+from .registry import find_model
+from .resolution import MEASURES
+from .specialists import OUTSIDE, OWN
+
+SHAPES = ["o", "s", "^", "D", "v", "P", "X", "*"]
+
+
+def score_against_size(points: pd.DataFrame, colours: dict) -> Figure:
+    """Fine-grained score of each sub-dataset against its pixel size and its field of view, a dot a model.
+
+    ``points`` are tables from ``resolution.by_size``, one below the other.
+    """
+    if points.empty:
+        return _plain("No fine-grained question is about an image with a stated pixel size.")
+    models = [model for model in colours if model in set(points.model)]
+    measures = [measure for measure in MEASURES if measure in set(points.measure)]
+    figure, axes = _panels(len(measures), 3.3, sharey=True)
+    for axis, measure in zip(axes.flat, measures, strict=False):
+        for place, model in enumerate(models):
+            rows = points[(points.measure == measure) & (points.model == model)]
+            at = rows["size"].to_numpy(float) * 1.05 ** (place - (len(models) - 1) / 2)  # beside, not over each other
+            axis.vlines(at, rows.low, rows.high, color=colours[model], lw=1.5)
+            axis.plot(at, rows.chance_corrected, SHAPES[place % len(SHAPES)], color=colours[model], ms=5,
+                      label=_name(model))  # fmt: skip
+        axis.axhline(0, color=CHANCE, lw=1)
+        axis.set(xscale="log", xlabel=MEASURES[measure])
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.grid()
+    axes.flat[0].set_ylabel("chance-corrected")
+    _legend(figure, axes.flat[0])
+    shown = points[points.measure == measures[0]]
+    words = [
+        f"{row.model}, {row.dataset} ({row.size:.3g} µm): {row.chance_corrected:+.2f}" for row in shown.itertuples()
+    ]
+    return _labelled(
+        figure, models, f"Scatter plots of the chance-corrected fine-grained score with 95 % intervals against "
+        f"{' and '.join(MEASURES[measure] for measure in measures)}, a dot a model and sub-dataset. {_cut(words)}",
+    )  # fmt: skip
+
+
+def change_by_factor(changes: pd.DataFrame, colours: dict, by: str = "all", order=()) -> Figure:
+    """Paired change of accuracy against the factor by which the images were shrunk, a line a model.
+
+    ``changes`` is from ``resolution.changes``. By ``all``, a panel a level; by another facet, a panel a slice of the
+    fine-grained question, first those in ``order``.
+    """
+    table = changes[changes.by == by] if len(changes) else changes
+    if by == "all":
+        panels = {LEVEL_NAMES[level]: table[(table.level == level) & (table.question == overall(table, level))]
+                  for level in LEVEL_NAMES if len(table) and level in set(table.level)}  # fmt: skip
+    else:
+        fine = table[table.level == "fine"] if len(table) else table
+        names = [name for name in order if len(fine) and name in set(fine.slice)]
+        names += sorted(set(fine.slice) - set(names)) if len(fine) else []
+        panels = {f"{name}, fine-grained": fine[fine.slice == name] for name in names}
+    if not panels:
+        return _plain("No images were shrunk for this figure, or no question was asked about them.")
+    models = [model for model in colours if model in set(table.model)]
+    factors = sorted(set(table.factor))
+    figure, axes = _panels(len(panels), 2.6, sharey=True)
+    words = []
+    for axis, (title, rows) in zip(axes.flat, panels.items(), strict=False):
+        for place, model in enumerate(models):
+            line = rows[rows.model == model].sort_values("factor")
+            at = np.array([1, *(line.factor * 1.03 ** (place - (len(models) - 1) / 2))])
+            shape = SHAPES[place % len(SHAPES)]
+            axis.plot(at, 100 * np.array([0, *line.difference]), f"{shape}-", color=colours[model], ms=5, lw=1.5,
+                      label=_name(model))  # fmt: skip
+            axis.vlines(at[1:], 100 * line.ci_low, 100 * line.ci_high, color=colours[model], lw=2)
+            words += [f"{model}, {title}, by {row.factor:g}: {100 * row.difference:+.1f}" for row in line.itertuples()]
+        axis.axhline(0, color=CHANCE, lw=1)
+        axis.set(title=title, xscale="log", xlabel="shrunk by")
+        axis.set_xticks([1, *factors], [f"{factor:g}" for factor in (1, *factors)])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.grid()
+    for axis in axes[:, 0]:
+        axis.set_ylabel("change (points)")
+    _legend(figure, axes.flat[0])
+    return _labelled(figure, models, "Lines of the paired change of accuracy in points against the factor by which the "
+                     f"images were shrunk, with 95 % intervals. {_cut(words)}")  # fmt: skip
+
+
+def by_ground(scores: pd.DataFrame, colours: dict) -> Figure:
+    """Accuracy of every model on each ground (full dot) and outside it (open square), coarse and fine, with chance.
+
+    ``scores`` is from ``specialists.scores_by_ground``; a row of panels a ground.
+    """
+    table = scores[scores.estimand == "micro"] if len(scores) else scores
+    if table.empty:
+        return _plain("No model of this run is a specialist.")
+    models = sorted((model for model in colours if model in set(table.model)), key=_rank)
+    grounds, levels = list(dict.fromkeys(table.ground)), [level for level in LEVEL_NAMES if level in set(table.level)]
+    figure, axes = _figure(len(grounds), len(levels), len(grounds) * (0.46 * len(models) + 0.9) + 0.4, sharex=True)
+    words = []
+    for line, name in zip(axes, grounds, strict=True):
+        for axis, level in zip(line, levels, strict=True):
+            rows = table[(table.ground == name) & (table.level == level)]
+            rows = rows[rows.question == overall(rows, level)] if len(rows) else rows
+            for row in rows.itertuples():
+                own = row.slice == OWN
+                at = models.index(row.model) + (-0.16 if own else 0.16)
+                axis.plot([100 * row.chance] * 2, [at - 0.16, at + 0.16], color=CHANCE, lw=1.5, ls=(0, (2, 1)))
+                axis.plot([100 * row.ci_low, 100 * row.ci_high], [at, at], color=colours[row.model], lw=2)
+                axis.plot(100 * row.accuracy, at, "o" if own else "s", color=colours[row.model], ms=6, mew=1.5,
+                          mfc=colours[row.model] if own else "white")  # fmt: skip
+                words.append(f"{row.model}, {level}, {name if own else 'outside ' + name}: {100 * row.accuracy:.1f} %")
+            axis.set(title=f"Ground: {_short(name)}, {level}", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
+            labels = [f"{_name(model)}\n({find_model(model).category})" for model in models]
+            axis.set_yticks(range(len(models)), labels if axis is line[0] else [""] * len(models))
+            axis.grid(axis="x")
+    for axis in axes[-1]:
+        axis.set_xlabel("accuracy (%)")
+    _marks(figure, {"on that ground": ("o", CHANCE), "outside it": ("s", "white")})
+    return _labelled(figure, models, "Dot plots of accuracy on and outside the ground of each specialist, with 95 % "
+                     f"intervals, against chance. {_cut(words)}")  # fmt: skip
+
+
+def _rank(model: str) -> tuple:
+    """Place of a model on an axis: specialists by category, then generalists, then the rest."""
+    category = find_model(model).category
+    return {"generalist": 1, "unlisted": 2, "chance": 3}.get(category, 0), category
+
+
+def specialist_differences(table: pd.DataFrame, colours: dict) -> Figure:
+    """Paired differences, specialist − generalist, on the specialist's ground (left) and outside (right).
+
+    ``table`` is from ``specialists.differences``. A row of panels a specialist; full dots are fine-grained, open
+    squares coarse questions. Thick: 95 % interval; thin: simultaneous over the family.
+    """
+    if table.empty:
+        return _plain("This run has no pair of a specialist and a generalist.")
+    specialists = list(dict.fromkeys(table.specialist))
+    places = [place for place in (OWN, OUTSIDE) if place in set(table.place)]
+    heights = [0.5 * table[table.specialist == name].generalist.nunique() + 0.75 for name in specialists]
+    figure, axes = _figure(len(specialists), len(places), sum(heights) + 0.6, sharex=True, height_ratios=heights)
+    words = []
+    for line, specialist in zip(axes, specialists, strict=True):
+        generalists = list(dict.fromkeys(table.generalist[table.specialist == specialist]))
+        for axis, place in zip(line, places, strict=True):
+            for row in table[(table.specialist == specialist) & (table.place == place)].itertuples():
+                fine = row.level == "fine"
+                at = generalists.index(row.generalist) + (-0.17 if fine else 0.17)
+                colour = colours[specialist]
+                axis.plot([100 * row.joint_low, 100 * row.joint_high], [at, at], color=colour, lw=0.8)
+                axis.plot([100 * row.ci_low, 100 * row.ci_high], [at, at], color=colour, lw=2.4)
+                axis.plot(100 * row.difference, at, "o" if fine else "s", color=colour, ms=6, mew=1.5,
+                          mfc=colour if fine else "white")  # fmt: skip
+                words.append(f"{specialist} − {row.generalist}, {row.level}, {place}: {100 * row.difference:+.1f}")
+            axis.axvline(0, color=CHANCE, lw=1)
+            axis.set(title=f"{_name(specialist)}, {place}", ylim=(len(generalists) - 0.5, -0.5))
+            base = find_model(specialist).base
+            names = [f"− {_name(model)}" + ("\n(its base)" if model == base else "") for model in generalists]
+            axis.set_yticks(range(len(generalists)), names if axis is line[0] else [""] * len(generalists))
+            axis.grid(axis="x")
+    for axis in axes[-1]:
+        axis.set_xlabel("difference (points)")
+    _marks(figure, {"fine-grained": ("o", CHANCE), "coarse": ("s", "white")})
+    return _labelled(
+        figure, [*specialists, *table.generalist],
+        "Dot plots of paired differences in points, specialist minus generalist, with 95 % and simultaneous "
+        f"intervals. {_cut(words)}",
+    )  # fmt: skip
+
+
+def _marks(figure: Figure, marks: dict) -> None:
+    """A legend of marks: the name of each to its shape and fill."""
+    handles = [Line2D([], [], color=CHANCE, ls="", marker=mark, mfc=fill, label=name)
+               for name, (mark, fill) in marks.items()]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(marks), frameon=False)
+
+
+def _plain(text: str) -> Figure:
+    """What stands in place of a figure that has nothing to show."""
+    figure, axes = _figure(1, 1, 0.6)
+    axes[0][0].axis("off")
+    axes[0][0].text(0, 0.5, text, va="center")
+    figure.set_label(text)
+    return figure
