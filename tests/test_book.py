@@ -147,11 +147,12 @@ def test_nothing_is_loaded_from_outside(book):
     assert not found
 
 
-def test_mathjax_is_one_local_file(book):
-    scripts = [s.get("src", "") for s in soup(book.site / "book" / "how_to_read.html").find_all("script")]
-    assert any("_static/tex-svg.js" in script for script in scripts)
-    assert (book.site / "_static" / "tex-svg.js").stat().st_size > 1_000_000
-    assert not (book.site / "_static" / "mathjax").exists()
+def test_formulas_need_no_script(book):
+    assert soup(book.site / "book" / "how_to_read.html").select("div.math > math mfrac")
+    for page in content_pages(book):
+        formulas = article(page).select(".math")
+        assert all(formula.find("math", alttext=True) for formula in formulas), label(page, book)
+    assert not [path.name for path in book.site.rglob("*.js") if path.stat().st_size > 300_000]
 
 
 def test_images_are_described(book):

@@ -1,6 +1,6 @@
 """Formulas as MathML, written when the book is built, so that a page needs no script to draw them.
 
-Browsers draw MathML themselves (Chromium since version 109, Firefox and Safari long before), and screen readers read it.
+Browsers draw MathML themselves (Chromium since version 109, Firefox and Safari for longer), and screen readers read it.
 """
 
 import html

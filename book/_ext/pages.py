@@ -69,7 +69,7 @@ def drop_thebe(app, config):
 def launch_only_from_somewhere(app, config):
     """Without the address of a repository there is nothing to launch, and the theme would stop with an error."""
     options = config.html_theme_options
-    options["repository_url"] = options["repository_url"].strip().rstrip("/").removesuffix(".git")
+    options["repository_url"] = (options["repository_url"] or "").strip().rstrip("/").removesuffix(".git")
     if not options["repository_url"]:
         del options["launch_buttons"]
 
