@@ -61,10 +61,10 @@ def test_sub_datasets_are_described_from_their_rows(rows, parquet, cache):
     run = evaluate(parquet(rows), ["random"])
     table = explore.subdatasets(duplicates.look(run.benchmark), run.questions).set_index("sub-dataset")
     assert (table.images == "4").all() and len(table) == 10
-    assert list(table.loc["demo_mitosis", ["pixel (µm)", "field of view (µm)"]]) == ["not stated", "not stated"]
-    assert list(table.loc["demo_colon", ["pixel (µm)", "field of view (µm)"]]) == ["0.5", "32–64"]
+    assert list(table.loc["demo_mitosis", ["pixel, µm", "field, µm"]]) == ["not stated", "not stated"]
+    assert list(table.loc["demo_colon", ["pixel, µm", "field, µm"]]) == ["0.5", "32–64"]
     fine = run.questions[(run.questions.question == "classification") & (run.questions.dataset == "demo_colon")]
-    assert float(table.loc["demo_colon", "chance fine %"]) == pytest.approx(100 * (1 / fine.n_options).mean(), abs=0.05)
+    assert float(table.loc["demo_colon", "chance, fine"]) == pytest.approx(100 * (1 / fine.n_options).mean(), abs=0.05)
 
 
 def test_chance_is_one_over_the_options(run):

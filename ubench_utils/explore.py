@@ -60,9 +60,9 @@ def subdatasets(looked: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
             "sub-dataset": name, "images": f"{len(images):,}",
             "classes": f"{images.label_name.nunique():,}" if images.label_name.notna().any() else "–",
             **{facet: _several(images[facet]) for facet in SHOWN_FACETS},
-            "pixel (µm)": _range(images.microns_per_pixel),
-            "field of view (µm)": _range(sized.microns_per_pixel * sized.width),
-            **{f"chance {level} %": percent(values.get(name, np.nan)) for level, values in chance.items()},
+            "pixel, µm": _range(images.microns_per_pixel),
+            "field, µm": _range(sized.microns_per_pixel * sized.width),
+            **{f"chance, {level}": percent(values.get(name, np.nan)) for level, values in chance.items()},
         })  # fmt: skip
     return pd.DataFrame(rows)
 

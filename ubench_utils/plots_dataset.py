@@ -28,7 +28,7 @@ def composition(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=[size + 0.3 for size in sizes])
     words = []
     for axis, (facet, rows) in zip(axes[:, 0], panels.items(), strict=True):
-        axis.barh(range(len(rows)), rows.images, color=BAR, height=0.7)
+        axis.barh(range(len(rows)), rows.images, color=BAR, height=0.7, clip_on=False)
         for place, row in enumerate(rows.itertuples()):
             sets = explore.amount(row.datasets, "sub-dataset")
             axis.text(row.images, place, f" {row.images:,} in {sets}", va="center", fontsize=9)
