@@ -66,12 +66,14 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
 
 
 def informed(verdicts: pd.DataFrame) -> str:
-    """What the audit says of each model, for the answer of the page; ``verdicts`` is from ``knows_or_prefers``."""
+    """What the audit says, for the answer of the page, models of one reading together; see ``knows_or_prefers``."""
     if verdicts.empty:
         return ""
-    parts = [f"{row.model} {row.informedness} ({row.reading})" for row in verdicts.itertuples()]
-    return ("Informedness on its worst modality, in points (0 if the answers do not depend on the image, 100 if "
-            f"perfect): {'; '.join(parts)}.")  # fmt: skip
+    groups = [
+        f"{', '.join(f'{row.model} {row.informedness}' for row in rows.itertuples())}: {reading}"
+        for reading, rows in verdicts.groupby("reading", sort=False)
+    ]
+    return f"Informedness on the worst (0 as without looking, 100 perfect), {'; '.join(groups)}."
 
 
 def knows_or_prefers(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
@@ -107,15 +109,15 @@ def knows_or_prefers(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame
 def _reading(row, n_references: int, raised: list) -> str:
     """Which of knowing and preferring the informedness of an answer and its changes without preference speak for."""
     if row.ci_low > 0:
-        known, hidden, open_ = "it tells it apart", "a preference hides part", "no preference found that hides part"
+        known = "told apart"
     else:
-        known = "nothing shows that it tells it apart" if row.ci_high >= 0 else "it says it less where it is true"
-        hidden, open_ = "a preference hides something", "nor a preference that hides it"
+        known = "not shown to be told apart" if row.ci_high >= 0 else "said less often where true"
     if not n_references:
         return known
     if not raised:
-        return f"{known}, {open_}"
-    return f"{known}, {hidden}" + ("" if len(raised) == n_references else f", by the {' and the '.join(raised)} alone")
+        return f"{known}, with no sign of a preference that hides some of it"
+    only = "" if len(raised) == n_references else f" (by the {' and the '.join(raised)} only)"
+    return f"{known}, but a preference hides some of it{only}"
 
 
 def left_out(models: dict) -> str:

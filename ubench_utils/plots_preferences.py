@@ -33,7 +33,9 @@ def attraction(table: pd.DataFrame, colours: dict) -> Figure:
         return _nothing("No wrong option was offered often enough to say how much it attracts.")
     rows = rows.assign(row=rows.question + ": " + rows.option.map(_short), panel="", value=rows.ratio, tick=np.nan)
     order = list(rows.groupby("row").ci_low.max().sort_values(ascending=False, kind="stable").index[:MOST])
-    return _dots(rows[rows.row.isin(order)], colours, order, {"": ""}, "times an even spread of the errors", line=1)
+    figure = _dots(rows[rows.row.isin(order)], colours, order, {"": ""}, "times an even spread of the errors", line=1)
+    figure.axes[0].set_xlim(left=0)
+    return figure
 
 
 def rates(table: pd.DataFrame, colours: dict) -> Figure:
