@@ -35,7 +35,7 @@ def answered(models=MODELS, seed=0):
 def points_of(answers):
     sizes = answers[["dataset", "image_id", "microns_per_pixel"]].drop_duplicates(["dataset", "image_id"])
     sizes = sizes.assign(width=64.0, height=64.0, field_of_view=64 * sizes.microns_per_pixel)
-    return pd.concat([resolution.by_size(answers, sizes, measure) for measure in resolution.MEASURES])
+    return resolution.by_size(answers, sizes)
 
 
 def changes_of(answers):

@@ -35,7 +35,7 @@ SHAPES = ["o", "s", "^", "D", "v", "P", "X", "*"]
 def score_against_size(points: pd.DataFrame, colours: dict) -> Figure:
     """Fine-grained score of each sub-dataset against its pixel size and its field of view, a dot a model.
 
-    ``points`` are tables from ``resolution.by_size``, one below the other.
+    ``points`` is from ``resolution.by_size``.
     """
     if points.empty:
         return _plain("No fine-grained question is about an image with a stated pixel size.")
