@@ -78,7 +78,7 @@ def constructed(sets, models=("demo-base",), n=40, seed=0):
 
 def test_points_are_the_scores_of_sub_datasets():
     rows, sizes = constructed({"a": (0.1, 0.9), "b": (2.0, 0.5), "c": (np.nan, 0.7)})
-    points = by_size(rows, sizes, "field_of_view").set_index("dataset")
+    points = by_size(rows, sizes).query("measure == 'field_of_view'").set_index("dataset")
     assert sorted(points.index) == ["a", "b"] and points["size"].to_dict() == pytest.approx({"a": 10, "b": 200})
     for name in ("a", "b"):
         share = rows[rows.dataset == name].correct.mean()
@@ -86,13 +86,13 @@ def test_points_are_the_scores_of_sub_datasets():
         assert points.chance_corrected[name] == pytest.approx((share - 0.2) / 0.8)
         assert points.low[name] == pytest.approx((low - 0.2) / 0.8) and points.n_questions[name] == 40
         assert points.high[name] == pytest.approx((high - 0.2) / 0.8)
-    assert by_size(rows[rows.dataset == "c"], sizes, "field_of_view").empty
+    assert by_size(rows[rows.dataset == "c"], sizes).empty
 
 
 def test_a_sub_dataset_of_many_pixel_sizes_is_taken_apart_by_octaves():
     rows, sizes = constructed({"a": (1.0, 0.5)})
     mixed = sizes.assign(microns_per_pixel=np.repeat([1.0, 1.9, 2.1, 8.0], 10))
-    points = by_size(rows, mixed, "microns_per_pixel")
+    points = by_size(rows, mixed).query("measure == 'microns_per_pixel'")
     assert points["size"].to_numpy() == pytest.approx([np.sqrt(1.9), 2.1, 8]) and [*points.n_questions] == [20, 10, 10]
     assert rank_correlations(points).n_sets.tolist() == [1]
 
@@ -127,11 +127,11 @@ def test_answer_on_sizes_claims_what_intervals_carry():
     texts = {}
     for name, sets in {"rising": rising, "few": dict(list(rising.items())[:3])}.items():
         rows, sizes = constructed(sets, models=("demo-base", "random"), n=120)
-        points = by_size(rows, sizes, "microns_per_pixel")
+        points = by_size(rows, sizes)
         table = rank_correlations(points)
         assert set(table.model) == {"demo-base"} and table.rho.iloc[0] > 0.8
         texts[name] = answers.pixel_sizes(sizes, table)
-        assert tables_slices.correlations(table).shape == (1, 4)
+        assert tables_slices.correlations(table).shape == (2, 4)
     assert "demo-base with pixel size" in texts["rising"] and "leave out zero" in texts["rising"]
     assert "Too few" in texts["few"] and "(3)" in texts["few"] and "leave" not in texts["few"]
 

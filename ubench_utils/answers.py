@@ -4,6 +4,7 @@ import pandas as pd
 
 from .data import NOT_STATED
 from .evaluate import Evaluation
+from .groups import FACETS
 from .plots import LEVEL_NAMES, headline, overall
 from .registry import find_model
 from .resolution import MEASURES
@@ -242,6 +243,30 @@ def published_specialists(table: pd.DataFrame) -> str:
             shown = [f"{row.model} {row.accuracy:.2f} ± {row.ci_half_width:.2f} %" for row in best]
             parts.append(f"{level}, {family}: {shown[0]} against {shown[1]}")
     return f"Published, best generalist against best specialist: {'; '.join(parts)}."
+
+
+def groups(members: pd.DataFrame, gaps: pd.DataFrame) -> str:
+    """For each facet, how many models have a gap between groups that its interval carries, and the largest of them.
+
+    ``members`` is from ``groups.members``, ``gaps`` from ``groups.gaps``.
+    """
+    parts = []
+    for facet, name in FACETS.items():
+        of, rows = members[members.facet == facet], gaps[gaps.facet == facet]
+        if len(of) < 2:
+            parts.append(f"{name}: " + (f"one value only ({of.group.iloc[0]})" if len(of) else "not stated"))
+            continue
+        if rows.empty:
+            parts.append(f"{name}: no two groups large enough, or no model to compare them for")
+            continue
+        firm = rows[rows.ci_low.round(2) > 0]  # as printed
+        text = f"{name}: a clear gap for {len(firm)} of {len(rows)} models"
+        if len(firm):
+            most = firm.loc[firm.gap.idxmax()]
+            size = _range(most.gap, most.ci_low, most.ci_high, "score")
+            text += f", at most {size} ({most.model}, {most.high} over {most.low})"
+        parts.append(text)
+    return f"Fine-grained score (0 is chance, 1 is perfect). {'; '.join(parts)}."
 
 
 def forgetting(changes: dict) -> str:

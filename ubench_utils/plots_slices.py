@@ -3,13 +3,28 @@
 As in ``plots``: a table in, a figure out whose label is its alt text; a model keeps its colour.
 """
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from .plots import CHANCE, LEVEL_NAMES, _cut, _figure, _labelled, _legend, _name, _panels, _short, overall
+from .groups import FACETS
+from .plots import (
+    CHANCE,
+    LEVEL_NAMES,
+    _cut,
+    _figure,
+    _labelled,
+    _legend,
+    _name,
+    _panels,
+    _short,
+    accuracy_by_slice,
+    overall,
+)
 from .registry import find_model
 from .resolution import MEASURES
 from .specialists import OUTSIDE, OWN
@@ -20,7 +35,7 @@ SHAPES = ["o", "s", "^", "D", "v", "P", "X", "*"]
 def score_against_size(points: pd.DataFrame, colours: dict) -> Figure:
     """Fine-grained score of each sub-dataset against its pixel size and its field of view, a dot a model.
 
-    ``points`` are tables from ``resolution.by_size``, one below the other.
+    ``points`` is from ``resolution.by_size``.
     """
     if points.empty:
         return _plain("No fine-grained question is about an image with a stated pixel size.")
@@ -172,6 +187,28 @@ def specialist_differences(table: pd.DataFrame, colours: dict) -> Figure:
         "Dot plots of paired differences in points, specialist minus generalist, with 95 % and simultaneous "
         f"intervals. {_cut(words)}",
     )  # fmt: skip
+
+
+def by_group(scores: pd.DataFrame, members: pd.DataFrame, colours: dict, facet: str) -> Figure:
+    """Chance-corrected scores of the groups of a facet, fine-grained and coarse; small groups carry a dagger.
+
+    ``scores`` is from ``groups.scores_by_group``, ``members`` from ``groups.members``.
+    """
+    members = members[members.facet == facet]
+    if len(members) < 2:
+        only = f"one value only ({members.group.iloc[0]})" if len(members) else "not stated"
+        return _plain(f"{FACETS[facet]}: {only}, so there is nothing to compare.")
+    names = {
+        row.group: fill(f"{row.group}, {row.n_datasets} set{'s' * (row.n_datasets > 1)}{' †' * row.small}", 34)
+        for row in members.itertuples()
+    }
+    table = scores[scores.by == facet]
+    table = table.assign(slice=table.slice.map(names))
+    titles = {"fine": "Fine-grained", "coarse": "All coarse questions"}
+    questions = {overall(table, level): title for level, title in titles.items() if level in set(table.level)}
+    figure = accuracy_by_slice(table, colours, facet, questions, list(names.values()), "chance_corrected")
+    figure.set_label(figure.get_label().replace("\n", " "))
+    return figure
 
 
 def _marks(figure: Figure, marks: dict) -> None:

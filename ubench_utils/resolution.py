@@ -52,7 +52,7 @@ def _size(benchmark: Benchmark, row: int) -> tuple:
         return np.nan, np.nan
 
 
-def by_size(answers: pd.DataFrame, sizes: pd.DataFrame, measure: str) -> pd.DataFrame:
+def by_size(answers: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
     """Fine-grained score of every model in each sub-dataset, with its pixel size or field of view.
 
     Images of one sub-dataset that differ by more than a factor of two are apart: one row an octave, counted from the
@@ -64,14 +64,18 @@ def by_size(answers: pd.DataFrame, sizes: pd.DataFrame, measure: str) -> pd.Data
         As from ``stats.join_answers``.
     sizes : pandas.DataFrame
         As from ``image_sizes``; images without a value are left out.
-    measure : {"microns_per_pixel", "field_of_view"}
 
     Returns
     -------
     pandas.DataFrame
-        ``model, dataset, measure, size`` (geometric mean, micrometres), ``chance_corrected, low, high`` (95 %
-        interval), ``n_questions``. Empty where no fine-grained question is about an image with a stated size.
+        ``model, dataset, measure`` (``microns_per_pixel`` or ``field_of_view``), ``size`` (geometric mean,
+        micrometres), ``chance_corrected, low, high`` (95 % interval), ``n_questions``. Empty where no fine-grained
+        question is about an image with a stated size.
     """
+    return pd.concat([_by_measure(answers, sizes, measure) for measure in MEASURES], ignore_index=True)
+
+
+def _by_measure(answers: pd.DataFrame, sizes: pd.DataFrame, measure: str) -> pd.DataFrame:
     columns = ["model", "dataset", "measure", "size", "chance_corrected", "low", "high", "n_questions"]
     sizes = sizes.dropna(subset=measure)
     rows = answers[(answers.wording == HEADLINE_WORDING) & (answers.level == "fine")]

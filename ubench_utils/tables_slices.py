@@ -3,6 +3,7 @@
 import pandas as pd
 
 from .data import NOT_STATED
+from .groups import FACETS
 from .plots import LEVEL_NAMES, overall
 from .resolution import MEASURES, SMALLEST, shrunk_size
 from .specialists import OWN
@@ -115,3 +116,23 @@ def published_specialists(table: pd.DataFrame) -> pd.DataFrame:
     wide = wide[columns].reset_index().sort_values(["category", "model"], key=lambda c: c if c.name == "category" else
                                                    -c.map(best))  # fmt: skip
     return wide.fillna("–").rename(columns={level: f"{level} %" for level in columns}).rename_axis(columns=None)
+
+
+def members(table: pd.DataFrame) -> pd.DataFrame:
+    """What stands behind each group of ``groups.members``, as text; a dagger marks too few fine-grained questions."""
+    return pd.DataFrame({
+        "facet": table.facet.map(FACETS), "group": table.group + table.small.map({True: " †", False: ""}),
+        "images": [f"{n:,}" for n in table.n_images], "fine-grained questions": [f"{n:,}" for n in table.n_fine],
+        "sub-datasets": table.n_datasets,
+        "largest": [f"{name} ({100 * share:.0f} %)" for name, share in zip(table.largest, table.share, strict=True)],
+    })  # fmt: skip
+
+
+def gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """Largest gaps of ``groups.gaps`` as text."""
+    return pd.DataFrame({
+        "facet": table.facet.map(FACETS), "model": table.model, "groups": table.n_groups, "highest": table.high,
+        "lowest": table.low,
+        "gap [95 %, simultaneous]": [coefficient(*row) for row in table[["gap", "ci_low", "ci_high"]].to_numpy(float)],
+        "sub-datasets with both": table.n_shared,
+    })  # fmt: skip
