@@ -89,7 +89,8 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
             continue
         print(f"running {name}", file=sys.stderr, flush=True)
         try:
-            notebook = execute(sources[section][0], parameters, page.stem)
+            slug = section.replace("/", "-") if section in FIXED else page.stem  # two pages are called forgetting
+            notebook = execute(sources[section][0], parameters, slug)
         except UserError as error:
             failures.append(f"{name}: {error}")
             continue
