@@ -89,7 +89,8 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
             continue
         print(f"running {name}", file=sys.stderr, flush=True)
         try:
-            notebook = execute(sources[section][0], parameters, page.stem)
+            slug = section.replace("/", "-") if section in FIXED else page.stem  # two pages are called forgetting
+            notebook = execute(sources[section][0], parameters, slug)
         except UserError as error:
             failures.append(f"{name}: {error}")
             continue
@@ -160,7 +161,7 @@ def tidy(notebook, slug: str):
         cell.id = f"cell-{number}"
         for noise in ("papermill", "execution", "lines_to_next_cell"):
             cell.metadata.pop(noise, None)
-        cell.outputs = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
+        cell.outputs = _joined([output for output in cell.get("outputs", []) if output.get("name") != "stderr"])
         if cell.cell_type != "code":
             del cell["outputs"]
             continue
@@ -174,6 +175,17 @@ def tidy(notebook, slug: str):
                     "figure": {"caption": about["caption"], "name": f"fig-{slug}-{figures}"},
                 }
     return notebook
+
+
+def _joined(outputs: list) -> list:
+    """Outputs with what was printed in a row as one: where a kernel cuts the stream is a matter of timing."""
+    joined = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def build_book() -> Path:
