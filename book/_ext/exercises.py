@@ -1,4 +1,4 @@
-"""Valid HTML for exercises: `sphinx_exercise` names every content section alike, and ids must be unique."""
+"""Valid HTML for exercises: `sphinx_exercise` gives the content of each the same id, and ids must be unique."""
 
 from docutils import nodes
 
