@@ -108,7 +108,7 @@ def pairs(benchmark: Benchmark, looked: pd.DataFrame, closest: pd.DataFrame, ham
     for pair in closest.itertuples():
         one, other = looked.loc[pair.first], looked.loc[pair.second]
         bits = BITS - int(pair.nearest)
-        verdict = "a near-duplicate" if bits <= hamming else "beyond the threshold"
+        verdict = "counts as a near-duplicate" if bits <= hamming else "beyond the threshold"
         verdict = "the same file" if one.image_hash == other.image_hash else verdict
         words = [f"<strong>{bits} of {BITS} bits differ</strong>: {verdict}"]
         words += [_breaking(f"{row.dataset}, {_class_of(row)}") for row in (one, other)]
