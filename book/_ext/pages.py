@@ -19,7 +19,10 @@ MENDS = [
     # Without a script the page is in light colours; the theme has none for its "auto".
     (re.compile(r'(<html [^>]*data-theme=)"auto"'), r'\1"light"'),
     # The arrow that opens a part of the table of contents is named after that part.
-    (re.compile(r"(<a [^>]*>([^<]*)</a><details[^>]*>\s*<summary)>"), r'\1 aria-label="Pages under \2">'),
+    (
+        re.compile(r"(<a [^>]*>([^<]*)</a><details[^>]*>\s*<summary)>"),
+        lambda m: m[1] + ' aria-label="Under ' + m[2].replace('"', "&quot;") + '">',
+    ),
     (re.compile(r'<div class="bd-sidebar-primary bd-sidebar'), r'<div role="complementary" aria-label="Book" \g<0>'),
     # `doc-biblioentry` is deprecated, and nothing that a list may hold.
     (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
