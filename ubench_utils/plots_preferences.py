@@ -47,8 +47,10 @@ def rates(table: pd.DataFrame, colours: dict) -> Figure:
     rows = table[table.rate != "truth"].merge(truth, on=key)
     rows["tick"] = rows.tick.where(rows.rate == "share")
     order = sorted(set(truth.option), key=lambda option: (truth.tick[truth.option == option].max() == 0, option))
-    rows = rows.assign(row=rows.option.map(_short), panel=rows.rate)
-    return _dots(rows, colours, list(map(_short, order)), RATES, "percent", factor=100)
+    n = rows[rows.rate == "recall"].groupby("option").n_questions.max().reindex(order, fill_value=0)
+    names = {option: f"{_short(option)} (n = {n[option]:,})" for option in order}
+    rows = rows.assign(row=rows.option.map(names), panel=rows.rate)
+    return _dots(rows, colours, list(names.values()), RATES, "percent", factor=100)
 
 
 def without_image(table: pd.DataFrame, colours: dict) -> Figure:
@@ -114,12 +116,16 @@ def _dots(rows, colours, order, titles, xlabel, factor=1, line=None) -> Figure:
 
 
 def _question_names(table: pd.DataFrame) -> pd.Series:
-    return table.question.where(table.question != "all", "all " + table.level)
+    """Names of the question types with their n, as of the model that answered most."""
+    names = table.question.where(table.question != "all", "all " + table.level)
+    n = table.n_questions.groupby(names).transform("max")
+    return names + [f" (n = {number:,})" for number in n]
 
 
 def _in_order(names) -> list:
     """Question types in the order of the book, other names by the alphabet."""
-    return sorted(set(names), key=lambda name: (QUESTIONS.index(name) if name in QUESTIONS else 0, name))
+    places = {question: place for place, question in enumerate(QUESTIONS)}
+    return sorted(set(names), key=lambda name: (places.get(name.partition(" (")[0], 0), name))
 
 
 def _nothing(text: str) -> Figure:
