@@ -64,7 +64,7 @@ def test_members_show_what_a_group_is_made_of():
     assert found.share["mouse"] == 0.75 and found.small["rat"]
     assert found.loc["rat", ["n_images", "n_fine", "n_datasets"]].tolist() == [29, 29, 1]
     text = tables_slices.members(members(table))
-    assert text.group.tolist() == ["mouse", "rat †"] and text.largest[0] == "a (75 %)"
+    assert text.group.tolist() == ["mouse", "rat †"] and text["largest set"][0] == "a (75 %)"
 
 
 def test_a_constructed_gap_is_recovered():

@@ -266,7 +266,8 @@ def groups(members: pd.DataFrame, gaps: pd.DataFrame) -> str:
             size = _range(most.gap, most.ci_low, most.ci_high, "score")
             text += f", at most {size} ({most.model}, {most.high} over {most.low})"
         parts.append(text)
-    return f"Fine-grained score (0 is chance, 1 is perfect). {'; '.join(parts)}."
+    caution = "Groups differ in their sub-datasets too, so no gap shows that the group is its cause."
+    return f"Fine-grained score (0 is chance, 1 is perfect). {'; '.join(parts)}. {caution}"
 
 
 def forgetting(changes: dict) -> str:

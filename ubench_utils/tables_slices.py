@@ -122,9 +122,10 @@ def members(table: pd.DataFrame) -> pd.DataFrame:
     """What stands behind each group of ``groups.members``, as text; a dagger marks too few fine-grained questions."""
     return pd.DataFrame({
         "facet": table.facet.map(FACETS), "group": table.group + table.small.map({True: " †", False: ""}),
-        "images": [f"{n:,}" for n in table.n_images], "fine-grained questions": [f"{n:,}" for n in table.n_fine],
-        "sub-datasets": table.n_datasets,
-        "largest": [f"{name} ({100 * share:.0f} %)" for name, share in zip(table.largest, table.share, strict=True)],
+        "images": [f"{n:,}" for n in table.n_images],
+        "fine-grained": [f"{n:,}" for n in table.n_fine],
+        "sets": table.n_datasets,
+        "largest set": [f"{name} ({100 * share:.0f} %)" for name, share in zip(table.largest, table.share, strict=True)],
     })  # fmt: skip
 
 
