@@ -69,7 +69,7 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
 def informed(verdicts: pd.DataFrame) -> str:
     """What the audit says, for the answer of the page, models of one reading together; see ``knows_or_prefers``."""
     if verdicts.empty:
-        return ""
+        return "There is no model whose answers to the modality question could be audited."
     groups = [
         f"{', '.join(f'{row.model} {row.informedness}' for row in rows.itertuples())}: {reading}"
         for reading, rows in verdicts.groupby("reading", sort=False)
