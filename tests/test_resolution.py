@@ -62,12 +62,12 @@ def test_sizes_come_from_the_header(rows, parquet):
 
 
 def test_a_dataset_that_states_no_pixel_size(rows, parquet):
-    run = run_of(parquet(rows[:8], drop=["microns_per_pixel"]), "demo-base")
+    run = run_of(parquet(rows[:8], drop=["microns_per_pixel"]), "random")
     sizes = image_sizes(run.benchmark)
     points = by_size(run.answers, sizes)
     assert sizes.microns_per_pixel.isna().all() and (sizes.width == 64).all() and points.empty
     assert "stated for 0 of 8 images" in answers.pixel_sizes(sizes, rank_correlations(points))
-    assert "stated pixel size" in plots_slices.score_against_size(points, registry.colours(["demo-base"])).get_label()
+    assert "stated pixel size" in plots_slices.score_against_size(points, registry.colours(["random"])).get_label()
     assert set(tables_slices.image_sizes(sizes)["pixel size (µm)"]) == {"not stated"}
 
 

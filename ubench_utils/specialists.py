@@ -87,7 +87,12 @@ def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame
     for number, (specialist, generalist) in enumerate(pairs):
         part = rows[rows.model.isin([specialist, generalist])]
         side = part.model.map({generalist: "generalist", specialist: "specialist"})
-        parts.append(part.assign(model=side, wording=number, place=_place(part, specialist)))  # a pair in each wording
+        part = part.assign(
+            model=side, wording=number, place=_place(part, specialist)
+        )  # each pair in a wording of its own
+        parts.append(
+            part[["dataset", "image_id", "level", "question", "wording", "n_options", "model", "correct", "place"]]
+        )
     stacked = pd.concat(parts) if parts else rows[:0].assign(place="")
     table = forgetting_cells(stacked, "generalist", "specialist", by=["place"])
     types = table.groupby(["level", "wording", "by", "slice"]).question.transform("nunique")

@@ -125,7 +125,7 @@ def members(table: pd.DataFrame) -> pd.DataFrame:
         "images": [f"{n:,}" for n in table.n_images],
         "fine-grained": [f"{n:,}" for n in table.n_fine],
         "sets": table.n_datasets,
-        "largest set": [f"{name} ({100 * share:.0f} %)" for name, share in zip(table.largest, table.share, strict=True)],
+        "largest set": [f"{row.largest} ({100 * row.share:.0f} %)" for row in table.itertuples()],
     })  # fmt: skip
 
 
