@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from test_plots import overhang, svg
 from test_preferences import NAMES
 
-from ubench_utils import answers, blanks, encode, plots, plots_preferences, preferences, registry, tables
+from ubench_utils import answers_slices, blanks, encode, plots, plots_preferences, preferences, registry, tables
 from ubench_utils.data import decode
 from ubench_utils.evaluate import evaluate
 
@@ -113,12 +113,12 @@ def test_models_without_an_encoder_are_left_out_and_named(run, tmp_path):
     both = evaluate(run.benchmark, ["random", elsewhere], device="cpu", precision="float32")
     choices, left_out = blanks.with_blanks(both, ["random", elsewhere])
     assert choices.empty and list(left_out) == ["random", elsewhere]
-    assert all(model in answers.left_out(left_out) for model in left_out)
+    assert all(model in answers_slices.left_out(left_out) for model in left_out)
     facts = {**run.record["models"], "demo-base": {**run.record["models"]["demo-base"], "matching_head": True}}
     matching = replace(run, record={**run.record, "models": facts})
     choices, left_out = blanks.with_blanks(matching, ["demo-base", "demo-pathology"])
     assert set(choices.model) == {"demo-pathology"} and "together" in left_out["demo-base"]
-    assert answers.left_out({}).endswith(".")
+    assert answers_slices.left_out({}).endswith(".")
     empty = choices.iloc[:0]
     for made in (blanks.without_image, blanks.calibrated, blanks.calibrated_rates, blanks.references):
         assert made(empty).empty

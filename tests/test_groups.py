@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubench_utils import answers, groups, plots_slices, registry, stats, tables_slices
+from ubench_utils import answers_slices, groups, plots_slices, registry, stats, tables_slices
 from ubench_utils.data import NOT_STATED
 from ubench_utils.evaluate import evaluate
 from ubench_utils.groups import NORMAL, OTHER, gaps, members, names_normal, normality
@@ -106,10 +106,10 @@ def test_groups_without_variation_have_an_interval():
 def test_answer_claims_what_intervals_carry():
     apart = answered({("a", "mouse"): (200, 0.9), ("b", "rat"): (200, 0.3)}, synthetic="real")
     alike = answered({("a", "mouse"): (200, 0.5), ("b", "rat"): (200, 0.5)})
-    text = answers.groups(members(apart), gaps(apart))
+    text = answers_slices.groups(members(apart), gaps(apart))
     assert "Organism: a clear gap for 1 of 1 models, at most" in text and f"({MODEL}, mouse over rat)" in text
     assert "Real or synthetic: one value only (real)" in text and "Stain: not stated" in text
-    assert "Organism: a clear gap for 0 of 1 models;" in answers.groups(members(alike), gaps(alike))
+    assert "Organism: a clear gap for 0 of 1 models;" in answers_slices.groups(members(alike), gaps(alike))
 
 
 def test_no_gap_where_there_is_nothing_to_compare():
@@ -118,12 +118,12 @@ def test_no_gap_where_there_is_nothing_to_compare():
     for table in (answered(few), answered(large, models=("random",)), answered(large).assign(level="coarse")):
         found = gaps(table)
         assert found.empty and tables_slices.gaps(found).empty
-        assert "Organism: no two groups large enough" in answers.groups(members(table), found)
+        assert "Organism: no two groups large enough" in answers_slices.groups(members(table), found)
     for organism in (NOT_STATED, "mouse"):
         table = answered(large).assign(organism=organism)
         assert gaps(table).empty
         said = "one value only (mouse)" if organism == "mouse" else "not stated"
-        assert f"Organism: {said}" in answers.groups(members(table), gaps(table))
+        assert f"Organism: {said}" in answers_slices.groups(members(table), gaps(table))
         figure = plots_slices.by_group(groups.scores_by_group(table), members(table), {MODEL: "#000000"}, "organism")
         assert said in figure.get_label()
 
@@ -135,7 +135,7 @@ def test_a_dataset_without_the_columns(rows, parquet, cache):
     run = evaluate(parquet(rows, drop=["ncbitaxon_name", "synthetic"]), ["random"])
     table = groups.grouped_answers(run)
     assert len(table) == (run.answers.wording == 1).sum()
-    text = answers.groups(members(table), gaps(table))
+    text = answers_slices.groups(members(table), gaps(table))
     assert all(f"{name}: not stated" in text for name in ("Organism", "Real or synthetic", "Stain", "Kind of task"))
     assert "Named normal or not: no two groups" in text
     scores, colours = groups.scores_by_group(table), registry.colours(["random"])

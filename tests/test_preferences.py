@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubench_utils import answers, blanks, preferences, tables
+from ubench_utils import answers_slices, blanks, preferences, tables
 from ubench_utils.predict import best_options
 
 NAMES = ("light microscopy", "fluorescence microscopy", "electron microscopy", "none of the above")
@@ -230,7 +230,7 @@ def test_subtracting_a_known_preference_recovers_the_unbiased_answers():
         row = of(change, "informedness", option)
         assert of(before, "informedness", option).value == 0 and row.ci_low > 0.3
         assert row.value == pytest.approx(of(calibrated, "informedness", option).value)
-    verdict = answers.knows_or_prefers(before, change.assign(reference="grey")).iloc[0]
+    verdict = answers_slices.knows_or_prefers(before, change.assign(reference="grey")).iloc[0]
     assert "not shown to be told apart" in verdict.reading and "a preference hides" in verdict.reading
 
 
@@ -271,12 +271,12 @@ def test_the_verdict_claims_what_the_intervals_carry(informed, known, grey, mean
     ])  # fmt: skip
     changed = pd.DataFrame([one_change(grey, 0.1, "grey"), one_change(mean, 0.1, "mean image"),
                             one_change(0.9, 0.1, "grey", NAMES[0])])  # fmt: skip
-    table = answers.knows_or_prefers(rates, changed)
+    table = answers_slices.knows_or_prefers(rates, changed)
     assert len(table) == 1 and table["worst modality"][0] == NAMES[2]
     assert known in table.reading[0] and hidden in table.reading[0]
-    sentence = answers.informed(table)
+    sentence = answers_slices.informed(table)
     assert sentence.endswith(".") and table.informedness[0] in sentence and table.reading[0] in sentence
-    alone = answers.knows_or_prefers(rates, changed.iloc[:0])
+    alone = answers_slices.knows_or_prefers(rates, changed.iloc[:0])
     assert known in alone.reading[0] and "preference" not in alone.reading[0]
 
 
@@ -286,5 +286,5 @@ def test_nothing_is_said_of_a_guesser_or_of_one_modality():
     random = preferences.rates(choices_of(rng.choice(NAMES, 60), truth, "random"))
     one = preferences.rates(choices_of(rng.choice(NAMES, 60), [NAMES[0]] * 60))
     for table in (random, one, preferences.rates(choices_of([], []))):
-        verdicts = answers.knows_or_prefers(table, pd.DataFrame())
-        assert verdicts.empty and "no model" in answers.informed(verdicts)
+        verdicts = answers_slices.knows_or_prefers(table, pd.DataFrame())
+        assert verdicts.empty and "no model" in answers_slices.informed(verdicts)

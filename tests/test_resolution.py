@@ -12,7 +12,7 @@ from conftest import png
 from PIL import Image
 from scipy.stats import spearmanr
 
-from ubench_utils import answers, plots_slices, registry, resolution, stats, tables_slices
+from ubench_utils import answers_slices, plots_slices, registry, resolution, stats, tables_slices
 from ubench_utils.data import decode, load_benchmark
 from ubench_utils.errors import UserError
 from ubench_utils.evaluate import evaluate
@@ -55,7 +55,7 @@ def test_sizes_come_from_the_header(rows, parquet):
     assert sizes.width[1] == 64 and sizes.field_of_view[1] == pytest.approx(64 * rows[1]["microns_per_pixel"])
     assert sizes.loc[2, ["width", "height", "field_of_view"]].isna().all() and sizes.microns_per_pixel[2] > 0
     assert sizes.loc[3:4, ["microns_per_pixel", "field_of_view"]].isna().all(axis=None) and sizes.width[3] == 64
-    text = answers.pixel_sizes(sizes, rank_correlations(pd.DataFrame(columns=["measure", "model"])))
+    text = answers_slices.pixel_sizes(sizes, rank_correlations(pd.DataFrame(columns=["measure", "model"])))
     assert (
         "4 of 6 images" in text and f"{rows[0]['dataset']} (1)" in text and "1 images have no readable header" in text
     )
@@ -66,7 +66,7 @@ def test_a_dataset_that_states_no_pixel_size(rows, parquet):
     sizes = image_sizes(run.benchmark)
     points = by_size(run.answers, sizes)
     assert sizes.microns_per_pixel.isna().all() and (sizes.width == 64).all() and points.empty
-    assert "stated for 0 of 8 images" in answers.pixel_sizes(sizes, rank_correlations(points))
+    assert "stated for 0 of 8 images" in answers_slices.pixel_sizes(sizes, rank_correlations(points))
     assert "stated pixel size" in plots_slices.score_against_size(points, registry.colours(["random"])).get_label()
     assert set(tables_slices.image_sizes(sizes)["pixel size (µm)"]) == {"not stated"}
 
@@ -140,7 +140,7 @@ def test_answer_on_sizes_claims_what_intervals_carry():
         points = by_size(rows, sizes)
         table = rank_correlations(points)
         assert set(table.model) == {"demo-base"} and table.rho.iloc[0] > 0.8
-        texts[name] = answers.pixel_sizes(sizes, table)
+        texts[name] = answers_slices.pixel_sizes(sizes, table)
         assert tables_slices.correlations(table).shape == (2, 4)
     assert "demo-base with pixel size" in texts["rising"] and "leave out zero" in texts["rising"]
     assert "Too few" in texts["few"] and "(3)" in texts["few"] and "leave" not in texts["few"]
@@ -249,9 +249,9 @@ def test_constructed_differences_are_recovered():
     assert row.ci_low < row.difference < row.ci_high and set(table.by) == {"all", "scale"}
     text = tables_slices.sweep(table)
     assert len(text) == 1 and "−13.3" in text["difference [95 %]"].iloc[0]
-    clear = answers.scale(slices(), changes(swept_by_hand(lost=30, gained=0)))
+    clear = answers_slices.scale(slices(), changes(swept_by_hand(lost=30, gained=0)))
     assert "a loss for demo-base (−50.0" in clear and "shrunk by 4" in clear
-    assert "no clear change" in answers.scale(slices(), changes(swept_by_hand(lost=3, gained=3)))
+    assert "no clear change" in answers_slices.scale(slices(), changes(swept_by_hand(lost=3, gained=3)))
 
 
 def slices():
@@ -264,12 +264,12 @@ def test_no_sweep_is_said_plainly(rows, parquet):
     for factors in ([2], []):
         table = changes(sweep(run, factors))
         assert table.empty and tables_slices.sweep(table).empty
-        assert "No image was shrunk" in answers.shrunk_images(run, table)
-        assert "shrunk" in answers.scale(slices(), table)
+        assert "No image was shrunk" in answers_slices.shrunk_images(run, table)
+        assert "shrunk" in answers_slices.scale(slices(), table)
         for by in ("all", "scale"):
             assert "shrunk" in plots_slices.change_by_factor(table, registry.colours(["random"]), by).get_label()
     weighted = run_of(parquet(rows[:4]), "demo-base", "random")
-    text = answers.shrunk_images(weighted, changes(sweep(weighted, [1])))
+    text = answers_slices.shrunk_images(weighted, changes(sweep(weighted, [1])))
     assert "no factor above 1" in text and text.endswith("Left out, for want of weights to look again with: random.")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubench_utils import answers, plots_slices, published, registry, specialists, stats, tables_slices
+from ubench_utils import answers_slices, plots_slices, published, registry, specialists, stats, tables_slices
 from ubench_utils.specialists import OUTSIDE, OWN
 
 GENERAL, PATHOLOGY, FLUORESCENCE = "demo-base", "demo-pathology", "demo-fluorescence"
@@ -92,7 +92,7 @@ def test_constructed_differences_are_recovered(table):
     assert found.n_questions.tolist() == [4 * N, 2 * N, 4 * N, 2 * N]
     assert (found.joint_low <= found.ci_low).all() and (found.joint_high >= found.ci_high).all()
     assert found.joint_low[1] > 0 and (found.joint_high[2:] < 0).all()
-    text = answers.specialists(found, ([PATHOLOGY], [GENERAL]))
+    text = answers_slices.specialists(found, ([PATHOLOGY], [GENERAL]))
     assert "better in 1 and worse in 0 of 1 comparisons on fine questions (+20.0 points)" in text
     assert "Outside it, a specialist is better in 0 and worse in 1" in text
     assert len(tables_slices.specialists(found)) == 4
@@ -128,19 +128,23 @@ def test_runs_without_a_specialist_or_a_generalist(table):
     for sides, word in ((([], [GENERAL]), "no specialist"), (([PATHOLOGY], []), "no generalist"),
                         (([], []), "no specialist and no generalist")):  # fmt: skip
         found = specialists.differences(table, *sides)
-        assert found.empty and word in answers.specialists(found, sides) and tables_slices.specialists(found).empty
+        assert (
+            found.empty and word in answers_slices.specialists(found, sides) and tables_slices.specialists(found).empty
+        )
         assert "no pair" in plots_slices.specialist_differences(found, colours).get_label()
     nothing = specialists.scores_by_ground(table, [])
     assert nothing.empty and tables_slices.by_ground(nothing).empty
     assert "specialist" in plots_slices.by_ground(nothing, colours).get_label()
     unanswered = specialists.differences(table[table.model == GENERAL], [PATHOLOGY], [GENERAL])
-    assert unanswered.empty and "no question" in answers.specialists(unanswered, ([PATHOLOGY], [GENERAL]))
+    assert unanswered.empty and "no question" in answers_slices.specialists(unanswered, ([PATHOLOGY], [GENERAL]))
 
 
 def test_nothing_outside_or_nothing_inside(table):
     inside, outside = (table[(table.domain == "pathology") == side] for side in (True, False))
-    assert "Outside it lies no image" in answers.specialists(*two(specialists.differences(inside, *sides())))
-    assert "On its own ground lies no image" in answers.specialists(*two(specialists.differences(outside, *sides())))
+    assert "Outside it lies no image" in answers_slices.specialists(*two(specialists.differences(inside, *sides())))
+    assert "On its own ground lies no image" in answers_slices.specialists(
+        *two(specialists.differences(outside, *sides()))
+    )
 
 
 def sides():
@@ -159,17 +163,17 @@ def two(found):
 
 def test_models_on_neither_side_are_named():
     models = ["random", GENERAL, PATHOLOGY, "BiomedCLIP"]
-    text = answers.ungrouped(models, specialists.sides(models))
+    text = answers_slices.ungrouped(models, specialists.sides(models))
     assert "demo-pathology (pathology; its ground: pathology)" in text and text.endswith("On neither side: random.")
     assert "BiomedCLIP (biomedical; its ground: all images)" in text and f"Generalists: {GENERAL}" in text
-    assert answers.ungrouped([GENERAL], ([], [GENERAL])) == f"Specialists: none. Generalists: {GENERAL}."
+    assert answers_slices.ungrouped([GENERAL], ([], [GENERAL])) == f"Specialists: none. Generalists: {GENERAL}."
 
 
 def test_published_numbers_are_those_of_the_paper():
     theirs = specialists.published_scores()
     raw = published.read("table1").set_index(["model", "level"])
     assert len(theirs) == len(raw)
-    text = answers.published_specialists(theirs)
+    text = answers_slices.published_specialists(theirs)
     for model, level in (("GPT-4o", "coarse"), ("BiomedCLIP", "coarse"), ("GPT-4o", "fine"), ("ALIGN", "fine")):
         row = raw.loc[(model, level)]
         assert f"{model} {row.accuracy:.2f} ± {row.ci_half_width:.2f} %" in text
