@@ -22,6 +22,11 @@ def data_line(run: Evaluation) -> str:
     return f"Measured on {run.benchmark.name}: {n:,} {kind} of {sets} sub-datasets."
 
 
+def kind_of_images(run: Evaluation) -> str:
+    """What stands before a measured number on another page, so that it is not taken for one on other images."""
+    return "synthetic images" if run.benchmark.is_synthetic else f"images of {run.benchmark.name}"
+
+
 def overview(scores: pd.DataFrame) -> str:
     """Best model at each level, and who cannot be told from chance."""
     table = headline(scores)
