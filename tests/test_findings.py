@@ -55,6 +55,27 @@ def test_wrong_reading_of_blip_is_the_expectation_of_a_first_or_second_option():
         assert row.index_read_as_option == pytest.approx(expected, abs=1.0)
 
 
+def test_numbers_that_are_no_accuracies_are_left_out():
+    for table in (published.by_question(), published.by_dataset(), published.totals()):
+        assert "BLIP" not in set(table.model) and "CLIP" in set(table.model)
+    assert "BLIP" in set(published.by_dataset(invalid=True).model) and len(published.two_way_head()) == 28
+    assert "BLIP" not in findings.modality()
+
+
+def test_one_answer_for_all_images_is_what_the_counts_give():
+    table = published.read("datasets").query("in_table1")
+    light = table.n_images[table.modality == "light microscopy"].sum() / 16130
+    assert f"“light microscopy” would score {100 * light:.0f} %" in findings.always_the_same()
+    assert findings.simulated() == f"{100 * table.n_images[table.synthetic].sum() / 16130:.0f} %"
+
+
+def test_pathology_models_on_their_own_images_are_pooled_by_images():
+    table = published.read("fine_by_dataset").query("caption_template == 1 and model == 'CONCH'")
+    own = published.read("datasets").query("in_pathology_slice and in_table1").set_index("dataset").n_images
+    accuracy = table.set_index("dataset").accuracy.reindex(own.index)
+    assert f"{(accuracy * own).sum() / own.sum():.1f} (CONCH)" in findings.specialists()
+
+
 def test_published_wins_of_the_merge():
     table = published.interpolation().query("level == 'fine'").set_index(["merge", "parent"])
     assert (table.merge_he > table.parent_he).all()  # the paper's fourth finding

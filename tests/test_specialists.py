@@ -93,8 +93,8 @@ def test_constructed_differences_are_recovered(table):
     assert (found.joint_low <= found.ci_low).all() and (found.joint_high >= found.ci_high).all()
     assert found.joint_low[1] > 0 and (found.joint_high[2:] < 0).all()
     text = answers_slices.specialists(found, ([PATHOLOGY], [GENERAL]))
-    assert "better in 1 and worse in 0 of 1 comparisons on fine questions (+20.0 points)" in text
-    assert "Outside it, a specialist is better in 0 and worse in 1" in text
+    assert "in 1 of 1 fine comparisons and loses in 0 (+20.0 points)" in text
+    assert "Outside it, a specialist beats a generalist in 0 of 1 coarse comparisons and loses in 1" in text
     assert len(tables_slices.specialists(found)) == 4
 
 

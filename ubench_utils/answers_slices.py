@@ -163,11 +163,10 @@ def specialists(differences: pd.DataFrame, names: tuple) -> str:
                 better, worse = (rows.joint_low > 0).sum(), (rows.joint_high < 0).sum()
                 span = [percent(value, sign="+") for value in (rows.difference.min(), rows.difference.max())]
                 size = span[0] if span[0] == span[1] else " to ".join(span)
-                parts.append(f"better in {better} and worse in {worse} of {len(rows)} comparisons on {level} questions "
-                             f"({size} points)")  # fmt: skip
-        sentences.append(f"{where}, a specialist is {', '.join(parts)}." if parts else f"{where} lies no image.")
-    rule = "Each comparison is with one generalist and counts where its simultaneous 95 % interval leaves out zero."
-    return f"{' '.join(sentences)} {rule}"
+                parts.append(f"in {better} of {len(rows)} {level} comparisons and loses in {worse} ({size} points)")
+        won = f"{where}, a specialist beats a generalist {', '.join(parts)}."
+        sentences.append(won if parts else f"{where} lies no image.")
+    return f"{' '.join(sentences)} Counted where a simultaneous 95 % interval leaves out zero."
 
 
 def ungrouped(models, names: tuple) -> str:

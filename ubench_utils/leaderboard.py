@@ -67,7 +67,8 @@ def answer(run: Evaluation, scores: pd.DataFrame) -> str:
     if table.empty:
         return "This dataset has no fine question to rank models by."
     best = table.loc[table.accuracy.idxmax()]
-    rest = [text for model, text in behind(run, scores).items() if model != best.model]
+    rest = [text for model, text in behind(run, scores).items()
+            if model != best.model and find_model(model).category != "chance"]  # fmt: skip
     close = sum("−" not in text.split("[")[1].split(",")[1] for text in rest)
     others = f"{close} of {len(rest)} other models cannot be told from it" if rest else "no other model was run"
     return (

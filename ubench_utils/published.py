@@ -16,6 +16,7 @@ from .stats import CONFIDENCE, wilson
 
 FOLDER = Path(__file__).with_name("published")
 ROUNDING = 0.5  # points: the tables by question and by sub-dataset were printed without decimals
+INVALID = ["BLIP"]  # its two-way head was read as the number of an option, see ``two_way_head``
 NO_STAIN = "nirschl_unpub_fluorescence"  # its images have no stain question
 FINE_OPTIONS, COARSE_OPTIONS, MODALITY_OPTIONS = 5, 6, 4  # fine: so many classes at most, and "none of the above"
 
@@ -72,21 +73,24 @@ def totals() -> pd.DataFrame:
     return table[table.model != "Random"].reset_index(drop=True)
 
 
-def by_question() -> pd.DataFrame:
+def by_question(invalid: bool = False) -> pd.DataFrame:
     """Coarse accuracy by question type over all images, with ``category, n, chance`` and an interval.
 
-    The interval is Wilson's from the printed accuracy and the number of images, widened by the rounding.
+    The interval is Wilson's from the printed accuracy and the number of images, widened by the rounding. ``invalid``
+    keeps the numbers that are no accuracies (``INVALID``).
     """
     table = read("coarse_by_question").query("slice == 'all' and model != 'Random'").drop(columns="slice")
     table = table.merge(questions(), left_on="question", right_index=True)
+    table = table[invalid | ~table.model.isin(INVALID)]
     return _with_interval(table.merge(read("models")[["model", "category", "family"]], on="model"))
 
 
-def by_dataset(wording: int = HEADLINE_WORDING) -> pd.DataFrame:
+def by_dataset(wording: int = HEADLINE_WORDING, invalid: bool = False) -> pd.DataFrame:
     """Fine accuracy by sub-dataset in one wording, with ``n, chance, chance_corrected`` and an interval."""
     about = datasets()[["n_images", "chance", "modality", "scale", "in_pathology_slice"]]
     about = about.rename(columns={"n_images": "n"})
     table = read("fine_by_dataset").query(f"caption_template == {wording} and model != 'Random'")
+    table = table[invalid | ~table.model.isin(INVALID)]
     table = table.drop(columns="caption_template").merge(about, left_on="dataset", right_index=True)
     table = _with_interval(table.merge(read("models")[["model", "category"]], on="model"))
     table["chance_corrected"] = (table.accuracy - table.chance) / (100 - table.chance)
@@ -136,7 +140,7 @@ def two_way_head() -> pd.DataFrame:
     The right option lies anywhere but in the last place (“none of the above”), so the expected accuracy is
     1 / (number of options − 1), whatever the image shows.
     """
-    coarse, fine = by_question().query("model == 'BLIP'"), by_dataset().query("model == 'BLIP'")
+    coarse, fine = (table[table.model == "BLIP"] for table in (by_question(invalid=True), by_dataset(invalid=True)))
     table = pd.concat([coarse.rename(columns={"question": "name"}).assign(level="coarse"),
                        fine.rename(columns={"dataset": "name"}).assign(level="fine")])  # fmt: skip
     table["index_read_as_option"] = 100 / (100 / table.chance - 1)

@@ -7,7 +7,7 @@ from .data import load_benchmark
 from .questions import build_questions
 from .tables import percent
 
-PARTIAL_FINE = ["eulenberg_et_al_2017_darkfield", "eulenberg_et_al_2017_epifluorescence"]  # left out of some totals
+PARTIAL = ["eulenberg_et_al_2017_darkfield", "eulenberg_et_al_2017_epifluorescence"]  # left out of some totals
 
 
 def answer() -> str:
@@ -22,7 +22,8 @@ def answer() -> str:
     off = (blip.accuracy - blip.index_read_as_option).abs().mean()
     inside = ((blip.ci_low <= blip.index_read_as_option) & (blip.index_read_as_option <= blip.ci_high)).sum()
     return (
-        "Table 1 can be recomputed from its parts, and is not the macro average of its caption: "
+        "Table 1 can be recomputed from its parts (GPT-4o's were not published), and its fine column is not the macro "
+        "average of its caption: "
         f"{'; '.join(counts)}. BLIP's published accuracies lie on average {off:.1f} points from what a wrong reading "
         f"of its output predicts without any image, {inside} of {len(blip)} within their interval. The mixing weight "
         "of the interpolation figure cannot be recomputed at all."
@@ -43,8 +44,9 @@ def interpolation_average() -> pd.DataFrame:
 def question_counts() -> pd.DataFrame:
     """Numbers of questions that the printed half-widths stand for, beside those of the benchmark."""
     images = published.datasets().n_images
-    of = {"coarse": f"{published.questions().n.sum():,}",
-          "fine": f"{images.sum():,}, or {images.drop(PARTIAL_FINE).sum():,} without two sets"}  # fmt: skip
+    coarse, left_out = published.questions().n.sum(), images[PARTIAL].sum()
+    of = {"coarse": f"{coarse:,}, or {coarse - len(published.questions()) * left_out:,} without two sets",
+          "fine": f"{images.sum():,}, or {images.sum() - left_out:,} without two sets"}  # fmt: skip
     table = published.implied_questions()
     return pd.DataFrame({
         "model": table.model, "level": table.level,
@@ -90,12 +92,6 @@ def subdomain_captions() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "sentence"])
 
 
-def single_modality() -> str:
-    """How many sub-datasets hold one modality: in the table of sub-datasets, all do by its form."""
-    table = published.read("datasets").query("in_table1")
-    return f"{(table.groupby('dataset').modality.nunique() == 1).sum()} of {table.dataset.nunique()}"
-
-
 def counts() -> pd.DataFrame:
     """What a “task” could be, counted."""
     table = published.datasets()
@@ -116,8 +112,8 @@ def overview() -> pd.DataFrame:
     decided = "decided by recomputing"
     return pd.DataFrame([
         ("micro or macro average", "both, named; micro is the headline", decided),
-        ("questions behind GPT-4o's fine total", "states n beside every score", "made likely by recomputing"),
-        ("BLIP's output", "log-odds of the matching head, an option at a time", decided),
+        ("questions behind GPT-4o's totals", "states n beside every score", "made likely by recomputing"),
+        ("BLIP's output", "log-odds of the matching head, an option at a time", "agree roughly; the code decides"),
         ("base of PLIP", "CLIP, as in PLIP's own code", "not decided by numbers"),
         ("mixing weight α", "the whole curve; α chosen on other images", "cannot be decided: not published"),
         ("captions of the subdomain question", "built from the options", "cannot be decided: not published"),
