@@ -75,8 +75,8 @@ def forgetting() -> str:
         parts.append(
             f"From {base} to {tuned}, accuracy goes from {coarse} on coarse and from {fine} on fine questions. Of "
             f"the coarse ones, {worst['name']} falls most ({_points(worst.difference)} points). Of {len(cells)} "
-            f"sub-datasets, {len(fell)} fall ({(fell.kind == 'fine, elsewhere').sum()} outside pathology) and {len(rose)} rise "
-            f"({(rose.kind == 'fine, pathology').sum()} in pathology) by more than their interval."
+            f"sub-datasets, {len(fell)} fall ({(fell.kind == 'fine, elsewhere').sum()} outside pathology) and "
+            f"{len(rose)} rise ({(rose.kind == 'fine, pathology').sum()} in pathology) by more than their interval."
         )
     return " ".join(parts)
 
