@@ -99,7 +99,8 @@ def test_equal_groups_seldom_show_a_gap():
 
 def test_groups_without_variation_have_an_interval():
     row = gaps(answered({("a", "mouse"): (40, 1.0), ("b", "rat"): (40, 1.0)})).iloc[0]
-    unseen = stats.wilson(0, 40)[1]
+    chance = answered({("a", "mouse"): (1, 1.0)}).n_options.rdiv(1).iloc[0]
+    unseen = stats.wilson(0, 40)[1] / (1 - chance)  # on the scale of the gap, which is chance-corrected
     assert row.gap == 0 and row.ci_high == pytest.approx(2 * unseen) and row.ci_low == pytest.approx(-2 * unseen)
 
 
@@ -115,10 +116,12 @@ def test_answer_claims_what_intervals_carry():
 def test_no_gap_where_there_is_nothing_to_compare():
     few = {("a", "mouse"): (29, 0.9), ("b", "rat"): (200, 0.3)}
     large = {("a", "mouse"): (90, 0.9), ("b", "rat"): (200, 0.3)}
-    for table in (answered(few), answered(large, models=("random",)), answered(large).assign(level="coarse")):
+    large_enough, answered_by = "fewer than two groups are large enough", "no model but the random baseline answered"
+    for table, why in ((answered(few), large_enough), (answered(large, models=("random",)), answered_by),
+                       (answered(large).assign(level="coarse"), large_enough)):  # fmt: skip
         found = gaps(table)
         assert found.empty and tables_slices.gaps(found).empty
-        assert "Organism: no two groups large enough" in answers_slices.groups(members(table), found)
+        assert f"Organism: {why}" in answers_slices.groups(members(table), found)
     for organism in (NOT_STATED, "mouse"):
         table = answered(large).assign(organism=organism)
         assert gaps(table).empty
@@ -137,7 +140,7 @@ def test_a_dataset_without_the_columns(rows, parquet, cache):
     assert len(table) == (run.answers.wording == 1).sum()
     text = answers_slices.groups(members(table), gaps(table))
     assert all(f"{name}: not stated" in text for name in ("Organism", "Real or synthetic", "Stain", "Kind of task"))
-    assert "Named normal or not: no two groups" in text
+    assert "Named normal or not: fewer than two groups" in text
     scores, colours = groups.scores_by_group(table), registry.colours(["random"])
     for facet in groups.FACETS:
         label = plots_slices.by_group(scores, members(table), colours, facet).get_label()

@@ -31,7 +31,7 @@ def plain(cell):
 
 
 def test_rows_are_the_models_of_the_run_and_the_published_ones(run, scores):
-    board = leaderboard.board(run, scores, MODELS)
+    board = leaderboard.board(run, scores, MODELS, leaderboard.behind(run, scores))
     measured = board[board.source != "published"]
     assert {plain(model) for model in measured.model} == set(MODELS)
     assert set(measured.source) == {"measured, synthetic"}
@@ -44,13 +44,17 @@ def test_rows_are_the_models_of_the_run_and_the_published_ones(run, scores):
 
 
 def test_printed_numbers_are_those_of_table_1(run, scores):
-    board = leaderboard.board(run, scores, MODELS).query("source == 'published'").set_index("model")
+    board = (
+        leaderboard.board(run, scores, MODELS, leaderboard.behind(run, scores))
+        .query("source == 'published'")
+        .set_index("model")
+    )
     for row in published.totals().query("level == 'coarse'").itertuples():
         assert float(board["coarse %"][row.model].split()[0]) == pytest.approx(row.accuracy, abs=0.0501)
 
 
 def test_rows_lead_to_report_cards_and_failures(run, scores):
-    board = leaderboard.board(run, scores, MODELS)
+    board = leaderboard.board(run, scores, MODELS, leaderboard.behind(run, scores))
     for model, slug in slugs(MODELS).items():
         row = board[[plain(cell) == model for cell in board.model]].iloc[0]
         assert isinstance(row.model, Markup) and isinstance(row.failures, Markup)
@@ -62,13 +66,35 @@ def test_distance_to_the_best_is_paired(run, scores):
     found = leaderboard.behind(run, scores)
     table = headline(scores).query("level == 'fine'")
     best = table.loc[table.accuracy.idxmax()].model
-    assert found[best] == "the best here" and set(found) == set(MODELS)
+    assert found.model[0] == best and set(found.model) == set(MODELS)
     pair = stats.compare(run.answers, best, "random", by=[])
     row = pair[(pair.level == "fine") & (pair.wording == 1) & (pair.estimand == "micro")].iloc[0]
-    assert found["random"] == tables.percent(row.difference, row.ci_low, row.ci_high, sign="+")
-    one = evaluate("demo", ["demo-base"], limit=80)
-    assert leaderboard.behind(one, stats.score(one.answers, by=[])) == {"demo-base": "the best here"}
-    assert "no other model" in leaderboard.answer(one, stats.score(one.answers, by=[]))
+    own = found.set_index("model").loc["random"]
+    assert own.tolist() == pytest.approx([row.difference, row.ci_low, row.ci_high])
+    cell = leaderboard.board(run, scores, MODELS, found).set_index("model")["behind the best"]
+    assert cell[[name for name in cell.index if plain(name) == best][0]] == "the best here"
+
+
+def test_one_model_leads_without_others_and_guessing_never_leads(run, scores):
+    one = scores[scores.model == "demo-base"]
+    alone = leaderboard.behind(run, one)
+    assert alone.model.tolist() == ["demo-base"] and "no other model" in leaderboard.answer(one, alone)
+    guess = scores[scores.model == "random"]
+    assert leaderboard.behind(run, guess).empty
+    assert "can lead" in leaderboard.answer(guess, leaderboard.behind(run, guess))
+
+
+def test_a_model_that_answered_a_part_cannot_lead(run, scores):
+    """Half of its fine questions, all of them right: it is listed, and does not lead."""
+    answers = run.answers
+    part = answers[(answers.model == "demo-pathology") & (answers.level == "fine") & answers.correct]
+    cut = answers[(answers.model != "demo-pathology") | (answers.level != "fine") | answers.index.isin(part.index)]
+    fewer = dataclasses.replace(run)
+    fewer.__dict__["answers"] = cut
+    table = stats.score(cut, by=[])
+    found = leaderboard.behind(fewer, table)
+    assert found.model[0] == "demo-base"
+    assert "only a part of the questions, and cannot lead: 1" in leaderboard.answer(table, found)
 
 
 def test_published_numbers_appear_beside_a_run_on_the_hub(run, scores):

@@ -126,6 +126,15 @@ def svg(figure):
     return buffer.getvalue()
 
 
+def test_a_figure_without_content_says_so_in_its_caption(monkeypatch):
+    """And not what it would have shown."""
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda *_, metadata, **__: shown.append(metadata["ubench"]))
+    plots.show(plots.nothing("There is nothing to show."), "Accuracy of each model.")
+    assert shown == [{"caption": "There is nothing to show.", "alt": "There is nothing to show."}]
+    assert plots.confusion(tables()[0], [], "modality").get_label().startswith("No model")
+
+
 def test_every_plot_function_is_tested(drawn):
     public = {
         name for module in (plots, plots_finetuning) for name, value in vars(module).items()
@@ -135,9 +144,9 @@ def test_every_plot_function_is_tested(drawn):
     assert public == {
         "accuracy_by_model", "accuracy_by_question", "accuracy_by_slice", "accuracy_by_wording", "confusion",
         "differences", "change_map", "churn", "published_beside", "alpha_changes", "alpha_curves", "alpha_by_dataset",
-        "trade_off", "fronts", "calibration_along_alpha", "layers", "towers", "barrier",
+        "trade_off", "fronts", "calibration_along_alpha", "layers", "towers", "barrier", "nothing",
     }  # fmt: skip
-    assert len(drawn) == len(public) + 1  # one of them in two ways
+    assert len(drawn) == len(public)  # one of them in two ways, "nothing" by a test of its own
 
 
 def test_alt_text_names_the_models(drawn):

@@ -57,7 +57,9 @@ def test_sizes_come_from_the_header(rows, parquet):
     assert sizes.loc[3:4, ["microns_per_pixel", "field_of_view"]].isna().all(axis=None) and sizes.width[3] == 64
     text = answers_slices.pixel_sizes(sizes, rank_correlations(pd.DataFrame(columns=["measure", "model"])))
     assert (
-        "4 of 6 images" in text and f"{rows[0]['dataset']} (1)" in text and "1 images have no readable header" in text
+        "4 of 6 images" in text
+        and f"{rows[0]['dataset']} (1)" in text
+        and "Images without a readable header: 1." in text
     )
 
 

@@ -55,11 +55,16 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
             continue
         low, high, point = (_rescaled(rows, column, value) for column in ("ci_low", "ci_high", "accuracy"))
         best, worst = point.idxmax(), point.idxmin()
+        if point[best] == point[worst]:
+            parts.append(f"{model} {_range(point[best], low[best], high[best], value)} on each")
+            continue
         apart = high[worst] < low[best]
         shown = [_range(point[i], low[i], high[i], value) for i in (worst, best)]
         places = [rows.slice[i].removesuffix(" microscopy") for i in (worst, best)]
         parts.append(f"{model} from {shown[0]} on {places[0]} to {shown[1]} on {places[1]}"
                      + ("" if apart else " (not clearly different)"))  # fmt: skip
+    if not parts and all(find_model(model).category == "chance" for model in table.model.unique()):
+        return "No model but the random baseline was run."
     if not parts:
         return f"There is nothing to compare: fewer than two values of {by} are stated in this dataset."
     what = {"modality": "Naming the modality", "classification": "Fine-grained classification"}.get(question, question)

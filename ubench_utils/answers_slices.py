@@ -16,12 +16,12 @@ from .tables import percent
 def informed(verdicts: pd.DataFrame) -> str:
     """What the audit says, for the answer of the page, models of one reading together; see ``knows_or_prefers``."""
     if verdicts.empty:
-        return "There is no model whose answers to the modality question could be audited."
+        return "Nothing to audit: no model but the random baseline was run, or fewer than two modalities occur."
     groups = [
         f"{', '.join(f'{row.model} {row.informedness}' for row in rows.itertuples())}: {reading}"
         for reading, rows in verdicts.groupby("reading", sort=False)
     ]
-    return f"Informedness on the worst (0 as without looking, 100 perfect), {'; '.join(groups)}."
+    return f"Informedness on the worst modality (0 as without looking, 100 perfect), {'; '.join(groups)}."
 
 
 def knows_or_prefers(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
@@ -116,11 +116,13 @@ def pixel_sizes(sizes: pd.DataFrame, correlations: pd.DataFrame) -> str:
     text = f"The pixel size is stated for {len(sizes) - missing.sum():,} of {len(sizes):,} images"
     text += f"; not for {', '.join(f'{name} ({n:,})' for name, n in missing.items())}." if len(missing) else "."
     unread = sizes.width.isna().sum()
-    text += f" {unread:,} images have no readable header." if unread else ""
+    if len(missing) and missing.sum() == len(sizes):
+        return text
+    text += f" Images without a readable header: {unread:,}." if unread else ""
     if sizes.width.nunique() == 1:
         text += " All images are equally wide, so pixel size and field of view rank the sub-datasets alike."
     if correlations.empty:
-        return f"{text} No model but the random baseline answered a fine-grained question about such an image."
+        return f"{text} No fine-grained question is about such an image, or no model but the random baseline was run."
     told = correlations.dropna(subset="ci_low")
     if told.empty:
         n = correlations.n_sets.max()
@@ -160,13 +162,14 @@ def specialists(differences: pd.DataFrame, names: tuple) -> str:
         for level in (level for level in LEVEL_NAMES if level in set(differences.level)):
             rows = differences[(differences.place == place) & (differences.level == level)]
             if len(rows):
-                better, worse = (rows.joint_low > 0).sum(), (rows.joint_high < 0).sum()
+                firm = ~rows.small & (rows.p_holm < 0.05)
+                better, worse = (firm & (rows.joint_low > 0)).sum(), (firm & (rows.joint_high < 0)).sum()
                 span = [percent(value, sign="+") for value in (rows.difference.min(), rows.difference.max())]
                 size = span[0] if span[0] == span[1] else " to ".join(span)
                 parts.append(f"in {better} of {len(rows)} {level} comparisons and loses in {worse} ({size} points)")
         won = f"{where}, a specialist beats a generalist {', '.join(parts)}."
         sentences.append(won if parts else f"{where} lies no image.")
-    return f"{' '.join(sentences)} Counted where a simultaneous 95 % interval leaves out zero."
+    return f"{' '.join(sentences)} Counted where a simultaneous 95 % interval leaves out zero, given images enough."
 
 
 def ungrouped(models, names: tuple) -> str:
@@ -203,7 +206,9 @@ def groups(members: pd.DataFrame, gaps: pd.DataFrame) -> str:
             parts.append(f"{name}: " + (f"one value only ({of.group.iloc[0]})" if len(of) else "not stated"))
             continue
         if rows.empty:
-            parts.append(f"{name}: no two groups large enough, or no model to compare them for")
+            few = (~of.small).sum() < 2
+            why = "fewer than two groups are large enough" if few else "no model but the random baseline answered"
+            parts.append(f"{name}: {why}")
             continue
         firm = rows[rows.ci_low.round(2) > 0]  # as printed
         text = f"{name}: a clear gap for {len(firm)} of {len(rows)} models"

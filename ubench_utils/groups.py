@@ -151,7 +151,7 @@ def _gaps(rows: pd.DataFrame, facet: str, n_resamples: int, seed: int) -> pd.Dat
     gap, moved = point[one] - point[other], drawn[one] - drawn[other]  # (pairs, models), (pairs, models, resamples)
     error = np.nanstd(moved, axis=2, ddof=1)
     half = critical_value(moved.reshape(-1, n_resamples), gap.ravel(), error.ravel()) * error
-    unseen = wilson(0, np.maximum(cell_sums(layout, tally.answered)[pooled], 1))[1]
+    unseen = wilson(0, np.maximum(cell_sums(layout, tally.answered)[pooled], 1))[1] / (1 - chance)
     half = np.where(error > 0, half, unseen[one] + unseen[other])
     sets = rows.groupby(facet).dataset.agg(set)
     found = []

@@ -13,15 +13,18 @@ from .tables import link, percent
 SURE_AND_WRONG = "where-it-is-sure-and-wrong"  # heading of the report card
 
 
-def board(run: Evaluation, scores: pd.DataFrame, models: list) -> pd.DataFrame:
+def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.DataFrame) -> pd.DataFrame:
     """One row a model and source as text: totals, the modality question, the distance to the best, and where to look.
 
-    ``scores`` is from ``stats.score``. Rows of this run come first, each group by its fine total. The distance to the
-    best model of this run is paired; published answers do not exist, so published rows have none.
+    ``scores`` is from ``stats.score``, ``distances`` from ``behind``. Rows of this run come first, each group by its
+    fine total. The distance to the best model of this run is paired; published answers do not exist, so published rows
+    have none.
     """
     source = "measured, synthetic" if run.benchmark.is_synthetic else "measured"
     totals = {(row.model, row.level, row.question): row for row in headline(scores).itertuples()}
-    shortfall, names = behind(run, scores), {level: overall(headline(scores), level) for level in set(scores.level)}
+    shortfall = {row.model: percent(row.difference, row.ci_low, row.ci_high, "+") for row in distances[1:].itertuples()}
+    shortfall |= dict.fromkeys(distances.model[:1], "the best here")
+    names = {level: overall(headline(scores), level) for level in set(scores.level)}
     rows = []
     for model, slug in slugs(models).items():
         fine, coarse = (totals.get((model, level, names.get(level))) for level in ("fine", "coarse"))
@@ -47,33 +50,45 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list) -> pd.DataFrame:
     return pd.DataFrame([row for _, row in rows], dtype=object)  # pandas' own strings would forget what is a link
 
 
-def behind(run: Evaluation, scores: pd.DataFrame) -> dict[str, str]:
-    """Paired difference to the best model of this run on fine questions, by model, in points with its interval."""
+def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
+    """Paired difference of every model to the best on fine questions, the best first.
+
+    The best is chosen among the models that answered all questions of this run and are no guessers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, difference, ci_low, ci_high``; NaN for the best itself. Empty where no model can lead.
+    """
+    columns = ["model", "difference", "ci_low", "ci_high"]
     table = headline(scores).query("level == 'fine'")
-    if table.empty:
-        return {}
-    best = table.loc[table.accuracy.idxmax()].model
-    others = [(best, model) for model in dict.fromkeys(table.model) if model != best]
+    whole = table[table.n_questions == table.n_questions.max()]
+    whole = _learned(whole)
+    if whole.empty:
+        return pd.DataFrame(columns=columns)
+    best = whole.loc[whole.accuracy.idxmax()].model
     answers = run.answers[(run.answers.level == "fine") & (run.answers.wording == HEADLINE_WORDING)]
-    found = stats.compare_pairs(answers, others, by=[]) if others else pd.DataFrame(columns=["tuned_model", "estimand"])
-    text = {row.tuned_model: percent(row.difference, row.ci_low, row.ci_high, sign="+")
-            for row in found[found.estimand == "micro"].itertuples()}  # fmt: skip
-    return {best: "the best here", **text}
+    others = [(best, model) for model in dict.fromkeys(table.model) if model != best]
+    found = pd.DataFrame({"model": [best]})
+    if others:
+        pairs = stats.compare_pairs(answers, others, by=[]).query("estimand == 'micro'")
+        found = pd.concat([found, pairs.rename(columns={"tuned_model": "model"})])
+    return found.reindex(columns=columns).reset_index(drop=True)
 
 
-def answer(run: Evaluation, scores: pd.DataFrame) -> str:
-    """Which model leads on fine questions, and how many cannot be told from it."""
-    table = headline(scores).query("level == 'fine'")
-    if table.empty:
-        return "This dataset has no fine question to rank models by."
-    best = table.loc[table.accuracy.idxmax()]
-    rest = [text for model, text in behind(run, scores).items()
-            if model != best.model and find_model(model).category != "chance"]  # fmt: skip
-    close = sum("−" not in text.split("[")[1].split(",")[1] for text in rest)
-    others = f"{close} of {len(rest)} other models cannot be told from it" if rest else "no other model was run"
+def answer(scores: pd.DataFrame, distances: pd.DataFrame) -> str:
+    """Which model leads on fine questions, and how many cannot be told from it; ``distances`` is from ``behind``."""
+    if distances.empty:
+        return "No model of this run can lead: none but the random baseline answered the fine questions."
+    table = headline(scores).query("level == 'fine'").set_index("model")
+    best = table.loc[distances.model[0]]
+    rest = _learned(distances[1:])
+    close = f"{(rest.ci_high >= 0).sum()} of the {len(rest)} others cannot be told from it on the same images"
+    partly = (table.n_questions < best.n_questions).sum()
     return (
-        f"In this run {best.model} leads on fine questions with {_score(best)} % (chance {percent(best.chance)} %, "
-        f"n = {best.n_questions:,}); {others} on the same images."
+        f"In this run {best.name} leads on fine questions with {_score(best)} % (chance {percent(best.chance)} %, "
+        f"n = {best.n_questions:,}); {close if len(rest) else 'no other model was run'}."
+        + (f" Models that answered only a part of the questions, and cannot lead: {partly}." if partly else "")
     )
 
 
@@ -90,6 +105,11 @@ def beside_published(scores: pd.DataFrame, run: Evaluation) -> pd.DataFrame:
         "difference": [percent(row.difference / 100, row.ci_low / 100, row.ci_high / 100, sign="+")
                        for row in table.itertuples()],
     })  # fmt: skip
+
+
+def _learned(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of models that are no guessers."""
+    return rows[[find_model(model).category != "chance" for model in rows.model] if len(rows) else slice(0)]
 
 
 def _score(row) -> str:

@@ -37,7 +37,11 @@ LEVEL_NAMES = {"coarse": "All coarse questions", "fine": "Fine-grained classific
 
 
 def show(figure: Figure, caption: str) -> None:
-    """Display a figure as SVG; the runner makes caption and alt text those of the page."""
+    """Display a figure as SVG; the runner makes caption and alt text those of the page.
+
+    A figure that has nothing to show (see ``nothing``) says so in its caption, in the place of the caption given.
+    """
+    caption = figure.get_label() if getattr(figure, "is_nothing", False) else caption
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     alt = figure.get_label()
@@ -46,6 +50,16 @@ def show(figure: Figure, caption: str) -> None:
         raw=True,
         metadata={"ubench": {"caption": caption, "alt": alt}},
     )
+
+
+def nothing(text: str) -> Figure:
+    """What stands in the place of a figure where the run holds nothing to show: a line that says why."""
+    figure, axes = _figure(1, 1, 0.6)
+    axes[0][0].axis("off")
+    axes[0][0].text(0, 0.5, text, va="center")
+    figure.set_label(text)
+    figure.is_nothing = True
+    return figure
 
 
 def headline(scores: pd.DataFrame, estimand: str = "micro", by: str = "all") -> pd.DataFrame:
@@ -171,6 +185,9 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
     """
     rows = answers[(answers.question == truth) & (answers.wording == HEADLINE_WORDING)]
     rows = rows[rows.model.isin(models)]
+    if rows.empty:
+        return nothing(f"No model of this figure answered a question about the {truth}.")
+    models = [model for model in models if model in set(rows.model)]
     truths, chosen = (
         sorted(set(rows[truth])),
         sorted(set(rows.chosen), key=lambda name: (name == NONE_OF_THE_ABOVE, name)),

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from .plots import CHANCE, _cut, _figure, _labelled, _legend, _name, _panels, _short
+from .plots import CHANCE, _cut, _figure, _labelled, _legend, _name, _panels, _short, nothing
 from .questions import COARSE
 
 INSIDE, OUTSIDE, ALL = "#0072B2", "#D55E00", "#555555"
@@ -427,9 +427,4 @@ def calibration_along_alpha(tables: dict, colours: dict) -> Figure:
 
 def _no_pair() -> Figure:
     """What stands in a figure of pairs where no model of the run names its base."""
-    figure, axes = _figure(1, 1, 0.6)
-    axes[0][0].axis("off")
-    text = "No model of this run names a base that it was fine-tuned from."
-    axes[0][0].text(0, 0.5, text, va="center")
-    figure.set_label(text)
-    return figure
+    return nothing("No model of this run names a base that it was fine-tuned from.")

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .plots import CHANCE, _cut, _figure, _labelled, _name, _panels, _short
+from .plots import CHANCE, _cut, _labelled, _name, _panels, _short, nothing
 from .questions import COARSE
 
 MOST = 12  # options in a figure
@@ -30,7 +30,7 @@ def attraction(table: pd.DataFrame, colours: dict) -> Figure:
     """
     rows = table[(table.question != "all") & (table.expected >= FEW)]
     if rows.empty:
-        return _nothing("No wrong option was offered often enough to say how much it attracts.")
+        return nothing("No wrong option was offered often enough to say how much it attracts.")
     rows = rows.assign(row=rows.question + ": " + rows.option.map(_short), panel="", value=rows.ratio, tick=np.nan)
     order = list(rows.groupby("row").ci_low.max().sort_values(ascending=False, kind="stable").index[:MOST])
     figure = _dots(rows[rows.row.isin(order)], colours, order, {"": ""}, "times an even spread of the errors", line=1)
@@ -41,7 +41,7 @@ def attraction(table: pd.DataFrame, colours: dict) -> Figure:
 def rates(table: pd.DataFrame, colours: dict) -> Figure:
     """Share, recall, false alarms and informedness of every option of a question, from ``preferences.rates``."""
     if table.empty:
-        return _nothing("The question was not asked.")
+        return nothing("The question was not asked.")
     key = ["model", "option"]
     truth = table[table.rate == "truth"].rename(columns={"value": "tick"})[[*key, "tick"]]
     rows = table[table.rate != "truth"].merge(truth, on=key)
@@ -56,7 +56,7 @@ def rates(table: pd.DataFrame, colours: dict) -> Figure:
 def without_image(table: pd.DataFrame, colours: dict) -> Figure:
     """How often the answers to a blank image are right, and the same as with the image: ``blanks.without_image``."""
     if table.empty:
-        return _nothing("No model of this run has an image encoder that could be given a blank image.")
+        return nothing("No model of this run has an image encoder that could be given a blank image.")
     rows = table.assign(row=_question_names(table), panel=table.what, tick=table.chance)
     return _dots(rows, colours, _in_order(rows.row), WITHOUT, "percent", factor=100)
 
@@ -68,11 +68,11 @@ def changes(table: pd.DataFrame, colours: dict) -> Figure:
     informedness of each option is shown.
     """
     if table.empty:
-        return _nothing("No model of this run has scores that a blank image could be subtracted from.")
+        return nothing("No model of this run has scores that a blank image could be subtracted from.")
     is_rate = "rate" in table
     rows = table[table.rate == "informedness"] if is_rate else table[table.by == "all"]
     if rows.empty:
-        return _nothing("Fewer than two options of the question are ever right, so that nothing is to be told apart.")
+        return nothing("Fewer than two options of the question are ever right, so that nothing is to be told apart.")
     rows = rows.assign(
         row=rows.option.map(_short) if is_rate else _question_names(rows), panel=rows.reference, tick=np.nan
     )
@@ -126,12 +126,3 @@ def _in_order(names) -> list:
     """Question types in the order of the book, other names by the alphabet."""
     places = {question: place for place, question in enumerate(QUESTIONS)}
     return sorted(set(names), key=lambda name: (places.get(name.partition(" (")[0], 0), name))
-
-
-def _nothing(text: str) -> Figure:
-    """What stands in the place of a figure where the run holds nothing to show."""
-    figure, axes = _figure(1, 1, 0.6)
-    axes[0][0].axis("off")
-    axes[0][0].text(0, 0.5, text, va="center")
-    figure.set_label(text)
-    return figure

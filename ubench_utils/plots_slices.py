@@ -23,6 +23,7 @@ from .plots import (
     _panels,
     _short,
     accuracy_by_slice,
+    nothing,
     overall,
 )
 from .registry import find_model
@@ -38,7 +39,7 @@ def score_against_size(points: pd.DataFrame, colours: dict) -> Figure:
     ``points`` is from ``resolution.by_size``.
     """
     if points.empty:
-        return _plain("No fine-grained question is about an image with a stated pixel size.")
+        return nothing("No fine-grained question is about an image with a stated pixel size.")
     models = [model for model in colours if model in set(points.model)]
     measures = [measure for measure in MEASURES if measure in set(points.measure)]
     figure, axes = _panels(len(measures), 3.3, sharey=True)
@@ -81,7 +82,7 @@ def change_by_factor(changes: pd.DataFrame, colours: dict, by: str = "all", orde
         names += sorted(set(fine.slice) - set(names)) if len(fine) else []
         panels = {f"{name}, fine-grained": fine[fine.slice == name] for name in names}
     if not panels:
-        return _plain("No images were shrunk for this figure, or no question was asked about them.")
+        return nothing("No images were shrunk for this figure, or no question was asked about them.")
     models = [model for model in colours if model in set(table.model)]
     factors = sorted(set(table.factor))
     figure, axes = _panels(len(panels), 2.6, sharey=True)
@@ -114,7 +115,7 @@ def by_ground(scores: pd.DataFrame, colours: dict) -> Figure:
     """
     table = scores[scores.estimand == "micro"] if len(scores) else scores
     if table.empty:
-        return _plain("No model of this run is a specialist.")
+        return nothing("No model of this run is a specialist.")
     models = sorted((model for model in colours if model in set(table.model)), key=_rank)
     grounds, levels = list(dict.fromkeys(table.ground)), [level for level in LEVEL_NAMES if level in set(table.level)]
     figure, axes = _figure(len(grounds), len(levels), len(grounds) * (0.46 * len(models) + 0.9) + 0.4, sharex=True)
@@ -155,7 +156,7 @@ def specialist_differences(table: pd.DataFrame, colours: dict) -> Figure:
     squares coarse questions. Thick: 95 % interval; thin: simultaneous over the family.
     """
     if table.empty:
-        return _plain("This run has no pair of a specialist and a generalist.")
+        return nothing("This run has no pair of a specialist and a generalist.")
     specialists = list(dict.fromkeys(table.specialist))
     places = [place for place in (OWN, OUTSIDE) if place in set(table.place)]
     heights = [0.5 * table[table.specialist == name].generalist.nunique() + 0.75 for name in specialists]
@@ -197,7 +198,7 @@ def by_group(scores: pd.DataFrame, members: pd.DataFrame, colours: dict, facet: 
     members = members[members.facet == facet]
     if len(members) < 2:
         only = f"one value only ({members.group.iloc[0]})" if len(members) else "not stated"
-        return _plain(f"{FACETS[facet]}: {only}, so there is nothing to compare.")
+        return nothing(f"{FACETS[facet]}: {only}, so there is nothing to compare.")
     names = {
         row.group: fill(f"{row.group}, {row.n_datasets} set{'s' * (row.n_datasets > 1)}{' †' * row.small}", 34)
         for row in members.itertuples()
@@ -216,12 +217,3 @@ def _marks(figure: Figure, marks: dict) -> None:
     handles = [Line2D([], [], color=CHANCE, ls="", marker=mark, mfc=fill, label=name)
                for name, (mark, fill) in marks.items()]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=len(marks), frameon=False)
-
-
-def _plain(text: str) -> Figure:
-    """What stands in place of a figure that has nothing to show."""
-    figure, axes = _figure(1, 1, 0.6)
-    axes[0][0].axis("off")
-    axes[0][0].text(0, 0.5, text, va="center")
-    figure.set_label(text)
-    return figure
