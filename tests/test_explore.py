@@ -118,7 +118,10 @@ def test_rules_score_what_a_count_by_hand_gives():
 def test_a_leak_by_length_is_named_and_luck_is_not():
     leak = explore.shortcuts(asked(images(60), ["a", "a longer one", "bb", NONE_OF_THE_ABOVE], 1))
     line = explore.shortcut_line(leak)
-    assert "leak the answer in 1 of 3" in line and "the longest option is right in 100.0 %" in line
+    assert (
+        "leak the answer in 1 of 3 comparisons: the longest" in line
+        and "the longest option is right in 100.0 %" in line
+    )
     assert "from 25.0 to 33.3 %" in line
     rng = np.random.default_rng(0)
     options = ["a", "bb", "ccc", NONE_OF_THE_ABOVE]

@@ -299,5 +299,5 @@ def shortcut_line(scores: pd.DataFrame) -> str:
     found = [f"the {row.rule} is right in {percent(row.accuracy)} % of {row.n_questions:,} {row.level} questions, "
              f"{percent(row.over, row.over_low, row.over_high, sign='+')} points over guessing among the rest"
              for row in leaks.itertuples()]  # fmt: skip
-    return (f"{first}Beyond that the options leak the answer in {len(leaks)} of {len(rules)} comparisons, where luck "
-            f"alone would give {0.025 * len(rules):.1g}: {'; '.join(found)}.")  # fmt: skip
+    return (f"{first}Beyond that the options leak the answer in {len(leaks)} of {len(rules)} comparisons: "
+            f"{'; '.join(found)}.")  # fmt: skip
