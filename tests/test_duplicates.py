@@ -9,6 +9,7 @@ from PIL import Image
 
 from ubench_utils import duplicates
 from ubench_utils.data import decode, load_benchmark
+from ubench_utils.errors import first_line
 from ubench_utils.evaluate import evaluate
 
 
@@ -118,6 +119,13 @@ def test_without_a_model_that_encodes_the_page_says_so(rows, parquet, cache):
     assert list(duplicates.nearness(run, hashed, None)) == ["equal bits of 64"]
 
 
+def test_a_reason_holds_no_address_in_memory():
+    with pytest.raises(Image.UnidentifiedImageError) as caught:
+        Image.open(io.BytesIO(b"no image"))
+    assert " at 0x" in str(caught.value)
+    assert first_line(caught.value) == "UnidentifiedImageError: cannot identify image file"
+
+
 @pytest.mark.parametrize("broken", [{"bytes": b"no image", "path": None}, None])
 def test_an_unreadable_image_is_named_and_left_out(rows, parquet, cache, broken):
     rows = planted(rows)
@@ -125,7 +133,8 @@ def test_an_unreadable_image_is_named_and_left_out(rows, parquet, cache, broken)
     run = evaluate(parquet(rows), ["random", "demo-base"])
     looked = duplicates.look(run.benchmark)
     line = duplicates.unread(looked)
-    assert line.startswith("1 of 40 images") and f"{rows[17]['dataset']}/{rows[17]['image_id']} (" in line
+    assert line.startswith("1 of 40 images could not be opened and is left out") and " at 0x" not in line
+    assert f"{rows[17]['dataset']}/{rows[17]['image_id']} (" in line
     hashed, embedded = duplicates.alike(looked), duplicates.close_in_embedding(run)
     for table in (hashed, embedded):
         assert len(table) == 39 and rows[17]["image_id"] not in set(table.image_id)
@@ -139,6 +148,7 @@ def test_no_readable_image_at_all(rows, parquet):
     for row in rows:
         row["image"] = None
     looked = duplicates.look(load_benchmark(parquet(rows)))
+    assert duplicates.unread(looked).startswith("3 of 3 images could not be opened and are left out")
     hashed = duplicates.alike(looked)
     assert hashed.empty and duplicates.closest(hashed).empty
     assert duplicates.counts({"hash": hashed}).pairs.sum() == 0

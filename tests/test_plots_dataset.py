@@ -104,6 +104,9 @@ def test_rare_values_are_pooled_and_none_is_lost(drawn):
     assert len(axis.patches) == plots_dataset.MOST_VALUES
     assert sum(bar.get_width() for bar in axis.patches) == 40
     assert axis.get_yticklabels()[-1].get_text() == "19 others"
+    labels = [text.get_text() for text in axis.texts]
+    # their sub-datasets cannot be added up
+    assert labels[-1] == f" {axis.patches[-1].get_width():.0f}" and all("in " in label for label in labels[:-1])
 
 
 def test_cells_of_the_crossing_are_the_counts(drawn):

@@ -77,7 +77,8 @@ def unread(looked: pd.DataFrame) -> str:
         return f"All {amount(len(looked), 'image')} could be opened."
     names = [f"{row.dataset}/{row.image_id} ({row.unreadable})" for row in bad.head(3).itertuples()]
     more = f" and {len(bad) - len(names):,} more" if len(bad) > len(names) else ""
-    return (f"{len(bad):,} of {len(looked):,} images could not be opened and are left out of what looks at pixels: "
+    of, verb = amount(len(looked), "image"), "is" if len(bad) == 1 else "are"
+    return (f"{len(bad):,} of {of} could not be opened and {verb} left out of what looks at pixels: "
             f"{', '.join(names)}{more}.")  # fmt: skip
 
 

@@ -30,8 +30,8 @@ def composition(table: pd.DataFrame) -> Figure:
     for axis, (facet, rows) in zip(axes[:, 0], panels.items(), strict=True):
         axis.barh(range(len(rows)), rows.images, color=BAR, height=0.7, clip_on=False)
         for place, row in enumerate(rows.itertuples()):
-            sets = explore.amount(row.datasets, "sub-dataset")
-            axis.text(row.images, place, f" {row.images:,} in {sets}", va="center", fontsize=9)
+            sets = f" in {explore.amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
+            axis.text(row.images, place, f" {row.images:,}{sets}", va="center", fontsize=9)
             words.append(f"{facet} {row.value} {row.images:,}")
         axis.set_yticks(range(len(rows)), map(_short, rows.value))
         axis.set(title=facet, ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1.5 * table.images.max()))
@@ -42,12 +42,15 @@ def composition(table: pd.DataFrame) -> Figure:
 
 
 def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
-    """The most frequent values; the others as one row."""
+    """The most frequent values; the others as one row, whose sub-datasets are not stated and stand as 0.
+
+    They cannot be added up: a sub-dataset that holds two of the values would count twice.
+    """
     if len(rows) <= MOST_VALUES:
         return rows
     kept, rest = rows.iloc[: MOST_VALUES - 1], rows.iloc[MOST_VALUES - 1 :]
     other = {"facet": rows.facet.iloc[0], "value": f"{len(rest)} others", "images": rest.images.sum(),
-             "datasets": rest.datasets.sum()}  # fmt: skip
+             "datasets": 0}  # fmt: skip
     return pd.concat([kept, pd.DataFrame([other])], ignore_index=True)
 
 
