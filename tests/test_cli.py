@@ -79,6 +79,7 @@ def test_wrong_sections_and_parameters(capsys):
     fails(capsys, ["run", "--sections", "nonsense"], "unknown section 'nonsense'", "overview")
     fails(capsys, ["run", "-p", "nonsense=1"], "unknown notebook parameter 'nonsense'", "limit")
     fails(capsys, ["run", "-p", "nonsense"], "NAME=VALUE")
+    fails(capsys, ["run", "-p", "shrink=[3"], "parameter 'shrink=[3'", "'[3' is no YAML")
 
 
 def test_an_output_folder_that_is_a_file(capsys, rows, parquet, tmp_path):
