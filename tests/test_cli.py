@@ -79,6 +79,26 @@ def test_wrong_sections_and_parameters(capsys):
     fails(capsys, ["run", "--sections", "nonsense"], "unknown section 'nonsense'", "overview")
     fails(capsys, ["run", "-p", "nonsense=1"], "unknown notebook parameter 'nonsense'", "limit")
     fails(capsys, ["run", "-p", "nonsense"], "NAME=VALUE")
+    fails(capsys, ["run", "-p", "shrink=[3"], "parameter 'shrink=[3'", "'[3' is no YAML")
+
+
+@pytest.mark.parametrize("url", ["github.com/me/copy", "https://github.com/me", "https://gitlab.com/me/copy"])
+def test_build_with_a_wrong_address(capsys, tmp_path, monkeypatch, url):
+    monkeypatch.setattr(run_module, "ROOT", tmp_path)
+    (tmp_path / "_config.yml").write_text(f"repository:\n  url: {url}\n")
+    fails(capsys, ["build"], f"repository: url is '{url}'", "https://github.com/YOU/YOUR-COPY")
+    (tmp_path / "_config.yml").write_text("repository: [")
+    fails(capsys, ["build"], "cannot read", "_config.yml")
+    assert not (tmp_path / "_build").exists()
+
+
+@pytest.mark.parametrize("address", ['""', "", "https://github.com/me/a.copy", "https://github.com/me/copy.git/"])
+def test_a_failed_build_is_told_without_colours(capsys, tmp_path, monkeypatch, address):
+    monkeypatch.setattr(run_module, "ROOT", tmp_path)
+    (tmp_path / "_config.yml").write_text(f"repository:\n  url: {address}\n")
+    printed = "import sys; print('reading'); print('\\x1b[31mpage.md:3: WARNING: wrong\\x1b[39;49;00m'); sys.exit(1)"
+    monkeypatch.setattr(run_module, "JUPYTER_BOOK", printed)
+    fails(capsys, ["build"], "(exit 1): page.md:3: WARNING: wrong; the whole log")
 
 
 def test_an_output_folder_that_is_a_file(capsys, rows, parquet, tmp_path):

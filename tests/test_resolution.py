@@ -192,6 +192,12 @@ def test_a_factor_that_is_none_is_refused(factor):
         sweep(SimpleNamespace(), [2, factor])
 
 
+@pytest.mark.parametrize("factors", [3, None, "hello"])
+def test_factors_that_are_no_list_are_refused(factors):
+    with pytest.raises(UserError, match=rf"^shrink is {factors!r}: write a list of numbers .* say \[2, 4, 8\]$"):
+        sweep(SimpleNamespace(), factors)
+
+
 def test_factor_one_leaves_pixels_and_answers_bit_identical(rows, parquet):
     path = parquet(rows[:12])
     benchmark = load_benchmark(path)

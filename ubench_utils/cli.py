@@ -112,7 +112,10 @@ def _run(options) -> None:
         name, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"parameter '{pair}': write NAME=VALUE")
-        extra[name] = yaml.safe_load(value)
+        try:
+            extra[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"parameter '{pair}': {value!r} is no YAML") from error
     pages = run_book(options.dataset, options.models or DEFAULT_MODELS, options.sections, extra, **_settings(options))
     others = "pages of other sections still show the run before" if options.sections else "the others were up to date"
     print(f"{len(pages)} pages executed, {others}; tables in _build/tables. Next: ubench build")

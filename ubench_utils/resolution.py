@@ -181,6 +181,8 @@ def _shrunk_png(encoded: bytes, factor: float) -> bytes:
 
 
 def _check_factors(factors) -> None:
+    if not isinstance(factors, list | tuple):
+        raise UserError(f"shrink is {factors!r}: write a list of numbers of at least 1, say [2, 4, 8]")
     for factor in factors:
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < np.inf:
             raise UserError(f"shrink by {factor!r}: a factor is a number of at least 1, say [2, 4, 8]")

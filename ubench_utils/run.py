@@ -13,6 +13,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+import yaml
 from nbclient.exceptions import DeadKernelError
 
 from .cache import digest, file_digest
@@ -194,8 +195,13 @@ def build_book() -> Path:
     Raises
     ------
     UserError
-        If Jupyter Book fails or warns; names the log.
+        If ``_config.yml`` cannot be read or the address in it is none of GitHub; if Jupyter Book fails or warns.
     """
+    try:
+        config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read '{ROOT / '_config.yml'}' ({error})") from error
+    _check_repository(config)
     log = ROOT / "_build" / "build.log"
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(ROOT), "--all", "-W", "-n", "--keep-going"]
@@ -203,11 +209,21 @@ def build_book() -> Path:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT).returncode
     index = ROOT / "_build" / "html" / "index.html"
     if code or not index.exists():
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))  # colours
+        lines = text.splitlines()
         found = next((i for i, line in enumerate(lines) if re.search("WARNING|ERROR|[Ee]rror:", line)), -1)
         first = " ".join(line.strip() for line in lines[found : found + 2] or lines[-1:])
         raise UserError(f"jupyter-book failed (exit {code}): {first[:300]}; the whole log is {log.relative_to(ROOT)}")
     return index
+
+
+def _check_repository(config: dict) -> None:
+    """Whether launch links can be made of the address in ``_config.yml``."""
+    url = (config.get("repository") or {}).get("url") or ""
+    if url and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/?", str(url)):
+        raise UserError(
+            f"_config.yml: repository: url is '{url}'; write https://github.com/YOU/YOUR-COPY, or leave it empty"
+        )
 
 
 def slugs(models) -> dict[str, str]:
