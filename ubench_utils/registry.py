@@ -122,7 +122,8 @@ def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
             keys = ", ".join(sorted(fields))
             raise UserError(f"'{path}', entry {name}: unknown key {min(unknown)}; the keys are {keys}")
         _check_entry(entry, f"'{path}', entry {name}")
-        card = {**entry, "spec": str(entry["spec"]).replace("{package}", str(PACKAGE))}
+        card = {key: value if isinstance(value, dict | None) else str(value) for key, value in entry.items()}
+        card["spec"] = card["spec"].replace("{package}", str(PACKAGE))
         cards[str(name)] = ModelCard(str(name), **card)
     return cards
 
