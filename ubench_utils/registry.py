@@ -115,7 +115,7 @@ def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
     fields = set(ModelCard.__dataclass_fields__) - {"name"}
     cards = {}
     for name, entry in entries.items() if isinstance(entries, dict) else [("", None)]:
-        if not isinstance(entry, dict) or "spec" not in entry:
+        if not isinstance(entry, dict) or not entry.get("spec"):
             raise UserError(f"'{path}', entry '{name}': write NAME: {{spec: MODEL STRING, …}}")
         unknown = set(map(str, entry)) - fields
         if unknown:
