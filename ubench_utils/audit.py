@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .data import Benchmark, decode
-from .encode import Features, Matches, encode_batched
+from .data import Benchmark
+from .encode import Features, Matches, encode_batched, picture
 from .predict import predict, predict_matches
 
 SAMPLE = 32  # images; a matching head compares every one with dozens of texts, so it gets fewer
@@ -40,7 +40,7 @@ def flip_rates(model, benchmark: Benchmark, questions: pd.DataFrame, low: str) -
     hashes = []
     for image_hash in sorted(row_of):
         try:
-            pixels.append(model.preprocess(decode(benchmark.image_bytes(row_of[image_hash]))))
+            pixels.append(model.preprocess(picture(benchmark, row_of[image_hash])))
         except Exception:  # an unreadable image, which the evaluation itself counts and names
             continue
         hashes.append(image_hash)
