@@ -112,7 +112,7 @@ def evaluate(
     questions = build_questions(benchmark, wordings)
     notes = benchmark.notes + questions.attrs["notes"]
 
-    tables, failures, passports, found = [], [], {}, {}
+    tables, failures, passports, files = [], [], {}, {}
     for model in models:
         spec = find_model(model).spec
         if spec == "random":
@@ -123,17 +123,17 @@ def evaluate(
             tables.append(answered.assign(model=model))
             passports[model] = {"identity": identities[model], "notes": found}
         else:
-            answered, failed, passports[model], of_files = _with_model(
+            answered, failed, passports[model], found = _with_model(
                 model, identities[model], benchmark, questions, device, precision, audit
             )
             tables.append(answered)
             failures.append(failed)
-            found |= of_files
+            files |= found
     notes += _unlike_pairs(passports)
     predictions = pd.concat(tables, ignore_index=True)[[*COLUMNS, "tied"]]
     columns = ["model", "dataset", "image_id", "reason"]
     failures = pd.concat([pd.DataFrame(columns=columns), *failures], ignore_index=True)
-    notes += _picture_notes(benchmark, found, failures)
+    notes += _picture_notes(benchmark, files, failures)
     unread = pd.MultiIndex.from_frame(failures[["dataset", "image_id"]])
     guessers = [model for model in models if find_model(model).spec == "random"]
     asked = pd.MultiIndex.from_frame(predictions[["dataset", "image_id"]])
@@ -238,13 +238,13 @@ def _with_model(model, identity_, benchmark, questions, device, precision, audit
     return answered, failed, passport, image.found
 
 
-def _picture_notes(benchmark: Benchmark, found: dict, failures: pd.DataFrame) -> list[str]:
-    """Notes on what the image files were found to be, and on those that no model could read."""
-    keys = [f"{row.dataset}/{row.image_id}" for row in benchmark.images.itertuples()]
-    files = dict(zip(keys, benchmark.images.image_hash.map(found.get), strict=True))
+def _picture_notes(benchmark: Benchmark, files: dict, failures: pd.DataFrame) -> list[str]:
+    """Notes on what the image files were found to be, by hash, and on those that no model could read."""
+    keys = benchmark.images.dataset + "/" + benchmark.images.image_id
+    found = {key: files[of] for key, of in zip(keys, benchmark.images.image_hash, strict=True) if of in files}
     unread = failures[failures.reason.astype(str).str.startswith(UNREADABLE)]
     reasons = dict(zip(unread.dataset + "/" + unread.image_id, unread.reason, strict=True))
-    return pixels.notes({key: facts for key, facts in files.items() if facts}, reasons)
+    return pixels.notes(found, {key: reason for key, reason in reasons.items() if key not in found})
 
 
 def _unlike_pairs(passports: dict) -> list[str]:

@@ -164,6 +164,8 @@ def _load(name: str, device: str, key: str) -> Model:
             raise UserError(
                 f"model '{name}': weight {entry} holds {int((~torch.isfinite(value)).sum())} values that are not finite"
             )
+    for tensor in [*model.network.parameters(), *model.network.buffers()]:
+        tensor.data = tensor.data.clone()  # a library may map the file, and what is written to it later would show
     model.network.to(device).eval()
     try:
         same = contents(source.files, again=True) == before and digest(identity(name)) == key

@@ -43,7 +43,7 @@ FORMATS = {  # and the library that Pillow needs for each
     "AVIF": "avif",
 }
 BACKGROUND = (255, 255, 255, 255)
-NAMED = 3  # examples in a note
+NAMED = 2  # examples in a note
 DIM = 1 / 16  # of the range: what 12 bits fill of 16
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
