@@ -288,12 +288,13 @@ def _speed(keys: list, encoded: int, seconds: float, device: str) -> dict | None
 
 
 def _remembered(kind: str, keys: list, compute) -> dict:
-    """A dictionary from the cache, computed where it is not there."""
+    """A dictionary from the cache, computed where it is not there; an empty one is not kept."""
     path = cache.entry(kind, *keys)
     found = cache.read(path)
     if found is None:
         facts = compute()
-        cache.write(path, json=np.array(json.dumps(facts)))
+        if facts:
+            cache.write(path, json=np.array(json.dumps(facts)))
         return facts
     return json.loads(str(found["json"]))
 
