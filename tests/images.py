@@ -20,12 +20,13 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png_file(samples, before=b"", after=b"") -> bytes:
-    """Encode samples of 16 bits, shape (height, width, 1 to 4), as a PNG; more chunks before and after the pixels."""
+def png_file(samples, bits=16, before=b"", after=b"") -> bytes:
+    """Encode samples, shape (height, width, 1 to 4), as a PNG; more chunks before and after the pixels."""
     height, width, n = samples.shape
     kind = {1: 0, 3: 2, 2: 4, 4: 6}[n]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    single = (samples.reshape(height, -1, 1).astype(">u2") >> np.arange(bits)[::-1]) & 1
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in single.astype(bool))
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
     parts = [chunk(b"IHDR", header), before, chunk(b"IDAT", zlib.compress(rows)), after, chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
