@@ -243,7 +243,8 @@ def _picture_notes(benchmark: Benchmark, files: dict, failures: pd.DataFrame) ->
     keys = benchmark.images.dataset + "/" + benchmark.images.image_id
     found = {key: files[of] for key, of in zip(keys, benchmark.images.image_hash, strict=True) if of in files}
     unread = failures[failures.reason.astype(str).str.startswith(UNREADABLE)]
-    reasons = dict(zip(unread.dataset + "/" + unread.image_id, unread.reason, strict=True))
+    inner = unread.reason.astype(str).str.removeprefix(f"{UNREADABLE} (").str.removesuffix(")")
+    reasons = dict(zip(unread.dataset + "/" + unread.image_id, inner, strict=True))
     return pixels.notes(found, {key: reason for key, reason in reasons.items() if key not in found})
 
 

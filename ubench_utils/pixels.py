@@ -23,6 +23,7 @@ import io
 import re
 import struct
 import sys
+from collections import Counter
 
 import numpy as np
 import PIL
@@ -43,7 +44,7 @@ FORMATS = {  # and the library that Pillow needs for each
     "AVIF": "avif",
 }
 BACKGROUND = (255, 255, 255, 255)
-NAMED = 2  # examples in a note
+NAMED = 2  # examples, or reasons, in a note
 DIM = 1 / 16  # of the range: what 12 bits fill of 16
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -350,15 +351,19 @@ def notes(found: dict, failed: dict) -> list[str]:
             name for name in found if found[name]["unshown"]
         ],
     }
-    for reason_ in sorted(set(failed.values())):
-        kinds[f"cannot be read and are left out: {reason_}"] = [name for name in failed if failed[name] == reason_]
     singular = {"use": "uses", "have": "has", "are": "is", "hold": "holds"}
-    lines = []
+    of, lines = len(found) + len(failed), []
     for what, names in kinds.items():
         verb, _, rest = what.partition(" ")
-        verb = singular.get(verb, verb) if len(names) == 1 else verb
-        more = " …" * (len(names) > NAMED)
+        verb = singular[verb] if len(names) == 1 else verb
         if names:
-            of = len(found) + len(failed)
-            lines.append(f"{len(names):,} of {of:,} images {verb} {rest} ({', '.join(names[:NAMED])}{more})")
+            examples = f"{', '.join(names[:NAMED])}{' …' * (len(names) > NAMED)}"
+            lines.append(f"{len(names):,} of {of:,} images {verb} {rest} ({examples})")
+    if failed:
+        counts = sorted(Counter(failed.values()).items(), key=lambda pair: (-pair[1], pair[0]))
+        told = [f"{n:,} × {what}" for what, n in counts[:NAMED]]
+        others = f"; {len(counts) - NAMED:,} more reasons" * (len(counts) > NAMED)
+        lines.append(
+            f"{len(failed):,} of {of:,} images cannot be read and count for nothing: {'; '.join(told)}{others}"
+        )
     return lines
