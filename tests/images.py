@@ -44,7 +44,7 @@ def page(samples, photometric=None, tags=(), order="<", planar=False, deflate=Fa
 
 
 def tiff(*pages) -> bytes:
-    """Write a TIFF of pages from ``page``; a tag is a whole number, several, or bytes of text."""
+    """Write a TIFF of pages from ``page``; a tag is a whole number, several, a text that ends in a zero, or bytes."""
     order = pages[0][2]
     out = bytearray((b"II*\0" if order == "<" else b"MM\0*") + bytes(4))
     link = 4
@@ -56,7 +56,7 @@ def tiff(*pages) -> bytes:
         entries = []
         for tag, value in sorted({**tags, 273: tuple(starts), 279: tuple(map(len, strips))}.items()):
             if isinstance(value, bytes):
-                kind, n, content = 2, len(value), value
+                kind, n, content = 2 if value.endswith(b"\0") else 1, len(value), value
             else:
                 values = value if isinstance(value, tuple) else (value,)
                 kind, n, content = 4, len(values), struct.pack(f"{order}{len(values)}I", *values)

@@ -244,6 +244,15 @@ def test_orientation_turns_the_picture_once_in_every_format(orientation):
     check(tiff(page(COLOUR[:2], tags={254: 1}), second), turned(scaled(COLOUR), orientation))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_in_xmp_counts_where_exif_states_none(orientation):
+    text = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>' % orientation
+    expected = turned(scaled(COLOUR), orientation)
+    check(png_file(COLOUR, after=chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text)), expected)
+    check(tiff(page(COLOUR, tags={700: text})), expected)
+    check(saved(FLAT, "JPEG", xmp=text, **OTHERS["JPEG"]), turned(FLAT, orientation), tolerance=12)
+
+
 def test_a_turned_picture_is_told():
     (note,) = pixels.notes({"a": found(saved(FLAT, "JPEG", exif=tagged(6)))}, {})
     assert note == "1 of 1 images is turned or mirrored, as the file says (a)"
@@ -254,12 +263,14 @@ def test_a_turned_picture_is_told():
     b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0x\0\0\0\0\0\0\0",  # a text
     b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",  # 9
 ])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_a_broken_tag_does_not_fail_the_picture(junk):
     for format_ in ("PNG", "JPEG", "WEBP"):
         check(saved(FLAT, format_, exif=junk, **(LOSSLESS | OTHERS)[format_]), FLAT, tolerance=12)
     for value in (0, 9, 70000, b"6\0"):
         check(tiff(page(FLAT, tags={274: value})), FLAT)
     check(tiff(page(FLAT, tags={34665: 99999})), FLAT)
+    check(tiff(page(COLOUR, tags={700: b"a text, where bytes belong\0"})), scaled(COLOUR))
 
 
 # Pages

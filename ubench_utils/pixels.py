@@ -56,6 +56,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION = 274  # number of the tag in EXIF and TIFF
+TURNED_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")  # where a PNG may state its orientation
 # What Pillow raises on broken bytes. Anything else (memory, threads, a missing library) is no fact of the picture.
 BROKEN = (
     *(OSError, RuntimeError, SyntaxError, ValueError, LookupError, ArithmeticError, EOFError, TypeError, struct.error),
@@ -152,15 +153,18 @@ def _open(encoded: bytes) -> Image.Image:
         raise Unreadable(f"the file holds {n} {what}; store the plane or projection you mean as a picture of its own")
     if image.tell() != whole[0]:
         image.seek(whole[0])
+    if image.format == "TIFF":
+        _orientation(image)  # Pillow keeps what it found: a broken tag would fail the picture when it is loaded
     image.info["pages"] = n
     return image
 
 
 def _size(encoded: bytes) -> tuple[int, int]:
     image = _open(encoded)
-    stated = image.format != "PNG" or b"eXIf" in encoded  # looking for it, Pillow would decode the PNG
-    turned = stated and image.format != "TIFF" and _orientation(image) >= 5  # the size of a TIFF is turned already
-    return image.size[::-1] if turned else image.size
+    if image.format == "PNG" and not any(key in encoded for key in TURNED_PNG):  # looking for it, Pillow decodes a PNG
+        return image.size
+    done = image.format == "TIFF" and image.tag_v2.get(ORIENTATION) in range(5, 9)  # by Pillow, as it opens the file
+    return image.size[::-1] if _orientation(image) >= 5 and not done else image.size
 
 
 def _is_copy(image: Image.Image, page: int) -> bool:
@@ -181,7 +185,7 @@ def _is_copy(image: Image.Image, page: int) -> bool:
 def _orientation(image: Image.Image) -> int:
     """Orientation that a file states, 1 where it states none or what is none."""
     try:
-        found = image.tag_v2.get(ORIENTATION) if image.format == "TIFF" else image.getexif().get(ORIENTATION)
+        found = image.getexif().get(ORIENTATION)
         return int(found) if found in TURNS else 1
     except Exception:  # broken tags break in many ways, and none is worth the picture
         return 1
