@@ -145,13 +145,16 @@ def _readable(format_: str) -> bool:
 def _open(encoded: bytes) -> Image.Image:
     """An image file opened at its one page, nothing decoded; ``info["pages"]`` counts that page and its copies."""
     Image.init()  # loads every plugin; only those of FORMATS are asked
-    image = Image.open(io.BytesIO(encoded), formats=[format_ for format_ in FORMATS if format_ in Image.OPEN])
+    formats = [format_ for format_ in FORMATS if format_ in Image.OPEN]
+    image = Image.open(io.BytesIO(encoded), formats=formats)
     n = getattr(image, "n_frames", 1)
     whole = [page for page in range(n) if not _is_copy(image, page)] if n > 1 else [0]
     if len(whole) != 1:
         what = "pages" if image.format == "TIFF" else "frames"
         raise Unreadable(f"the file holds {n} {what}; store the plane or projection you mean as a picture of its own")
-    if image.tell() != whole[0]:
+    if image.format == "MPO":
+        image = Image.open(io.BytesIO(encoded), formats=formats)  # a search that failed leaves traces
+    elif image.tell() != whole[0]:
         image.seek(whole[0])
     if image.format == "TIFF":
         _orientation(image)  # Pillow keeps what it found: a broken tag would fail the picture when it is loaded
@@ -176,7 +179,10 @@ def _is_copy(image: Image.Image, page: int) -> bool:
         return False
     image.seek(0)
     full = image.size
-    image.seek(page)
+    try:
+        image.seek(page)
+    except Exception:  # it was cut off, or never was: as in the phones' pictures that some program saved again
+        return True
     kind = image.mpinfo[0xB002][page]["Attribute"]["MPType"]
     smaller = image.size[0] < full[0] and image.size[1] < full[1]
     return kind.startswith("Large Thumbnail") or (kind == "Undefined" and smaller)
