@@ -21,10 +21,11 @@ from ubench_utils import models as models_module
 from ubench_utils.cli import main
 from ubench_utils.data import decode
 from ubench_utils.evaluate import evaluate
+from ubench_utils.folders import CONCH_TOKENIZER
 from ubench_utils.load_conch import Conch
 from ubench_utils.models import Model, load_model
 from ubench_utils.registry import find_model, model_cards
-from ubench_utils.sources import CONCH_TOKENIZER, identity, resolve
+from ubench_utils.sources import identity, resolve
 
 pytestmark = pytest.mark.usefixtures("cache")
 KEY = ["dataset", "image_id", "question", "wording"]
@@ -436,7 +437,7 @@ def test_missing_weights_are_not_made_up(broken):
     state = load_file(folder / "model.safetensors")
     state.pop("text_projection.weight")
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    refused(f"hf:{folder}", "lacks 1 weights", "text_projection.weight")
+    refused(f"hf:{folder}", "lacks 1 weight,", "text_projection.weight")
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "blip"])
@@ -493,7 +494,7 @@ def test_folders_and_files_that_are_not_there(tmp_path, broken):
     refused(f"hf:{tmp_path}", "holds no config.json")
     folder = broken()
     (folder / "model.safetensors").write_bytes(b"junk")
-    refused(f"hf:{folder}", "transformers cannot load it")
+    refused(f"hf:{folder}", "model.safetensors", "damaged")
     (folder / "model.safetensors").unlink()
     refused(f"hf:{folder}", "holds no weights")
     (folder / "pytorch_model.bin").write_bytes(b"junk")
