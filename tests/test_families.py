@@ -194,20 +194,6 @@ def test_pixels_of_every_mode_and_shape(saved):
 # CLIP in transformers' format, in open_clip's architecture
 
 
-@pytest.fixture
-def small_arch(monkeypatch):
-    """Architectures of the small CLIP's shape, GELU and QuickGELU, as if open_clip knew them."""
-    config = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 64, "layers": 2, "width": 48, "head_width": 12, "patch_size": 16, "mlp_ratio": 2},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 48, "heads": 4, "layers": 2, "mlp_ratio": 2},
-    }
-    known = {"small": config, "small-quickgelu": {**config, "quick_gelu": True}}
-    for name, value in known.items():
-        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, value)
-    monkeypatch.setattr("ubench_utils.sources._arch_config", lambda arch: known[arch])
-
-
 def both(folder, arch, pixels):
     """Features of the same weights by transformers and by open_clip."""
     theirs, ours = load_model(f"hf:{folder}"), load_model(f"open_clip:{arch}@hf:{folder}")

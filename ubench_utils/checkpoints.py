@@ -17,13 +17,15 @@ import torch
 from .errors import UserError, first_line, shown
 
 REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+MANY_LAYERS = 1000  # no model has more
 DEPTH = 4  # of dictionaries within dictionaries that are searched for weights
-# Buffers that a network computes for itself, and counters of training: with or without them the features are equal.
+# Buffers that a network computes for itself, counters of training, and a bias that all options share: with or without
+# them the answers are equal.
 HARMLESS = re.compile(
-    r"(^|\.)(position_ids|attn_mask|num_batches_tracked|relative_position_index|inv_freq|n_averaged|total_(ops|params))$"
+    r"(^|\.)(position_ids|attn_mask|num_batches_tracked|relative_position_index|inv_freq|n_averaged|logit_bias|total_(ops|params))$"
 )
 # Parts for other tasks, which take none in comparing images with texts.
-HEADS = re.compile(r"(classifier|classification_head|cls_head|lm_head|mlm_head|text_decoder)\.")
+HEADS = re.compile(r"((\w+_)?classif\w*|cls_head|lm_head|mlm_head|head|fc|text_decoder)\.")
 ADAPTER = re.compile(r"lora_|adapter|base_layer|prompt|ia3_|loha_|lokr_|hada_|magnitude_vector|vera_|oft_|boft_")
 POSITIONS = re.compile(r"pos(ition(al)?)?_embed(ding)?s?(\.weight)?$")
 SAVE_ALONE = (
@@ -264,7 +266,10 @@ def misfit(weights: Weights | None, content: dict, expected: dict, what: str, im
 
 
 def layers_are_there(config, content: dict) -> bool:
-    """Whether a configuration declares no more layers than the file has tensors: building a million takes hours."""
+    """Whether a configuration declares no more layers than the file has tensors, where it declares very many.
+
+    A million take hours to build, with or without memory.
+    """
     total, parts = 0, [("", config)]
     while parts:
         key, value = parts.pop()
@@ -274,7 +279,7 @@ def layers_are_there(config, content: dict) -> bool:
             total += sum(
                 number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)
             )
-    return total <= max((len(state) for _, state in states(content)), default=0)
+    return total <= max(MANY_LAYERS, *(len(state) for _, state in states(content)), 0)
 
 
 def states(content: dict, place: str = "", depth: int = 0) -> Iterator[tuple[str, dict]]:

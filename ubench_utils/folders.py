@@ -150,6 +150,8 @@ def check_config(config: dict, name: str, who: str) -> None:
 def open_clip_folder(folder: Path, commit: str | None, card: ModelCard) -> Source:
     """Source of a folder in open_clip's format; raises UserError where it is incomplete or asks for foreign code."""
     who = f"model '{card.name}'"
+    if not os.path.isdir(folder):
+        raise UserError(f"{who}: no folder '{folder}'")
     _refuse_adapter(folder, who)
     file = folder / "open_clip_config.json"
     config = read_json(file, who)

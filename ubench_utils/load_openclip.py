@@ -272,8 +272,6 @@ def _converted(network, file: Path, state: dict) -> Weights | None:
     state = convert_state_dict(network, state)
     if "positional_embedding" in state and not hasattr(network, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
-    if "logit_scale" in state and "logit_bias" not in state and getattr(network, "logit_bias", None) is not None:
-        state = {**state, "logit_bias": torch.zeros(())}  # the same for all options, so it decides nothing
     return Weights(state, "", activation=activation, witness=witness)
 
 

@@ -91,9 +91,8 @@ def _network(card: ModelCard, source: Source) -> tuple[torch.nn.Module, str]:
     weights = fit(content, expected, lambda state: None, who)
     if weights and not (weights.misshapen or weights.odd or weights.beside) and _mostly_there(weights, expected):
         network, report = _filled(who, kind, config, {**weights.values, **weights.extra})
-        weights.missing = sorted(report["missing_keys"])
+        weights.missing = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
         weights.extra = dict.fromkeys(sorted(report["unexpected_keys"]))
-        weights.misshapen = sorted(key for key, *_ in report["mismatched_keys"])
     if weights is None or not weights.fits:  # transformers would go on with random weights, or without them
         side = getattr(getattr(config, "vision_config", None), "image_size", None)
         side = side if isinstance(side, int) else None
