@@ -195,19 +195,19 @@ REFUSED = {
     "an optimiser": (lambda s: {"optimizer": OPTIMISER, "epoch": 3}, ["holds no weights", "optimizer"]),
     "a list": (lambda s: list(s.values()), ["no dictionary", "list", "state_dict()"]),
     "another model": (lambda s: {"fc.weight": torch.ones(3)}, ["another architecture than small"]),
-    "one missing": (lambda s: {k: v for k, v in s.items() if k != "ln_final.bias"}, ["lacks 1 weight,", "ln_final.bias"]),
+    "one missing": (lambda s: {k: s[k] for k in s if k != "ln_final.bias"}, ["lacks 1 weight,", "ln_final.bias"]),
     "projection": (lambda s: {**s, "visual.proj2": torch.ones(3)}, ["no place for 1 weight,", "visual.proj2"]),
     "lora": (lambda s: {**s, **lora(s)}, ["8 weights", "lora_A", "merge_and_unload"]),
     "peft": (
-        lambda s: {k.replace("c_fc.", "c_fc.base_layer."): v for k, v in prefixed({**s, **lora(s)}, "base_model.").items()},
+        lambda s: {f"base_model.{k.replace('c_fc.', 'c_fc.base_layer.')}": v for k, v in {**s, **lora(s)}.items()},
         ["base_layer", "merge_and_unload"],
     ),
     "prompts": (lambda s: {**s, "prompt_learner.ctx": torch.ones(4, 48)}, ["prompt_learner.ctx"]),
     "int8": (lambda s: {k: v.to(torch.int8) for k, v in s.items()}, ["int8", "float16"]),
-    "float8": (lambda s: {**s, "ln_final.bias": s["ln_final.bias"].to(torch.float8_e4m3fn)}, ["ln_final.bias", "float8"]),
+    "float8": (lambda s: {**s, "ln_final.bias": torch.ones(48).to(torch.float8_e4m3fn)}, ["ln_final.bias", "float8"]),
     "another shape": (lambda s: {**s, "ln_final.bias": torch.ones(47)}, ["ln_final.bias is (47,)", "(48,)"]),
     "names that write": (lambda s: {**s, "a\x1b[1m\nb" * 99: torch.ones(1)}, ["no place for 1 weight,"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -226,13 +226,12 @@ def test_weights_that_are_not_certain_are_refused_by_their_cause(state, saved, c
         (lambda s: {**s, "visual_projection_2.weight": torch.ones(3)}, ["visual_projection_2.weight", "no place"]),
         (lambda s: {key: value.to(torch.int8) for key, value in s.items()}, ["int8"]),
         (lambda s: {**prefixed(s, "a."), **prefixed(shifted(s), "b.")}, ["under the prefix", "alone"]),
-        (lambda s: {**s, "logit_scale": torch.tensor(1e6)}, ["not finite"]),
         (lambda s: {**s, "logit_scale": torch.tensor(200.0)}, ["factor of inf"]),
         (lambda s: {**s, "logit_scale": torch.tensor(-200.0)}, ["factor of 0"]),
     ],
 )
 def test_folders_of_transformers_are_held_to_the_same(copied, change, words):
-    refused(copied(change), *words[:1]) if words == ["not finite"] else refused(copied(change), *words)
+    refused(copied(change), *words)
 
 
 @pytest.mark.parametrize("extra", ["classifier.weight", "image_classifier.bias", "lm_head.weight"])
