@@ -31,6 +31,7 @@ OPEN_CLIP_WEIGHTS = (
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # or an index beside, that names several files
 TOKENIZER_KEYS = ("bpe_path", "clean", "strip_sep_token", "additional_special_tokens", "language")
 ADAPTERS = ("adapter_config.json", "adapter_model.*", "pytorch_adapter.bin", "pytorch_lora_weights.*")
+TOKENIZER_PARTS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
 # Files that say which classes read a folder, and the key under which a class of transformers is named.
 CLASSES = {
     "config.json": "model_type",
@@ -167,7 +168,7 @@ def open_clip_folder(folder: Path, commit: str | None, card: ModelCard) -> Sourc
             raise UserError(f"{who}: '{file}' has no {name} that is an object")
     merges = _check_tokenizer(folder, parts["text_cfg"], who)
     if parts["text_cfg"].get("hf_tokenizer_name"):
-        _need_tokenizer(folder, card)
+        _need_tokenizer(folder, who)
     there = [path for path in _entries(folder, who) if path.suffix in WEIGHTS]
     first = next((folder / name for name in OPEN_CLIP_WEIGHTS if folder / name in there), None)
     safe = [path for path in there if path.suffix == ".safetensors"]
@@ -188,7 +189,7 @@ def _check_tokenizer(folder: Path, text: dict, who: str) -> list:
 
     Settings reach the constructors of tokenizers, which would take some of them for a permission to run code.
     """
-    if os.path.isfile(folder / "tokenizer_config.json"):
+    if os.path.lexists(folder / "tokenizer_config.json"):
         check_config(read_json(folder / "tokenizer_config.json", who), "tokenizer_config.json", who)
     settings = text.get("tokenizer_kwargs") or {}
     unknown = sorted(set(settings) - set(TOKENIZER_KEYS)) if isinstance(settings, dict) else ["tokenizer_kwargs"]
@@ -214,12 +215,12 @@ def transformers_folder(folder: Path, commit: str | None, card: ModelCard, token
     _refuse_adapter(folder, who)
     config = read_json(folder / "config.json", who)
     for name in CLASSES:
-        if os.path.isfile(folder / name):
+        if os.path.lexists(folder / name):
             check_config(read_json(folder / name, who), name, who)
     weights = next((found for name in TRANSFORMERS_WEIGHTS if (found := _parts(folder, name, who))), [])
     files = _files(folder, weights, TRANSFORMERS_WEIGHTS, who)
     if tokenizer:
-        _need_tokenizer(folder, card)
+        _need_tokenizer(folder, who)
         if not any(os.path.isfile(folder / name) for name in ("preprocessor_config.json", "processor_config.json")):
             raise UserError(
                 f"{who}: '{folder}' holds no preprocessor_config.json, so nothing says how its images are "
@@ -290,10 +291,15 @@ def _refuse_adapter(folder: Path, who: str) -> None:
         )
 
 
-def _need_tokenizer(folder: Path, card: ModelCard) -> None:
+def _need_tokenizer(folder: Path, who: str) -> None:
+    for name in (*TOKENIZERS, *TOKENIZER_PARTS):
+        if os.path.lexists(folder / name) and not os.path.isfile(folder / name):  # a library would do without it
+            raise UserError(f"{who}: '{folder / name}' is a folder, a pipe or a broken link")
     if not any(os.path.isfile(folder / name) for name in TOKENIZERS):
-        raise UserError(f"model '{card.name}': '{folder}' holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside "
-                        "the weights with tokenizer.save_pretrained")  # fmt: skip
+        raise UserError(
+            f"{who}: '{folder}' holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights with "
+            "tokenizer.save_pretrained"
+        )
 
 
 def local(place: str) -> Path:

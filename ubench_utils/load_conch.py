@@ -69,6 +69,8 @@ def load(card: ModelCard, source: Source) -> Model:
     from transformers import PreTrainedTokenizerFast
 
     who = f"model '{card.name}'"
+    if card.preprocess:
+        raise UserError(f"{who}: `preprocess` in its entry is for models of open_clip; CONCH's is fixed")
     content = read(source.weights, who)
     names = [list(state) for _, state in states(content)]
     blocks = [re.search(r"visual\.trunk\.blocks\.(\d+)\.", key) for keys in names for key in keys]

@@ -40,6 +40,11 @@ def load(card: ModelCard, source: Source) -> Model:
     transformers.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     refuse_code(Path(source.arch), f"model '{card.name}'")
+    if card.preprocess:
+        raise UserError(
+            f"model '{card.name}': `preprocess` in its entry is for models of open_clip; this one's images "
+            "are prepared as its preprocessor_config.json says"
+        )
     network, doubt = _network(card, source)
     matching = isinstance(network, transformers.BlipForImageTextRetrieval)
     processor = _part(card, source, "image processor", transformers.AutoImageProcessor)
