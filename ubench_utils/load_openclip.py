@@ -144,8 +144,8 @@ def _check_recipe(card: ModelCard, recipe: dict) -> None:
     wrong = [key for key, is_sound in sound.items() if not is_sound]
     if wrong:
         raise UserError(
-            f"model '{card.name}': its preprocessing has {wrong[0]} {shown(recipe[wrong[0]])}; mode is RGB, "
-            f"mean and std are a number a channel, std above 0, size up to {LARGEST_IMAGE} px, interpolation bicubic or "
+            f"model '{card.name}': its preprocessing has {wrong[0]} {shown(recipe[wrong[0]])}; mode is RGB, mean "
+            f"and std are a number a channel (std above 0), size up to {LARGEST_IMAGE} px, interpolation bicubic or "
             "bilinear, resize_mode shortest, longest or squash"
         )
 
