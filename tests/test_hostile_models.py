@@ -381,6 +381,24 @@ def test_what_is_no_regular_file_is_not_read(model_folder):
     assert load_model(f"local-dir:{folder}").parameters == load_model("demo-base").parameters
 
 
+def test_files_that_a_user_may_not_read(model_folder, clip_folder, tmp_path):
+    folder = model_folder()
+    torch.save({}, tmp_path / "closed.pt")
+    for file in (
+        folder / WEIGHTS,
+        clip_folder / "model.safetensors",
+        clip_folder / "config.json",
+        tmp_path / "closed.pt",
+    ):
+        file.chmod(0)
+    if os.access(tmp_path / "closed.pt", os.R_OK):
+        pytest.skip("this user may read everything")
+    for name in (f"local-dir:{folder}", f"hf:{clip_folder}", f"open_clip:small@{tmp_path / 'closed.pt'}"):
+        refused(name, "ermission")
+        with pytest.raises(models_module.UserError):
+            identity(name)
+
+
 @pytest.mark.parametrize("form", ["local-dir:{}", "hf:{}", "conch:{}", "open_clip:small@{}", "open_clip:small@hf:{}"])
 @pytest.mark.parametrize("place", ["/" + "x" * 300, "/" + "x/" * 3000, "~nobody/x", "/dev/zero", "/a\0b"])
 def test_a_place_that_is_none(form, place):

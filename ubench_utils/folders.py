@@ -244,6 +244,7 @@ def _parts(folder: Path, name: str, who: str) -> list:
 
 def conch_folder(place: str, card: ModelCard) -> Source:
     """Weights from the Hub (gated) or a folder; the tokenizer is published with the authors' code, not beside them."""
+    who = f"model '{card.name}'"
     folder, commit = fetched(place, card, ["pytorch_model.bin", "*.json"], also=())
     weights = folder / "pytorch_model.bin"
     if not os.path.isfile(weights):
@@ -257,7 +258,9 @@ def conch_folder(place: str, card: ModelCard) -> Source:
                         "their code (folder conch/open_clip_custom/tokenizers of the repository mahmoodlab/CONCH): "
                         "install that package, or put the file and pytorch_model.bin into one folder and write "
                         "conch:DIR")  # fmt: skip
-    return Source("conch", str(folder), {}, weights=(weights,), files=(weights, tokenizer), commit=commit)
+    return Source(
+        "conch", str(folder), {}, weights=(weights,), files=readable((weights, tokenizer), who), commit=commit
+    )
 
 
 def _entries(folder: Path, who: str) -> list:
@@ -275,7 +278,7 @@ def _files(folder: Path, weights: list, expected: tuple, who: str) -> tuple:
         odd = [path.name for path in sorted(folder.iterdir()) if path.suffix in WEIGHTS and path not in there]
         why = f"; {shown(odd[0])} is a folder, a pipe or a broken link" if odd else ""
         raise UserError(f"{who}: '{folder}' holds no weights ({', '.join(expected)}){why}")
-    return (*(path for path in there if path.suffix in TEXT_FILES), *weights)
+    return readable((*(path for path in there if path.suffix in TEXT_FILES), *weights), who)
 
 
 def _refuse_adapter(folder: Path, who: str) -> None:
@@ -300,6 +303,20 @@ def _need_tokenizer(folder: Path, who: str) -> None:
             f"{who}: '{folder}' holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights with "
             "tokenizer.save_pretrained"
         )
+
+
+def readable(files: tuple, who: str) -> tuple:
+    """The files, all of which this user may read.
+
+    Raises
+    ------
+    UserError
+        At the first that may not be read.
+    """
+    closed = [file for file in files if not os.access(file, os.R_OK)]
+    if closed:
+        raise UserError(f"{who}: no permission to read '{closed[0]}'")
+    return files
 
 
 def local(place: str) -> Path:

@@ -80,11 +80,11 @@ def _doubt(card: ModelCard, source: Source, recipe: dict) -> str:
     """What nothing vouches for: random weights, or a checkpoint of an architecture that has several preprocessings."""
     if not source.files:
         return "its weights are random"
-    stated = source.config.get("preprocess_cfg", {}).get("size")
-    if stated is not None and not set(np.ravel(stated)) <= set(np.ravel(recipe["size"])):
-        return (
-            f"its preprocess_cfg says images of {shown(stated)} px, its model_cfg {recipe['size']} px, which is taken"
-        )
+    stated, taken = source.config.get("preprocess_cfg", {}).get("size"), recipe["size"]
+    if stated is not None and not set(map(str, stated if isinstance(stated, list) else [stated])) <= set(
+        map(str, np.ravel(taken))
+    ):
+        return f"its preprocess_cfg says images of {shown(stated)} px, its model_cfg {taken} px, which is taken"
     if source.tag or "model_cfg" in source.config or card.preprocess:
         return ""
     keys = ("mean", "std", "interpolation", "resize_mode")

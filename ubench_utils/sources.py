@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .cache import file_digest
 from .errors import UserError, first_line
-from .folders import Source, conch_folder, fetched, local, open_clip_folder, snapshot, transformers_folder
+from .folders import Source, conch_folder, fetched, local, open_clip_folder, readable, snapshot, transformers_folder
 from .registry import ModelCard, find_model, is_merge, parse_merge
 
 ENGINE = 1  # raise it when features change though weights and libraries do not: a new rule of a loader, say
@@ -60,7 +60,7 @@ def resolve(card: ModelCard) -> Source:
         if not os.path.isfile(path):
             raise UserError(f"model '{card.name}': no checkpoint file '{place}'")
         beside = path.with_name("config.json")  # of weights in transformers' format: says which activation
-        files = (path, *([beside] * os.path.isfile(beside)))
+        files = readable((path, *([beside] * os.path.isfile(beside))), f"model '{card.name}'")
         return Source("open_clip", arch, config, weights=(path,), files=files)
     if tag:
         from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
