@@ -24,6 +24,7 @@ MERGING = {
     "interpolation": interpolate, "layer-wise linear scaling": scale_layers, "task arithmetic": task_arithmetic,
     "uniform soup": uniform_soup, "TIES": ties,
 }  # fmt: skip
+LARGEST_IMAGE = 4096  # side in pixels; what says more is a slip of the pen that would fill the memory
 MATCH_BATCH = 64  # texts that are matched with one image at a time
 
 
@@ -189,6 +190,13 @@ def _probed(model: Model) -> Model:
     except Exception as error:
         raise UserError(f"model '{model.name}': its weights do not take the tokens that its tokenizer makes "
                         f"({first_line(error, 120)})") from error  # fmt: skip
+    if not (np.isfinite(image).all() and np.isfinite(text).all()):
+        raise UserError(f"model '{model.name}': its weights make features that are not finite")
+    if not 0 < model.logit_scale < float("inf"):
+        raise UserError(
+            f"model '{model.name}': its temperature makes a factor of {model.logit_scale:g} between "
+            "similarities and answers, which says nothing"
+        )
     if image.shape != text.shape:
         raise UserError(f"model '{model.name}': image features have {image.shape[1]} numbers and text features "
                         f"{text.shape[1]}; it is no dual encoder")  # fmt: skip
