@@ -120,7 +120,7 @@ def _filled(who: str, kind, config, state: dict) -> tuple[torch.nn.Module, dict]
             return kind.from_pretrained(
                 None,
                 config=config,
-                state_dict={key: value.clone() for key, value in state.items()},  # the file may change in their use
+                state_dict=state,
                 dtype=torch.float32,
                 output_loading_info=True,
                 trust_remote_code=False,
