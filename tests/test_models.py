@@ -49,7 +49,7 @@ def refused(name, *words):
     with pytest.raises(UserError) as caught:
         load_model(name)
     message = str(caught.value)
-    assert "\n" not in message.strip() and len(message) < 600
+    assert "\n" not in message.strip() and len(message) < 900
     missing = [word for word in words if word not in message]
     assert not missing, f"{missing} not in: {message}"
 
