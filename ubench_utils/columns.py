@@ -63,7 +63,7 @@ def keys(column: pa.ChunkedArray, where: str, rows: np.ndarray) -> pd.Series:
 
 def text(column: pa.ChunkedArray, where: str) -> list:
     """Values of a column of text or of nothing but nulls; anything else is refused."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if is_text(column.type):
         return column.to_pylist()
     if _is_empty(column):
         return [None] * len(column)
@@ -80,7 +80,7 @@ def pixel_sizes(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, list]:
         If the column holds neither numbers nor text.
     """
     kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         given = [value and value.strip() or None for value in column.to_pylist()]
         sizes = [float(value) if value and NUMBER.fullmatch(value) else np.nan for value in given]
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or _is_empty(column):
@@ -107,6 +107,16 @@ def synthetic(column: pa.ChunkedArray, where: str, rows: np.ndarray) -> pd.Serie
             raise UserError(f"{where}, row {row}: '{value[:40]}' says neither yes nor no (true, false, yes, no, 1, 0)")
     values = [SYNTHETIC[value] if isinstance(value, str) else value for value in found]
     return pd.Series([value if value is None else "synthetic" if value else "real" for value in values], dtype=object)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is one of text."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is one of bytes of any length."""
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
 def _is_empty(column: pa.ChunkedArray) -> bool:

@@ -212,21 +212,18 @@ def _check_types(schema: pa.Schema, name: str) -> None:
     kind = schema.field("image").type
     parts = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else None
     if parts is None:
-        right = _is_bytes(kind) or _is_text(kind)
+        right = _may_be(kind, columns.is_bytes) or _may_be(kind, columns.is_text)
     else:
+        own, path = (parts.get(part, pa.null()) for part in ("bytes", "path"))
         right = not parts.keys().isdisjoint(("bytes", "path"))
-        right = right and _is_bytes(parts.get("bytes", pa.null())) and _is_text(parts.get("path", pa.null()))
+        right = right and _may_be(own, columns.is_bytes) and _may_be(path, columns.is_text)
     if not right:
         expected = "image bytes, paths, or a struct of bytes and path"
         raise UserError(f"dataset '{name}', column image: expected {expected}, found {kind}")
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+def _may_be(kind: pa.DataType, is_right) -> bool:
+    return pa.types.is_null(kind) or is_right(kind)
 
 
 def _known_datasets() -> pd.DataFrame:

@@ -82,7 +82,10 @@ def with_class_names(table: pa.Table, names: dict[str, list]) -> pa.Table:
             continue
         if pa.types.is_floating(numbers.type):  # as a column with gaps becomes in pandas
             numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
-        numbers = numbers.cast(pa.int64())
+        try:
+            numbers = numbers.cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise UserError(f"column {column}: fractions are no numbers of its class names") from error
         numbers = pc.if_else(pc.equal(numbers, NO_CLASS), None, numbers)
         wrong = pc.or_(pc.less(numbers, 0), pc.greater_equal(numbers, len(classes)))
         if pc.any(wrong).as_py():
