@@ -313,8 +313,8 @@ def _image_hashes(rows, images: pd.DataFrame, folder: Path | None) -> list[str]:
 
 def _fingerprint(rows, images: pd.DataFrame) -> str:
     """SHA-256 (16 hex digits) over the sorted hashes of (key, image, captions, questions)."""
-    lines = []
-    for row, text in enumerate(zip(rows["captions"], rows["questions"], strict=True)):
-        key = (images.dataset[row], images.image_id[row], images.image_hash[row])
-        lines.append(hashlib.sha256(repr((key, text)).encode()).digest())
-    return hashlib.sha256(b"".join(sorted(lines))).hexdigest()[:16]
+    keys = zip(images.dataset, images.image_id, images.image_hash, strict=True)
+    texts = zip(rows["captions"], rows["questions"], strict=True)
+    content = (repr((key, text)).encode() for key, text in zip(keys, texts, strict=True))
+    lines = sorted(hashlib.sha256(line).digest() for line in content)
+    return hashlib.sha256(b"".join(lines)).hexdigest()[:16]

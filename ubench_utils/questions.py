@@ -100,9 +100,9 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
                 padded[field, "empty options at the end of a list are no options"] += len(own) < len(entry["options"])
                 plain = questions.get(question) or {}
                 labels = _without_padding(tuple(plain.get("options") or ()))
-                if labels and not _same_order(labels, options):
-                    disordered[f"questions.{question}"] += 1
-                labels = labels if _same_order(labels, options) else options
+                if not _same_order(labels, options):
+                    disordered[f"questions.{question}"] += bool(labels)
+                    labels = options
                 words = plain.get("question")
                 records.append((row, question, wording, LEVELS[question], options, labels, words, index, len(own)))
         except UserError as error:
@@ -122,7 +122,7 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
         *(f"{n} questions of {fields}: {reason}" for reason, fields, n in _by_reason(padded)),
         *(
             f"{n} captions have not the options of {field} in their order; whole captions are shown instead"
-            for field, n in disordered.items()
+            for field, n in (+disordered).items()
         ),
     ]
     table.attrs["wordings"] = {number: str(number) for number in WORDINGS} | {
