@@ -71,11 +71,7 @@ SPLITS = {
     "shards": ({"test-00001-of-00002": 1, "test-00000-of-00002": 2}, [1, 2, 0], None),
     "a shard is missing": ({"test-00000-of-00003": 1, "test-00002-of-00003": 1}, "missing is number 00001", None),
     "the last shards are missing": ({"test-00000-of-00003": 1}, "of its 3 parts 1 are there", None),
-    "shards of two uploads": (
-        {"test-00000-of-00001": 1, "test-00000-of-00002": 1, "test-00001-of-00002": 1},
-        "several datasets",
-        None,
-    ),  # fmt: skip
+    "two uploads": ({"test-00000-of-00001": 1, "test-00000-of-00002": 1}, "several datasets", None),
     "two configurations": ({"a/test-00000-of-00001": 1, "b/test-00000-of-00001": 1}, "several datasets", None),
     "a split and another": ({"test": 1, "more": 1}, "files that name none", None),
     "no splits": ({"one": 1, "two": 2}, [0, 1, 2], "2 files were read as one dataset: one.parquet, two.parquet"),
@@ -194,9 +190,10 @@ def test_devices_pipes_and_loops_are_not_opened(tmp_path):
 
 # Names of classes
 
+COLUMNS = ["modality", "submodality", "stain", "domain", "subdomain", "dataset", "label_name", "ncbitaxon_name"]
 
-@pytest.mark.parametrize("column", ["modality", "submodality", "stain", "domain", "subdomain", "dataset", "label_name",
-                                    "ncbitaxon_name"])  # fmt: skip
+
+@pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("stored", ["parquet", "saved"])
 def test_classes_are_names(rows, parquet, tmp_path, column, stored):
     """As many datasets store them: numbers, and the names in the file's features; −1 and null are no class."""
@@ -231,8 +228,8 @@ def test_numbers_of_classes_are_read_by_their_own_files_names(rows, parquet, tmp
     other = table.set_column(table.schema.get_field_index("image_id"), "image_id", ids)
     with_classes(other, numbers.cast(pa.float32()), ["DAPI", "H&E"], tmp_path / "set" / "b.parquet")
     unknown = "not stated"
-    assert load_benchmark(str(tmp_path / "set")).images.stain.tolist() == [
-        "H&E", "DAPI", unknown, unknown, "DAPI", "H&E", unknown, unknown]  # fmt: skip
+    stains = load_benchmark(str(tmp_path / "set")).images.stain.tolist()
+    assert stains == ["H&E", "DAPI", unknown, unknown, "DAPI", "H&E", unknown, unknown]
     beyond = with_classes(table, pa.array([0, 1, 2, 0]), ["a", "b"], tmp_path / "beyond.parquet")
     refused(lambda: load_benchmark(beyond), "column stain, row 2", "2 is no number of its 2 class names")
 
