@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -273,9 +274,9 @@ REFUSED_PATHS = {
     "link.png": "leads out",
     "/etc/hostname": "leads out",
     "/dev/zero": "leads out",
-    "pipe.png": "no file but of a folder, a pipe or a device",
-    "pictures": "no file but of a folder",
-    "gone.png": "no file 'gone.png' in the folder of the dataset's table",
+    "pipe.png": "is that of a folder, a pipe or a device",
+    "pictures": "is that of a folder",
+    "gone.png": "no such file in the folder of the dataset's table: 'gone.png'",
     "loop.png": "no path, no bytes",
     "https://example.org/0.png": "an address is not fetched",
     "file:///etc/hostname": "an address is not fetched",
@@ -337,4 +338,32 @@ def test_a_reason_belongs_to_its_own_dataset(table, capsys, tmp_path):
         code = main(["evaluate", "--dataset", table(cells), "--models", "demo-base", "--out", str(tmp_path / "out")])
         reasons.append(capsys.readouterr().err)
         assert code == 2 and "none of 2 images could be encoded" in reasons[-1]
-    assert "no file 'gone.png'" in reasons[0] and "no path, no bytes" in reasons[1] and "gone" not in reasons[1]
+    assert "table: 'gone.png'" in reasons[0] and "no path, no bytes" in reasons[1] and "gone" not in reasons[1]
+
+
+# Pictures without a table
+
+
+@pytest.mark.parametrize("source", ["folders", "table"])
+def test_the_script_of_the_book_makes_a_dataset(rows, tmp_path, monkeypatch, source):
+    chosen = [row for row in rows if row["dataset"] == "demo_blood_smear"]
+    for number, row in enumerate(chosen):
+        folder = tmp_path / "cells" / (row["label_name"] if source == "folders" else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(row["image"]["bytes"])
+    page = (Path(__file__).parents[1] / "book" / "data.md").read_text(encoding="utf-8")
+    script = re.search(r"```python\n(# own_pictures.py.*?)```", page, re.DOTALL)[1]
+    if source == "table":
+        lines = [f"{number}.png,{row['label_name']}" for number, row in enumerate(chosen)]
+        (tmp_path / "cells" / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
+        script = re.sub(r"\nlabels = .*\n# or from a table: ", "\n", script)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "own_pictures.py", "exec"), {})
+    run = evaluate("cells.parquet", ["demo-base"], device="cpu")
+    assert len(run.answers) == 2 * len(chosen) and run.failures.empty
+    classes = sorted({row["label_name"] for row in chosen})
+    right = {row["image_id"]: row["labels"][row["answer_idx"]] for row in run.questions.to_dict("records")}
+    for number, row in enumerate(chosen):
+        name = f"{row['label_name']}/{number}.png" if source == "folders" else f"{number}.png"
+        assert right[name] == row["label_name"]
+    assert set(run.questions.labels) == {(*classes, "none of the above")} and set(run.questions.stain) == {"Giemsa"}

@@ -130,7 +130,7 @@ def picture_bytes(cell, folder: Path | None) -> bytes:
     if not path:
         raise OSError("the row holds no image")
     if folder is None:
-        raise OSError("the row holds no bytes, and this dataset has no folder for its path")
+        raise OSError(f"no bytes, and this dataset has no folder for its path: {path[:80]!r}")
     if re.match(r"[A-Za-z][\w+.-]*://|data:", path):
         raise OSError(f"no bytes, and an address is not fetched: {path[:60]!r}")
     try:
@@ -138,12 +138,12 @@ def picture_bytes(cell, folder: Path | None) -> bytes:
         mode = target.stat().st_mode if target.is_relative_to(root) else None
     except (OSError, ValueError, RuntimeError) as error:  # absent; too long or a NUL in it; a loop of links
         if not isinstance(error, FileNotFoundError) or re.fullmatch(r"[\w+/=\s-]{100,}", path):
-            raise OSError(f"no path, no bytes: {path[:40]!r}… is the name of no file") from error
-        raise OSError(f"no bytes, and no file {path[:200]!r} in the folder of the dataset's table") from error
+            raise OSError(f"no path, no bytes: the row holds the text {path[:40]!r}") from error
+        raise OSError(f"no bytes, and no such file in the folder of the dataset's table: {path[:80]!r}") from error
     if mode is None:
-        raise OSError(f"the path {path[:200]!r} leads out of the dataset's folder; store the image's bytes in the row")
+        raise OSError(f"no bytes, and its path leads out of the dataset's folder: {path[:80]!r}")
     if not stat.S_ISREG(mode):
-        raise OSError(f"the path {path[:200]!r} is that of no file but of a folder, a pipe or a device")
+        raise OSError(f"no bytes, and its path is that of a folder, a pipe or a device: {path[:80]!r}")
     return _bytes_of(target)
 
 
