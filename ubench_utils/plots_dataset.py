@@ -6,7 +6,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from . import explore
-from .plots import CHANCE, WIDTH, _cut, _figure, _legend, _short
+from .labels import labels
+from .plots import CHANCE, LONG, WIDTH, _cut, _figure, _legend
 from .questions import COARSE
 
 BAR = "#4477AA"
@@ -33,7 +34,7 @@ def composition(table: pd.DataFrame) -> Figure:
             sets = f" in {explore.amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
             axis.text(row.images, place, f" {row.images:,}{sets}", va="center", fontsize=9)
             words.append(f"{facet} {row.value} {row.images:,}")
-        axis.set_yticks(range(len(rows)), map(_short, rows.value))
+        axis.set_yticks(range(len(rows)), list(labels(rows.value, LONG).values()))
         axis.set(title=facet, ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1.5 * table.images.max()))
         axis.tick_params(axis="y", length=0)
     axes[-1, 0].set_xlabel("images")
@@ -65,7 +66,8 @@ def crossing(table: pd.DataFrame) -> Figure:
     text = np.array([[f"{n:,}\n{explore.amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
                      for rows in zip(images.to_numpy(), datasets.to_numpy(), strict=True)])  # fmt: skip
     figure, axes = _figure(1, 1, 0.6 * len(images) + 0.8)
-    sns.heatmap(images.rename(index=_short), annot=text, fmt="", cmap="Blues", vmin=0, ax=axes[0][0], linewidths=1,
+    images = images.rename(index=labels(images.index, LONG), columns=labels(scales))
+    sns.heatmap(images, annot=text, fmt="", cmap="Blues", vmin=0, ax=axes[0][0], linewidths=1,
                 cbar=False)  # fmt: skip
     axes[0][0].set(xlabel="scale", ylabel="modality")
     axes[0][0].tick_params(rotation=0, length=0)

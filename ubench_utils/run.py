@@ -4,6 +4,7 @@ A page is written only after its notebook ran to the end, so a failure never rep
 equal bytes: no times, no random ids. A page whose source, parameters, code and data are unchanged is not run again.
 """
 
+import ast
 import json
 import re
 import subprocess
@@ -22,6 +23,7 @@ from .errors import UserError
 from .evaluate import evaluate
 from .registry import pairs
 from .sources import identity
+from .text import as_markdown, one_line, visible
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
@@ -33,6 +35,8 @@ FIXED = ["index", "published/results", "published/reconciliation", "learn/closed
 OPTIONS = {"dataset": "dataset", "models": "models", "model": "models", "limit": "limit", "device": "device",
            "precision": "precision", "templates": "templates"}  # fmt: skip
 DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
+LONGEST_SLUG = 60
+RESERVED = {"index", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no __main__
 
 
@@ -123,10 +127,12 @@ def _pages(sections, models) -> list[tuple]:
 def _adapt(notebook, model: str | None, synthetic: bool) -> None:
     """Name a report card after its model; keep the striped box for synthetic images alone."""
     if model:
-        notebook.cells[0].source = re.sub("^# .*", f"# {model}", notebook.cells[0].source)
+        title = f"# {as_markdown(model)}"
+        notebook.cells[0].source = re.sub("^# .*", lambda _: title, notebook.cells[0].source)
     if not synthetic:
         for cell in notebook.cells:
-            cell.source = cell.source.replace(":class: synthetic", ":class: note")
+            if cell.cell_type == "markdown":
+                cell.source = cell.source.replace(":class: synthetic", ":class: note")
 
 
 def execute(notebook, parameters: dict, slug: str):
@@ -150,7 +156,9 @@ def execute(notebook, parameters: dict, slug: str):
 def tidy(notebook, slug: str):
     """Give an executed notebook fixed ids and drop what differs between equal runs; place captions and alt texts.
 
-    ``plots.show`` leaves caption and alt text in the output's metadata; MyST-NB wants them in the cell's.
+    ``plots.show`` leaves caption and alt text in the output's metadata; MyST-NB wants them in the cell's, and reads a
+    caption as Markdown. Here, and nowhere else, words that may come from a dataset become part of a page, so captions
+    are plain text, and characters that could turn the words around them are written out everywhere.
     """
     notebook = nbformat.from_dict(notebook)
     notebook.metadata = nbformat.from_dict({
@@ -172,10 +180,32 @@ def tidy(notebook, slug: str):
                 figures += 1
                 output.data.pop("text/plain", None)
                 cell.metadata["mystnb"] = {
-                    "image": {"alt": about["alt"]},
-                    "figure": {"caption": about["caption"], "name": f"fig-{slug}-{figures}"},
+                    "image": {"alt": one_line(about["alt"])},
+                    "figure": {"caption": as_markdown(about["caption"]), "name": f"fig-{slug}-{figures}"},
                 }
+            _show_all(output)
     return notebook
+
+
+def _show_all(output) -> None:
+    """Write out what is unseen in an output: printed text, tables, figures, and the sentences that a page glues in."""
+    if output.output_type == "stream":
+        output.text = visible(output.text)
+    glued = "scrapbook" in output.get("metadata", {})
+    for kind, words in output.get("data", {}).items():
+        if glued and isinstance(words, str):
+            output.data[kind] = _visible_literal(words)
+        elif kind.startswith("text/") or kind == "image/svg+xml":
+            output.data[kind] = visible(words)
+
+
+def _visible_literal(text: str) -> str:
+    """``repr`` of a text, whose escapes the page would turn into characters again, as that of a visible one."""
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+    return repr(visible(value)) if isinstance(value, str) else text
 
 
 def _joined(outputs: list) -> list:
@@ -227,11 +257,19 @@ def _check_repository(config: dict) -> None:
 
 
 def slugs(models) -> dict[str, str]:
-    """File name of each model's page, unique and safe."""
+    """File name of each model's page: small Latin letters, digits and hyphens, at most 60, and no name twice.
+
+    A name that is too long, or of which nothing is left, ends with some letters of its digest, and so does one that
+    another model of the list took before, or that a system keeps for itself.
+    """
     names = {}
     for model in models:
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower()
-        names[model] = f"{slug}-{digest(model)[:6]}" if slug in names.values() else slug
+        words = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower()
+        slug, length = words, 6
+        while not slug or len(slug) > LONGEST_SLUG or slug in RESERVED or slug in names.values():
+            slug = f"{words[: LONGEST_SLUG - 1 - length] or 'model'}-{digest(model)[:length]}"
+            length += 1
+        names[model] = slug
     return names
 
 
