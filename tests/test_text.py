@@ -13,14 +13,7 @@ from ubench_utils.labels import labels
 from ubench_utils.run import tidy
 from ubench_utils.text import as_markdown, is_unseen, one_line, visible
 
-EXTENSIONS = [
-    "amsmath",
-    "colon_fence",
-    "deflist",
-    "dollarmath",
-    "substitution",
-    "tasklist",
-]  # one more than the book has
+EXTENSIONS = ["amsmath", "colon_fence", "deflist", "dollarmath", "substitution", "tasklist"]
 SIGNS = st.text(st.sampled_from("a1 模é\n\t\\`*_{}[]<>()#+-.!|$&:~^=%@\"'/?;,"), max_size=20)
 MIXTURES = [f"mix:demo-base+demo-pathology@{step / 100:.2f}" for step in range(4, 100, 4)]
 CHECKPOINTS = [f"open_clip:ViT-B-32@/data/run_{run}/epoch_5.pt" for run in "ab"]
