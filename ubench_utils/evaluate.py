@@ -21,6 +21,7 @@ from .errors import UserError
 from .predict import COLUMNS, predict, predict_matches, predict_randomly
 from .questions import build_questions, read_templates
 from .registry import DEVICES, PRECISIONS, find_model, pairs
+from .results import save
 from .sources import commits, differing, identity
 from .submission import read_submission
 
@@ -55,16 +56,9 @@ class Evaluation:
         """Predictions joined with the facets of their questions: what ``stats`` reads."""
         return stats.join_answers(self.predictions, self.questions)
 
-    def save(self, folder) -> Path:
-        """Write ``predictions.parquet``, ``scores.csv``, ``failures.csv`` and ``run.json`` into a folder."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.predictions.to_parquet(folder / "predictions.parquet", index=False)
-        stats.score(self.answers).to_csv(folder / "scores.csv", index=False, float_format="%.6g")
-        self.failures.to_csv(folder / "failures.csv", index=False)
-        text = json.dumps(self.record, indent=2, ensure_ascii=False)
-        (folder / "run.json").write_text(text + "\n", encoding="utf-8")
-        return folder
+    def save(self, folder, beside: dict | None = None) -> Path:
+        """Write the tables and the record into a folder: see ``results.save``."""
+        return save(self, folder, beside)
 
 
 def evaluate(
