@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +35,10 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "ROOT", tmp_path)
     benchmark = SimpleNamespace(fingerprint="data", is_synthetic=True)
     record = {"device": "cpu", "precision": "float32", "dataset": {"templates": None}}
-    evaluated = SimpleNamespace(record=record, save=lambda folder: folder.mkdir(parents=True, exist_ok=True))
+    answers = pd.DataFrame({"wording": [1]})
+    evaluated = SimpleNamespace(
+        predictions=answers, record=record, save=lambda folder: folder.mkdir(parents=True, exist_ok=True)
+    )
     monkeypatch.setattr(run, "load_benchmark", lambda dataset, limit: benchmark)
     monkeypatch.setattr(run, "evaluate", lambda *_, **__: evaluated)
     found = SimpleNamespace(

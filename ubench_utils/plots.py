@@ -157,6 +157,9 @@ def accuracy_by_slice(
     """
     table = headline(scores, by=by)
     table = table[table.question.isin(list(questions))]
+    questions = {question: title for question, title in questions.items() if question in set(table.question)}
+    if not questions:
+        return nothing("No question of this figure was answered in this run.")
     slices = [name for name in (order or []) if name in set(table.slice)]
     slices += sorted(set(table.slice) - set(slices))
     models = [model for model in colours if model in set(table.model)]
@@ -281,14 +284,16 @@ def _chance(axis, chance, half: float = 0.35) -> None:
 
 def _legend(figure: Figure, axis) -> None:
     handles, labels = axis.get_legend_handles_labels()
+    if not labels:
+        return
     columns = max(1, min(len(labels), 80 // (max(map(len, labels)) + 6)))  # 80 letters fill the width
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def overall(table: pd.DataFrame, level: str) -> str:
-    """Question under which a level's overall score stands: `all`, or its only type."""
+    """Question under which a level's overall score stands: its only type, or `all`."""
     found = set(table.question[table.level == level])
-    return "all" if "all" in found else next(iter(sorted(found)))
+    return "all" if "all" in found else min(found, default="all")
 
 
 def _n(table: pd.DataFrame, question: str, slice_: str) -> str:

@@ -16,6 +16,8 @@ from .questions import COARSE
 
 INSIDE, OUTSIDE, ALL = "#0072B2", "#D55E00", "#555555"
 GREY = "#BBBBBB"  # cells with too few images
+NO_TRADE = "There is no fine-grained question in-domain, or no question out-of-domain, to set against each other."
+NO_FINE = "There is no fine-grained question in-domain."
 STATES = {"kept": "#8DB6CD", "forgotten": "#D55E00", "learned": "#009E73", "never": "#DDDDDD"}
 GROUPS = {
     "fine-grained, in-domain": (INSIDE, "o", "-"), "coarse, in-domain": (INSIDE, "s", "--"),
@@ -236,6 +238,9 @@ def fronts(points: dict, others: dict, colours: dict) -> Figure:
     """
     if not points:
         return _no_pair()
+    points = {pair: table for pair, table in points.items() if table[["kept", "gain"]].notna().all(axis=None)}
+    if not points:
+        return nothing(NO_TRADE)
     figure, axes = _panels(len(points), 4.4)
     words, short = [], _short_names(points)
     for axis, ((base, tuned), table) in zip(axes.flat, points.items(), strict=False):
@@ -316,6 +321,8 @@ def alpha_by_dataset(curves: dict, colours: dict) -> Figure:
     if not curves:
         return _no_pair()
     names = sorted({name for table in curves.values() for name in table.slice})
+    if not names:
+        return nothing("No fine-grained question is asked.")
     titles = labels(names)
     figure, axes = _panels(len(names), 1.35, columns=3, sharex=True)
     words, short = [], _short_names(curves)
@@ -342,6 +349,9 @@ def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
     """Path of each pair's mixtures in the plane of two scores, a panel a pair (``finetuning.fine_trade_off``)."""
     if not points:
         return _no_pair()
+    points = {pair: table for pair, table in points.items() if len(table) and table[["x", "y"]].notna().all(axis=None)}
+    if not points:
+        return nothing(NO_FINE)
     figure, axes = _panels(len(points), 3.2)
     words, short = [], _short_names(points)
     for axis, ((base, tuned), table) in zip(axes.flat, points.items(), strict=False):
@@ -436,5 +446,5 @@ def _short_names(pairs) -> dict[str, str]:
 
 
 def _no_pair() -> Figure:
-    """What stands in a figure of pairs where no model of the run names its base."""
-    return nothing("No model of this run names a base that it was fine-tuned from.")
+    """What stands in a figure of pairs where there is none."""
+    return nothing("This run has no pair of a base and a model fine-tuned from it that this figure could show.")

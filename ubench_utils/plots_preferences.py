@@ -43,7 +43,7 @@ def attraction(table: pd.DataFrame, colours: dict) -> Figure:
 def rates(table: pd.DataFrame, colours: dict) -> Figure:
     """Share, recall, false alarms and informedness of every option of a question, from ``preferences.rates``."""
     if table.empty:
-        return nothing("The question was not asked.")
+        return nothing("No model of this run answered the question.")
     key = ["model", "option"]
     truth = table[table.rate == "truth"].rename(columns={"value": "tick"})[[*key, "tick"]]
     rows = table[table.rate != "truth"].merge(truth, on=key)
@@ -70,7 +70,7 @@ def changes(table: pd.DataFrame, colours: dict) -> Figure:
     informedness of each option is shown.
     """
     if table.empty:
-        return nothing("No model of this run has scores that a blank image could be subtracted from.")
+        return nothing("There are no scores from which those of a blank image could be subtracted.")
     is_rate = "rate" in table
     rows = table[table.rate == "informedness"] if is_rate else table[table.by == "all"]
     if rows.empty:

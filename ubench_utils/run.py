@@ -24,6 +24,7 @@ from .errors import UserError, first_line
 from .evaluate import evaluate
 from .files import write_whole
 from .outputs import tidy
+from .questions import HEADLINE_WORDING
 from .registry import pairs
 from .sources import identity
 from .text import as_markdown
@@ -82,6 +83,11 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     chosen = {name: settings.get(name, "auto") for name in ("device", "precision")}
     run = evaluate(benchmark, models, **chosen, templates=settings.get("templates"), audit=MODEL_PAGE in sections)
     _save(run)
+    if set(sections) - set(FIXED) and HEADLINE_WORDING not in set(run.predictions.wording):
+        raise UserError(
+            f"no question of '{dataset}' was answered in wording {HEADLINE_WORDING}, which the pages are about; "
+            "`ubench evaluate` scores the others"
+        )
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
     involved = [identity(model) for model in [*models, *(base for base, _ in pairs(models))]]
