@@ -92,3 +92,24 @@ def model_folder(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count what the encoders are given: images by their bytes, texts as they are."""
+    from ubench_utils.models import Model
+
+    seen = {"images": [], "texts": []}
+    encode_images, encode_texts = Model.encode_images, Model.encode_texts
+
+    def images(self, pixels):
+        seen["images"] += [image.tobytes() for image in pixels]
+        return encode_images(self, pixels)
+
+    def texts(self, batch):
+        seen["texts"] += list(batch)
+        return encode_texts(self, batch)
+
+    monkeypatch.setattr(Model, "encode_images", images)
+    monkeypatch.setattr(Model, "encode_texts", texts)
+    return seen

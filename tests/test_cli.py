@@ -1,6 +1,7 @@
 """Command line: a user's mistakes end in one line and exit code 2; the tables and pages are what was promised."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -188,3 +189,53 @@ def test_a_page(root, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("ubench: 1 of 1 pages failed") and "spoilt" in last
     assert page.read_bytes() == first
+
+
+def test_what_nobody_foresaw_is_one_line_and_a_traceback_in_a_file(capsys, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("a\nstrange \x1b[31mname")
+
+    monkeypatch.setattr("ubench_utils.evaluate.evaluate", fail)
+    assert main(["evaluate", "--models", "random", "--out", "never"]) == 1
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1 and told.startswith("ubench: this should not have happened (KeyError: ")
+    assert "\x1b" not in told
+    file = Path(told.split()[-1])
+    assert "in fail" in file.read_text() and "KeyError" in file.read_text()
+    file.unlink()
+
+
+def test_out_of_memory_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("ubench_utils.evaluate.evaluate", lambda *_, **__: bytearray(1 << 62))
+    assert main(["evaluate", "--models", "random", "--out", "never"]) == 1
+    assert capsys.readouterr().err.startswith("ubench: out of memory; use --limit")
+
+
+def test_a_terminal_that_knows_no_greek():
+    """The names of the datasets hold a μ; an ASCII terminal gets a question mark in its place."""
+    command = [sys.executable, "-m", "ubench_utils", "list", "datasets"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0 and done.stderr == b"" and b"?-Bench on the Hugging Face Hub" in done.stdout
+
+
+def test_a_reader_that_leaves():
+    command = f"{sys.executable} -m ubench_utils list models | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("random")
+
+
+def test_scoring_touches_no_file_that_it_did_not_make(capsys, rows, parquet, tmp_path, monkeypatch):
+    monkeypatch.setenv("UBENCH_MODELS", "")
+    path, own = parquet(rows[:2]), tmp_path / "out"
+    own.mkdir()
+    (own / "models.yml").write_text("mine: {spec: random}\n")
+    (own / "scores.csv").write_text("image_id,question,answer\n")
+    score = ["score", str(own / "scores.csv"), "--dataset", path, "--model", "m", "--out"]
+    fails(capsys, [*score, str(own)], "scores.csv", "is read by this command")
+    fails(capsys, [*score, str(tmp_path / "new")], "no rows")  # refused by what is in it
+    (own / "scores.csv").rename(tmp_path / "answers.csv")
+    score[1] = str(tmp_path / "answers.csv")
+    fails(capsys, [*score, str(own)], "models.yml", "was not written by ubench")
+    assert (own / "models.yml").read_text() == "mine: {spec: random}\n" and len(list(own.iterdir())) == 1
+    assert not (tmp_path / "new").exists()

@@ -5,6 +5,9 @@ import logging
 import os
 import shlex
 import sys
+import tempfile
+import traceback
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,17 +20,51 @@ from .registry import DEVICES, KINDS, PRECISIONS, SPEC_HELP, model_cards
 
 
 def main(arguments=None) -> int:
-    """Run a command; returns the exit code: 0, or 2 after a user's mistake, told in one line."""
+    """Run a command; returns the exit code.
+
+    0; 2 after a user's mistake, told in one line; 1 where something failed that should have been told so, in one line
+    that names the file with the traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal may know no μ
     options = _parser().parse_args(arguments)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs every retry twice
     try:
-        return options.command(options) or 0
+        code = options.command(options) or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
-        print(f"ubench: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ubench: {_one_line(error)}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of the output, say `head`, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("ubench: stopped; what was encoded is in the cache", file=sys.stderr)
         return 130
+    except MemoryError:
+        print("ubench: out of memory; use --limit, a smaller model or another machine", file=sys.stderr)
+        return 1
+    except Exception as error:
+        told = f"{type(error).__name__}: {_one_line(error)[:200]}"
+        print(f"ubench: this should not have happened ({told}); {_kept_traceback()}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error: BaseException) -> str:
+    """Message of an exception without line breaks and control characters, which a name from a file may hold."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+
+
+def _kept_traceback() -> str:
+    """Write the traceback of the exception at hand into a file; says where it is."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="ubench-", suffix=".txt", delete=False, encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        return f"please report it with the traceback in {file.name}"
+    except OSError:
+        return f"please report it; the traceback could not be kept: {_one_line(RuntimeError(traceback.format_exc()))}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,8 +151,8 @@ def _run(options) -> None:
             raise UserError(f"parameter '{pair}': write NAME=VALUE")
         try:
             extra[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"parameter '{pair}': {value!r} is no YAML") from error
+        except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date that does not exist
+            raise UserError(f"parameter '{pair[:80]}': {value[:80]!r} is no YAML") from error
     pages = run_book(options.dataset, options.models or DEFAULT_MODELS, options.sections, extra, **_settings(options))
     others = "pages of other sections still show the run before" if options.sections else "the others were up to date"
     print(f"{len(pages)} pages executed, {others}; tables in _build/tables. Next: ubench build")
@@ -129,19 +166,21 @@ def _build(options) -> None:
 
 def _evaluate(options) -> None:
     from .evaluate import evaluate
+    from .results import check_folder
 
-    _check_out(options.out)
+    check_folder(options.out, inputs=filter(None, [options.dataset, options.templates]))
     run = evaluate(options.dataset, options.models, **_settings(options), audit=True)
-    _report(run, options.out)
+    _report(run, _saved(run, options.out))
 
 
 def _score(options) -> None:
     """Name a file of answers in a models file of its own, so that every page and command can use the name."""
     from .evaluate import evaluate
+    from .results import check_folder
 
     if options.model.partition(":")[0] in KINDS or options.model == "random" or not options.model.strip():
         raise UserError(f"--model '{options.model}' is a model string; give the answers a name, say my-model")
-    _check_out(options.out)
+    check_folder(options.out, inputs=filter(None, [options.file, options.templates]), others=["models.yml"])
     card = model_cards().get(options.model)
     if card:
         print(
@@ -149,46 +188,45 @@ def _score(options) -> None:
         )
     known = {key: value for key, value in asdict(card).items() if value and key != "name"} if card else {}
     entry = {**known, "spec": f"predictions:{Path(options.file).resolve()}"}
-    models = (Path(options.out) / "models.yml").resolve()
-    models.parent.mkdir(parents=True, exist_ok=True)
-    models.write_text(yaml.safe_dump({options.model: entry}, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    own = os.environ.get("UBENCH_MODELS")
-    os.environ["UBENCH_MODELS"] = os.pathsep.join([*([own] if own else []), str(models)])
-    try:
+    text = yaml.safe_dump({options.model: entry}, allow_unicode=True, sort_keys=False)
+    before = os.environ.get("UBENCH_MODELS", "")
+    with tempfile.TemporaryDirectory() as folder, _models_file(Path(folder) / "models.yml", text):
         run = evaluate(options.dataset, [options.model], templates=options.templates)
-    except UserError:  # nothing came of it
-        models.unlink()
-        os.environ["UBENCH_MODELS"] = own or ""
-        raise
-    _report(run, options.out)
+    folder = _saved(run, options.out, {"models.yml": text})
+    models = str((folder / "models.yml").resolve())
+    os.environ["UBENCH_MODELS"] = os.pathsep.join([*([before] if before else []), models])  # of the notebooks, too
+    _report(run, folder)
     if options.pages:
         from .run import run_book
 
         pages = run_book(options.dataset, [options.model], templates=options.templates)
         print(f"{len(pages)} pages executed. Next: ubench build")
     again = ["ubench", "run", "--dataset", options.dataset, "--models", options.model]
-    print(f"To set it beside other models: UBENCH_MODELS={shlex.quote(str(models))} {shlex.join(again)} …")
+    print(f"To set it beside other models: UBENCH_MODELS={shlex.quote(models)} {shlex.join(again)} …")
 
 
-def _check_out(out: str) -> None:
-    """Whether the folder can be made, before anything is computed; nothing is left of the trial."""
-    if Path(out).is_dir():
-        return
-    if Path(out).exists():
-        raise UserError(f"'{out}' is a file; --out names a folder")
+@contextmanager
+def _models_file(file: Path, text: str):
+    """Let ``$UBENCH_MODELS`` name one more file for a while."""
+    before = os.environ.get("UBENCH_MODELS", "")
+    file.write_text(text, encoding="utf-8")
+    os.environ["UBENCH_MODELS"] = os.pathsep.join([*([before] if before else []), str(file)])
     try:
-        Path(out).mkdir(parents=True)
-        Path(out).rmdir()
-    except OSError as error:
-        raise UserError(f"cannot write to the folder '{out}' ({error.strerror})") from error
+        yield
+    finally:
+        os.environ["UBENCH_MODELS"] = before
 
 
-def _report(run, out: str) -> None:
-    """Write the tables and print what a user has to know."""
+def _saved(run, out: str, beside: dict | None = None) -> Path:
     try:
-        folder = run.save(out)
+        return run.save(out, beside)
     except OSError as error:
-        raise UserError(f"cannot write to the folder '{out}' ({error})") from error
+        raise UserError(f"cannot write to the folder '{out}' ({error.strerror or error}); what was encoded is in the "
+                        "cache") from error  # fmt: skip
+
+
+def _report(run, folder: Path) -> None:
+    """Print what a user has to know."""
     for note in run.record["dataset"]["notes"]:
         print(f"note: {note}")
     for model, passport in run.record["models"].items():

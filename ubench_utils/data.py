@@ -6,7 +6,6 @@ by; and gives the content a fingerprint that does not depend on the order of the
 """
 
 import hashlib
-import io
 import os
 import sys
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from PIL import Image
 
 from . import columns
 from .errors import UserError, first_line
+from .pixels import decode  # noqa: F401  (part of reading a dataset)
 from .storage import class_names, open_table, picture_bytes, with_class_names
 
 HUB_NAME = "jnirschl/uBench"
@@ -63,8 +62,9 @@ class Benchmark:
         Revision on the Hub.
     notes : list of str
         What the reader has to know about the rows (left out, named, not stated), each with a count.
-    change : callable or None
-        What is done to the encoded bytes of an image when it is read, say ``resolution.shrunk``; bytes to bytes.
+    changes : tuple
+        What is done to every image after it is decoded, say by ``resolution.shrunk``: pairs of a recipe, which enters
+        the image's hash by ``digest([hash, *recipe])``, and a function from image to image.
     folder : pathlib.Path or None
         Where the files lie that rows name by path; None where rows hold their images.
     """
@@ -75,7 +75,7 @@ class Benchmark:
     fingerprint: str
     revision: str | None = None
     notes: list = field(default_factory=list)
-    change: object = None
+    changes: tuple = ()
     folder: Path | None = None
 
     @property
@@ -85,8 +85,7 @@ class Benchmark:
 
     def image_bytes(self, row: int) -> bytes:
         """Encoded bytes of the image in a row; raises OSError where there are none."""
-        encoded = picture_bytes(self.rows[row]["image"], self.folder)
-        return self.change(encoded) if self.change else encoded
+        return picture_bytes(self.rows[row]["image"], self.folder)
 
 
 def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
@@ -144,26 +143,6 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     fingerprint = _fingerprint(rows, images)
     revision = HUB_REVISION if name == HUB_NAME else None
     return Benchmark(name, rows, images, fingerprint, revision, notes, folder=folder)
-
-
-def decode(encoded: bytes) -> Image.Image:
-    """Decode an image file to 8-bit RGB.
-
-    Greyscale of 16 bits is scaled linearly from its full range (65,535 → 255); Pillow's own conversion would cut
-    everything above 255.
-
-    Raises
-    ------
-    ValueError
-        For images of floats, whose range nothing states.
-    """
-    image = Image.open(io.BytesIO(encoded))
-    image.load()
-    if image.mode == "F":
-        raise ValueError("an image of floats has no stated range; store it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
-    return image.convert("RGB")
 
 
 def _open_rows(name: str) -> tuple:

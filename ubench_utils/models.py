@@ -17,7 +17,7 @@ from .cache import digest
 from .errors import UserError, first_line
 from .merging import interpolate, scale_layers, task_arithmetic, ties, uniform_soup
 from .registry import Merge, find_model, is_merge, parse_merge
-from .sources import differing, identity, image_size, resolve
+from .sources import contents, differing, identity, image_size, resolve
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MERGING = {
@@ -157,13 +157,22 @@ def _load(name: str, device: str, key: str) -> Model:
         from .load_conch import load
     else:
         from .load_openclip import load
+    before = contents(source.files)
     model = load(card, source)
     for entry, value in model.network.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(
                 f"model '{name}': weight {entry} holds {int((~torch.isfinite(value)).sum())} values that are not finite"
             )
+    for tensor in [*model.network.parameters(), *model.network.buffers()]:
+        tensor.data = tensor.data.clone()  # a library may map the file, and what is written to it later would show
     model.network.to(device).eval()
+    try:
+        same = contents(source.files, again=True) == before and digest(identity(name)) == key
+    except OSError:  # one is gone
+        same = False
+    if not same:
+        raise UserError(f"model '{name}': its files changed while they were loaded; run it again when they are whole")
     return _probed(replace(model, device=torch.device(device)))
 
 

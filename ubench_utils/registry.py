@@ -32,7 +32,23 @@ SPEC_HELP = {
     "predictions:FILE": "answers made elsewhere, CSV or parquet (see `ubench score`)",
     "random": "the random-choice baseline",
 }
-PREPROCESS = ("mean", "std", "interpolation", "resize_mode", "fill_color")  # what an entry may set of open_clip's
+
+
+def _three(least: float):
+    """Whether a value is three finite numbers above a least one."""
+    return lambda value: (
+        isinstance(value, list) and len(value) == 3
+        and all(type(number) in (int, float) and least < number < float("inf") for number in value)
+    )  # fmt: skip
+
+
+PREPROCESS = {  # what an entry may set of open_clip's, and what is right
+    "mean": (_three(-float("inf")), "a list of three numbers"),
+    "std": (_three(0), "a list of three numbers above 0"),
+    "interpolation": (("bicubic", "bilinear").__contains__, "bicubic or bilinear"),
+    "resize_mode": (("shortest", "longest", "squash").__contains__, "shortest, longest or squash"),
+    "fill_color": (lambda value: type(value) is int and 0 <= value <= 255, "a whole number from 0 to 255"),
+}
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ["auto", "float32", "float16", "bfloat16"]  # of the encoders
 MERGES = {  # how to write each
@@ -81,43 +97,61 @@ def model_cards() -> dict[str, ModelCard]:
 
 def _read_cards(path: Path) -> dict[str, ModelCard]:
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"UBENCH_MODELS: '{path}' is no file")
         return _parse_cards(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UserError(f"UBENCH_MODELS: cannot read '{path}' ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"UBENCH_MODELS: '{path}' is not in UTF-8; save it as UTF-8") from error
 
 
 @cache
 def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
     try:
         entries = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date that does not exist
         raise UserError(f"'{path}' is no YAML ({' '.join(str(error).split())[:160]})") from error
     fields = set(ModelCard.__dataclass_fields__) - {"name"}
     cards = {}
     for name, entry in entries.items() if isinstance(entries, dict) else [("", None)]:
-        if not isinstance(entry, dict) or "spec" not in entry:
+        if not isinstance(entry, dict) or not entry.get("spec"):
             raise UserError(f"'{path}', entry '{name}': write NAME: {{spec: MODEL STRING, …}}")
-        unknown = set(entry) - fields
+        unknown = set(map(str, entry)) - fields
         if unknown:
             keys = ", ".join(sorted(fields))
             raise UserError(f"'{path}', entry {name}: unknown key {min(unknown)}; the keys are {keys}")
         _check_entry(entry, f"'{path}', entry {name}")
-        card = {**entry, "spec": str(entry["spec"]).replace("{package}", str(PACKAGE))}
+        card = {key: value if isinstance(value, dict | None) else str(value) for key, value in entry.items()}
+        card["spec"] = card["spec"].replace("{package}", str(PACKAGE))
         cards[str(name)] = ModelCard(str(name), **card)
     return cards
 
 
 def _check_entry(entry: dict, where: str) -> None:
-    """Refuse values that would only fail on a page."""
+    """Refuse values that would only fail on a page, or far into a run."""
     domain, activation, colour = (entry.get(key) for key in ("in_domain", "activation", "colour"))
-    if domain is not None and not (isinstance(domain, dict) and set(domain) <= set(FACETS)):
+    for key in set(entry) - {"in_domain", "preprocess"}:
+        if not isinstance(entry[key], str | int | float | None) or isinstance(entry[key], bool):
+            raise UserError(f"{where}: {key} is a text, not {_shown(entry[key])}")
+    if domain is not None and not (isinstance(domain, dict) and domain and set(domain) <= set(FACETS)
+                                   and all(isinstance(value, str) for value in domain.values())):  # fmt: skip
         raise UserError(f"{where}: write in_domain as {{FACET: VALUE}} with a facet of {', '.join(FACETS)}")
     if activation not in (None, "gelu", "quickgelu"):
         raise UserError(f"{where}: activation is gelu or quickgelu, not '{activation}'")
     if colour is not None and not re.fullmatch("#[0-9A-Fa-f]{6}", str(colour)):
         raise UserError(f"{where}: write the colour as \"#rrggbb\", not '{colour}'")
-    if not isinstance(entry.get("preprocess", {}), dict) or set(entry.get("preprocess", {})) - set(PREPROCESS):
+    preprocess = entry.get("preprocess", {})
+    if not isinstance(preprocess, dict) or not set(preprocess) <= set(PREPROCESS):
         raise UserError(f"{where}: preprocess is a mapping with keys of {', '.join(PREPROCESS)}")
+    for key, value in preprocess.items():
+        if not PREPROCESS[key][0](value):
+            raise UserError(f"{where}: {key} in preprocess is {PREPROCESS[key][1]}, not {_shown(value)}")
+
+
+def _shown(value) -> str:
+    """A value from a YAML file, which may hold itself, in a few characters."""
+    return f"a {type(value).__name__}" if isinstance(value, dict | list | set) else repr(value)[:40]
 
 
 def find_model(name: str) -> ModelCard:
@@ -283,6 +317,19 @@ def colours(models) -> dict[str, str]:
     cards = [(model, find_model(model)) for model in models]
     unlisted = [model for model, card in cards if card.colour is None]
     return {model: card.colour or PALETTE[unlisted.index(model) % len(PALETTE)] for model, card in cards}
+
+
+def as_list(models) -> list[str]:
+    """Models as a list; one model string, as papermill's ``-p models demo-base`` gives it, is a list of one.
+
+    Raises
+    ------
+    UserError
+        For a list that was written as one text.
+    """
+    if isinstance(models, str) and models.lstrip().startswith(("[", "(")):
+        raise UserError(f"models {models!r} is one text; give papermill a list with -y 'models: [demo-base, random]'")
+    return [models] if isinstance(models, str) else list(models)
 
 
 def pairs(models, with_weights: bool = False) -> list[tuple[str, str]]:

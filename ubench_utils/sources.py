@@ -128,7 +128,7 @@ def identity(name: str) -> dict:
         return {"kind": merge.method, "base": base, "tuned": tuned[0] if len(tuned) == 1 else tuned, **merge.parameters}
     source = resolve(card)
     if source.files:
-        weights = {file.name: _digest_of(file) for file in source.files}
+        weights = {file.name: sha for file, (_, sha) in zip(source.files, contents(source.files), strict=True)}
     else:
         weights = f"random, seed 0, torch {version('torch')}"
     library = "transformers" if source.kind == "transformers" else "open_clip_torch"
@@ -158,13 +158,22 @@ def differing(one: dict, other: dict) -> str | None:
     return next((key for key in keys if one.get(key) != other.get(key)), None)
 
 
-def _digest_of(file: Path) -> str:
-    facts = file.stat()
-    return _cached_digest(str(file), facts.st_size, facts.st_mtime_ns)
+def contents(files, again: bool = False) -> list[tuple]:
+    """State (size, times, inode) and SHA-256 of files, read once a process for each state, or ``again``.
+
+    The time of change alone says nothing of the content, as it can be set; the state as a whole differs after anything
+    was written to a file or put in its place.
+    """
+    found = []
+    for file in files:
+        facts = Path(file).stat()
+        state = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
+        found.append((state, file_digest(file) if again else _cached_digest(str(file), state)))
+    return found
 
 
 @cache
-def _cached_digest(file: str, size: int, mtime: int) -> str:
+def _cached_digest(file: str, state: tuple) -> str:
     return file_digest(file)
 
 

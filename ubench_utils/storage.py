@@ -137,9 +137,10 @@ def picture_bytes(cell, folder: Path | None) -> bytes:
         root, target = folder.resolve(), (folder / path).resolve()
         mode = target.stat().st_mode if target.is_relative_to(root) else None
     except (OSError, ValueError, RuntimeError) as error:  # absent; too long or a NUL in it; a loop of links
+        # from None, since a failure is told by its deepest cause, which would name this machine's folders
         if not isinstance(error, FileNotFoundError) or re.fullmatch(r"[\w+/=\s-]{100,}", path):
-            raise OSError(f"no path, no bytes: the row holds the text {path[:40]!r}") from error
-        raise OSError(f"no bytes, and no such file in the folder of the dataset's table: {path[:80]!r}") from error
+            raise OSError(f"no path, no bytes: the row holds the text {path[:40]!r}") from None
+        raise OSError(f"no bytes, and no such file in the folder of the dataset's table: {path[:80]!r}") from None
     if mode is None:
         raise OSError(f"no bytes, and its path leads out of the dataset's folder: {path[:80]!r}")
     if not stat.S_ISREG(mode):

@@ -1,11 +1,14 @@
 """Answers made elsewhere: a table of choices, reply texts or option scores, brought into the prediction contract.
 
-Nothing is guessed: a row that is of no question is named and counted, a reply that names no option counts as wrong,
-and what cannot be told apart is refused.
+Nothing is guessed: a row that is of no question is named and counted, a reply that names no option (see ``replies``)
+counts as wrong, and what cannot be told apart is refused.
 """
 
+import csv
+import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +17,14 @@ import pandas as pd
 from .errors import UserError, first_line
 from .predict import answer_table, choose, in_blocks, softmax
 from .questions import HEADLINE_WORDING
+from .replies import NO_OPTION, read_reply
 
 KEY = ["dataset", "image_id", "question", "wording"]
 SHOWN = 3  # rows that a note names
-NO_OPTION = -1  # predicted_idx of a reply that names no option
 DOUBTFUL = 0.2  # share of replies without an option from which a note doubts the file
-TEXT = dict.fromkeys(
-    ("dataset", "image_id", "question", "answer"), str
-)  # columns that are text whatever they look like
+TEXT = ("dataset", "image_id", "question", "answer")  # columns that are text whatever they look like
+GIVEN = ("scores", "predicted_idx", "answer")  # what may be answered with, the most telling first
+SEPARATORS = ",;\t"
 ROUNDED = 0.04  # how far from 1 rounded probabilities of a question may add up
 
 
@@ -31,8 +34,9 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
     Parameters
     ----------
     path : str or Path
-        CSV or parquet with ``image_id``, ``question`` (the type: modality, …) and ``dataset`` (may be left out where
-        ``image_id`` alone is unique), ``wording`` (left out: the headline wording), and one of: ``predicted_idx``
+        CSV (in UTF-8, separated by commas, semicolons or tabs) or parquet with ``image_id``, ``question`` (the type:
+        modality, …) and ``dataset`` (may be left out where ``image_id`` alone is unique), ``wording`` (left out: the
+        headline wording), and one of: ``predicted_idx``
         (index of the chosen option), ``answer`` (text of the reply: an option, its caption, or its letter),
         ``scores`` (a list, in CSV as JSON, or columns ``score_0``, ``score_1``, …: a number for every option).
     questions : pandas.DataFrame
@@ -44,7 +48,7 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
         The prediction contract but ``model``, and ``tied``. Without scores ``p_answer`` and ``p_predicted`` are NaN;
         with them they are the scores where these are probabilities, else their softmax.
     notes : list of str
-        What was counted: rows of no question, replies that name no option, questions without an answer.
+        What was counted: rows of no question, how replies were read, questions without an answer.
 
     Raises
     ------
@@ -63,15 +67,8 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
             notes.append("index 0 never occurs and the last option does: were the options counted from 1? Count from 0")
         predictions = _from_choices(asked, predicted)
     else:
-        predicted = np.array([_option_of(*row) for row in zip(asked.answer, asked.labels, asked.options, strict=True)])
-        lost = predicted == NO_OPTION
-        if lost.any():
-            replies = asked.answer.fillna("")[lost].astype(str)
-            shown = ", ".join(repr(text[:40]) for text in replies.drop_duplicates().head(SHOWN))
-            doubt = "; so many that the file may be in a form that is not read" if lost.mean() > DOUBTFUL else ""
-            notes.append(
-                f"{lost.sum():,} of {len(lost):,} replies name no option and count as wrong, such as {shown}{doubt}"
-            )
+        predicted, note = _from_replies(asked)
+        notes.append(note)
         predictions = _from_choices(asked, predicted)
     n = int(questions.wording.isin(set(asked.wording)).sum())
     if n > len(predictions):
@@ -83,38 +80,87 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
 def _read(path) -> pd.DataFrame:
     """Table of a file with the columns that are needed; scores become lists."""
     file = Path(path).expanduser()
-    if file.suffix not in (".csv", ".parquet"):
-        raise UserError(f"'{path}': answers are read from .csv or .parquet")
+    kind = file.suffix.lower()
+    if kind not in (".csv", ".tsv", ".parquet"):
+        raise UserError(f"'{path}': answers are read from .csv, .tsv or .parquet; save the table as CSV in UTF-8")
     try:
-        if file.suffix == ".csv":  # "None" is a stain and "NA" may be a name: only an empty field is missing
-            table = pd.read_csv(file, dtype=TEXT, keep_default_na=False, na_values=[""])
-        else:
-            table = pd.read_parquet(file)
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise UserError(f"'{path}' is no file")
+        table = pd.read_parquet(file) if kind == ".parquet" else _read_text(file.read_bytes(), path)
+    except UserError:
+        raise
     except Exception as error:  # pandas, pyarrow and the file system each have their own
         raise UserError(f"cannot read '{path}' ({first_line(error)})") from error
-    numbered = sorted((c for c in table if re.fullmatch(r"score_\d+", str(c))), key=lambda c: int(c.split("_")[1]))
+    table.columns = [str(name).strip() for name in table.columns]
+    numbered = sorted((c for c in table if re.fullmatch(r"score_\d{1,6}", c)), key=lambda c: int(c.split("_")[1]))
+    needed = [*KEY, *GIVEN, *numbered]
+    twice = [name for name, n in Counter(table.columns).items() if n > 1 and name in needed]
+    if twice:
+        raise UserError(f"'{path}' has two columns named {twice[0]}")
     if numbered:
         table["scores"] = [_without_trailing_gaps(row) for row in table[numbered].to_numpy(dtype=object).tolist()]
-    elif "scores" in table and file.suffix == ".csv":
+    elif "scores" in table and kind != ".parquet":
         try:
             table["scores"] = [json.loads(text) for text in table.scores]
-        except (TypeError, ValueError) as error:
-            raise UserError(f"'{path}', column scores: write a JSON list in every row ({error})") from error
+        except (TypeError, ValueError, RecursionError) as error:
+            why = first_line(error, 80)
+            raise UserError(f"'{path}', column scores: write a JSON list in every row ({why})") from error
     missing = [column for column in ("image_id", "question") if column not in table]
     if missing:
-        found = ", ".join(map(str, table.columns[:6]))
+        found = ", ".join(table.columns[:6])
         raise UserError(f"'{path}' lacks the column {missing[0]} (found: {found[:80]}); needed are image_id, question, "
                         "and one of predicted_idx, answer, scores (with dataset where image_id repeats), separated by "
                         "commas")  # fmt: skip
-    given = [column for column in ("scores", "predicted_idx", "answer") if column in table]
+    given = [column for column in GIVEN if column in table]
     if not given:
         raise UserError(f"'{path}' says nothing of what was answered; add one of the columns predicted_idx, answer, "
                         "scores or score_0, score_1, …")  # fmt: skip
     if table.empty:
         raise UserError(f"'{path}' has no rows")
-    keys = [column for column in KEY if column in table]
-    text = {column: table[column].astype(str) for column in keys if column in TEXT}
-    return table[[*keys, given[0]]].assign(**text, row=np.arange(len(table)))
+    columns = [*(column for column in KEY if column in table), given[0]]
+    for column in columns:
+        _check_cells(table[column], path)
+    text = {column: _as_text(table[column]) for column in columns if column in TEXT and column != "answer"}
+    return table[columns].assign(**text, row=np.arange(len(table)))
+
+
+def _read_text(content: bytes, path) -> pd.DataFrame:
+    """Table of a CSV file in UTF-8, every cell a text; what separates its columns is told by the header."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{path}' is not in UTF-8; save as UTF-8 (a spreadsheet calls it “CSV UTF-8”)") from error
+    if "\0" in text:
+        raise UserError(f"'{path}' holds zero bytes, so it is no text in UTF-8; save as UTF-8")
+    told = re.match(r"sep=(.)\r?\n", text)  # a spreadsheet's own line
+    text = text[told.end() :] if told else text
+    head = io.StringIO(text[:100_000].replace("\r\n", "\n").replace("\r", "\n"))
+    line = next((line for line in head if line.strip()), "")
+    names = {mark: {cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True))}
+             for mark in ([told[1]] if told else SEPARATORS)}  # fmt: skip
+    mark = max(names, key=lambda mark: len(names[mark] & {*KEY, *GIVEN}))
+    # "None" is a stain and "NA" may be a name: only an empty field is missing. A row longer than the header is refused.
+    cells = pd.read_csv(io.StringIO(text), sep=mark, header=None, dtype=str, keep_default_na=False, na_values=[""],
+                        skipinitialspace=True)  # fmt: skip
+    return cells.iloc[1:].set_axis(cells.iloc[0].fillna(""), axis=1).reset_index(drop=True)
+
+
+def _check_cells(column: pd.Series, path) -> None:
+    """Refuse cells that are no text and no number, where these are needed."""
+    nested = (list, tuple, dict, set, bytes, np.ndarray)
+    wrong = [row for row, cell in enumerate(column) if isinstance(cell, nested)] if column.name != "scores" else []
+    truth = [row for row, cell in enumerate(column) if isinstance(cell, bool | np.bool_)] if not wrong else []
+    if wrong or (truth and column.name == "predicted_idx"):
+        row = (wrong or truth)[0]
+        kind = "list" if isinstance(column.iloc[row], np.ndarray) else type(column.iloc[row]).__name__
+        raise UserError(f"'{path}', column {column.name}, row {row}: a {kind}, where a text or a number is needed")
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    """Cells as text: whole numbers without a decimal point, which a gap in the column gives them."""
+    return column.astype(object).map(
+        lambda cell: str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    )
 
 
 def _without_trailing_gaps(row: list) -> list:
@@ -136,8 +182,9 @@ def _match(table: pd.DataFrame, questions: pd.DataFrame, path) -> tuple[pd.DataF
         if len(unclear):
             raise UserError(f"'{path}', row {unclear.row.iloc[0]}: image_id {unclear.image_id.iloc[0]} is in several "
                             f"sub-datasets ({len(unclear):,} such rows); add the column dataset")  # fmt: skip
-    wording = pd.to_numeric(table.wording, errors="coerce").fillna(-1).astype("int64")
-    table = table.assign(wording=wording, question=table.question.astype(str))
+    wording = pd.to_numeric(table.wording, errors="coerce").astype(float)
+    whole = (wording == wording.round()) & (wording.abs() < 1e9)  # infinity is no wording of a question
+    table = table.assign(wording=wording.where(whole, -1).astype("int64"), question=table.question.str.strip())
     twice = table.duplicated(keys)
     if twice.any():
         row = table[twice].iloc[0]
@@ -149,12 +196,23 @@ def _match(table: pd.DataFrame, questions: pd.DataFrame, path) -> tuple[pd.DataF
     notes = []
     if unknown.any():
         shown = "; ".join(f"row {row.row}: {_named(row, keys)}" for row in joined[unknown].head(SHOWN).itertuples())
-        notes.append(f"{unknown.sum():,} of {len(table):,} rows are of no question of this benchmark ({shown})")
+        hint = _spoilt(joined[unknown].image_id, questions.image_id)
+        notes.append(f"{unknown.sum():,} of {len(table):,} rows are of no question of this benchmark ({shown}){hint}")
     if unknown.all():
-        raise UserError(f"'{path}': no row is of a question of this benchmark ({shown}); check dataset, image_id, "
-                        f"question ({', '.join(questions.question.unique())}) and wording")  # fmt: skip
+        raise UserError(f"'{path}': no row is of a question of this benchmark ({shown}){hint}; check dataset, "
+                        f"image_id, question ({', '.join(questions.question.unique())}) and wording")  # fmt: skip
     asked = joined[~unknown].astype({"answer_idx": int, "n_options": int}).sort_values("place", ignore_index=True)
     return asked, notes
+
+
+def _spoilt(given: pd.Series, known: pd.Series) -> str:
+    """What a spreadsheet may have done to names of images that look like numbers."""
+    if given.str.fullmatch(r"\d+([.,]\d+)?E[+-]?\d+", case=False).any():
+        return "; some names of images look like numbers that a spreadsheet rounded: format that column as text"
+    bare = set(known.str.lstrip("0")) - set(known)
+    if given.isin(bare).any():
+        return "; some names of images have lost their leading zeros: format that column as text"
+    return ""
 
 
 def _named(row, keys) -> str:
@@ -163,11 +221,11 @@ def _named(row, keys) -> str:
 
 def _indices(asked: pd.DataFrame, path) -> np.ndarray:
     """Chosen indices as integers; refuses what is no index of its question."""
-    index = pd.to_numeric(asked.predicted_idx, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    index = pd.to_numeric(asked.predicted_idx.astype(object), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     wrong = ~((index >= 0) & (index < asked.n_options) & (index == np.floor(index))).to_numpy()
     if wrong.any():
         row = asked[wrong].iloc[0]
-        raise UserError(f"'{path}', row {row.row}: predicted_idx {row.predicted_idx} is no index of the "
+        raise UserError(f"'{path}', row {row.row}: predicted_idx {str(row.predicted_idx)[:40]} is no index of the "
                         f"{row.n_options} options of {_named(row, KEY)} ({wrong.sum():,} such rows); count from 0 and "
                         "leave out rows without an answer")  # fmt: skip
     return index.astype(int)
@@ -183,13 +241,10 @@ def _from_scores(asked: pd.DataFrame, path) -> tuple[pd.DataFrame, str]:
     """Predictions of option scores, and how these were read: the highest is chosen, of ties the first by alphabet."""
     given = []
     for row in asked.itertuples():
-        try:
-            values = np.asarray(row.scores, dtype=float)
-        except (TypeError, ValueError):
-            values = np.array([])
+        values = _numbers(row.scores)
         if values.shape != (row.n_options,) or not np.isfinite(values).all():
             raise UserError(f"'{path}', row {row.row}: {row.n_options} finite scores are needed, one for each "
-                            f"option of {_named(row, KEY)}; found {[str(value) for value in row.scores]}")  # fmt: skip
+                            f"option of {_named(row, KEY)}; found {str(row.scores)[:80]}")  # fmt: skip
         given.append(values)
     sound = all((values >= 0).all() and abs(values.sum() - 1) <= ROUNDED for values in given)
     note = (
@@ -207,36 +262,28 @@ def _from_scores(asked: pd.DataFrame, path) -> tuple[pd.DataFrame, str]:
     return in_blocks(asked, answer), note
 
 
-def _option_of(reply, labels: tuple, options: tuple) -> int:
-    """Index of the option that a reply names: the option itself, its caption, the only one inside it, or its letter.
-
-    A letter beside the text of another option names none, nor does an abbreviation (``E. coli``).
-    """
-    text = _plain(reply)
-    for texts in (labels, options):
-        exact = [index for index, option in enumerate(texts) if _plain(option) == text]
-        if len(exact) == 1:
-            return exact[0]
-    inside = _mentioned(text, labels)
-    letter = re.match(r"(?:the )?(?:(?:correct |right )?(?:answer|option|choice)(?: is)? )?([a-z])( ?\)|$)", text)
-    chosen = {ord(letter[1]) - ord("a")} if letter and ord(letter[1]) - ord("a") < len(labels) else set()
-    named = inside | chosen
-    return named.pop() if len(named) == 1 else NO_OPTION
+def _numbers(cell) -> np.ndarray:
+    """Scores of one question as float64 of shape (n,); empty where the cell is no list of numbers."""
+    cell = cell.tolist() if isinstance(cell, np.ndarray) else cell if isinstance(cell, list | tuple) else None
+    try:
+        numbers = [float(value) for value in cell if isinstance(value, int | float | str)]
+        sound = len(numbers) == len(cell) and not any(isinstance(value, bool) or "_" in str(value) for value in cell)
+    except (TypeError, ValueError, OverflowError):
+        sound = False
+    return np.array(numbers, dtype=float) if sound else np.array([])
 
 
-def _mentioned(text: str, labels: tuple) -> set:
-    """Indices of the options whose words occur in a text, longest first: part of a longer one does not count."""
-    found = set()
-    for index in sorted(range(len(labels)), key=lambda index: -len(labels[index])):
-        words = rf"(?<!\w){re.escape(_plain(labels[index]))}(?!\w)"
-        if re.search(words, text):
-            found.add(index)
-            text = re.sub(words, "|", text)
-    return found
-
-
-def _plain(text) -> str:
-    """Text in lower case, without markup, punctuation and hyphens but for closing brackets."""
-    if pd.isna(text):
-        return ""
-    return " ".join(re.sub(r"[^\w)&+/%]|_", " ", str(text).casefold()).split())
+def _from_replies(asked: pd.DataFrame) -> tuple[np.ndarray, str]:
+    """Options that the replies choose, and a note on how they were read."""
+    replies = zip(asked.answer, asked.labels, asked.options, strict=True)
+    index, how = zip(*(read_reply(*reply) for reply in replies), strict=True)
+    index, n = np.array(index), Counter(how)
+    note = (f"{len(index):,} replies: {n['letter']:,} read by their letter, {n['text']:,} by the words of an option, "
+            f"{n['none']:,} name no option")  # fmt: skip
+    if n["none"]:
+        texts = asked.answer.fillna("").astype(str)[index == NO_OPTION]
+        shown = ", ".join(repr(text[:40]) for text in texts.drop_duplicates().head(SHOWN))
+        note += f" and count as wrong, such as {shown}"
+        if n["none"] / len(index) > DOUBTFUL:
+            note += "; so many that the file may be in a form that is not read"
+    return index, note

@@ -1,0 +1,51 @@
+"""The program is stopped: at once, in one line, with the code of the signal, and nothing that it started goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# Started and ready, then deep in work of the main thread: in Python, in a library, waiting for another program.
+WORK = {
+    "python": "while True: pass",
+    "library": "import numpy as np; a = np.ones((1500, 1500)); [a @ a for _ in range(10_000)]",
+    "program": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])",
+    "handlers of a library": "import asyncio, signal\nasync def run():\n"
+    "    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)\n"
+    "    await asyncio.sleep(600)\nasyncio.run(run())",
+}
+READY = "from ubench_utils.__main__ import end_when_told; end_when_told(); print('ready', flush=True)\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals are not to be had here")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("work", WORK)
+def test_a_signal_ends_everything(work, number, code):
+    import psutil
+
+    process = subprocess.Popen([sys.executable, "-c", READY + WORK[work]], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.7)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert bool(children) == (work == "program")
+    process.send_signal(number)
+    _, told = process.communicate(timeout=3)
+    assert process.returncode == code
+    assert len(told.splitlines()) == 1 and told.startswith("ubench: "), told
+    assert not psutil.wait_procs(children, timeout=3)[1]
+
+
+def test_the_program_can_be_stopped_while_it_loads(tmp_path):
+    """An interrupt in the first second, when the libraries are being imported."""
+    command = [sys.executable, "-m", "ubench_utils", "evaluate", "--models", "demo-base", "--out", str(tmp_path / "o")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "UBENCH_CACHE": str(tmp_path / "cache")})  # fmt: skip
+    time.sleep(0.4)
+    process.send_signal(signal.SIGINT)
+    out, told = process.communicate(timeout=3)
+    assert (process.returncode, out) == (130, "")
+    assert len(told.splitlines()) == 1 and told.startswith("ubench: stopped"), told

@@ -1,0 +1,50 @@
+"""The program ``ubench``: ready to be stopped before anything slow is loaded, then the command line."""
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+
+
+def main() -> int:
+    """Run the command line of this process; returns its exit code."""
+    if hasattr(signal, "pthread_sigmask"):  # elsewhere an interrupt ends with the exception that the command line tells
+        end_when_told()
+    from .cli import main as run
+
+    return run()
+
+
+def end_when_told() -> None:
+    """Let SIGINT and SIGTERM end this process, and all that it started, with one line and code 130 or 143.
+
+    The main thread may be deep inside a library, and some libraries set handlers of their own. So the signals are
+    blocked, and taken by a thread that waits for nothing else. There is nothing to put in order: whatever is written
+    is written whole.
+    """
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # what is started later, inherits it
+
+    def wait() -> None:
+        number = signal.sigwait(signals)
+        _end_children()
+        what = "stopped" if number == signal.SIGINT else "told to end"
+        start = "\n" if sys.stderr.isatty() else ""  # a progress bar may stand in this line
+        os.write(2, f"{start}ubench: {what}; what was encoded is in the cache\n".encode())
+        os._exit(128 + number)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _end_children() -> None:
+    """End the kernels and builders that this process started, and theirs."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            child.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,331 @@
+"""What a reply in words chooses: one rule for every model that answers by text, which refuses to guess.
+
+A reply is read in this order; the first that applies decides, and where it names more than one option, or none, the
+reply makes no choice.
+
+1. What is thought aloud (``<think>``, ``[THINK]``, an analysis channel) is taken away; so is what follows an end token.
+   A thought that was cut off leaves no answer.
+2. The whole reply is an option, or its caption.
+3. A marked answer: ``<answer>B</answer>``, a JSON object with the key answer, ``\\boxed{B}``, "Final answer: B".
+4. A declared one: "The answer is B", "Option B", "I choose B", the word for answer in some other languages.
+5. A letter at the start: "B", "(B)", "B) …", "B. …", "B" on a line of its own.
+6. The only option that the reply mentions, by its words or as "(B)".
+
+An option that is negated, ruled out, compared with or only considered ("not B", "unlike …", "it could be …") is not
+named. The words beside a letter must not be those of another option. A letter is one only where nothing else can be
+meant: "A micrograph", "I think", "B cells" and "E. coli" hold none. A reply that corrects itself ("B. Wait, C") must
+mark its final answer.
+"""
+
+import html
+import json
+import re
+import unicodedata
+from itertools import islice
+from typing import NamedTuple
+
+NO_OPTION = -1
+LONGEST = 20_000  # characters that are left without thoughts; a longer reply is no answer to a closed question
+MOST = 100  # places that could be the answer; with more, no one is
+
+
+class Reading(NamedTuple):
+    """Index of the option that a reply chooses, ``NO_OPTION`` for none, and whether by ``letter``, ``text`` or none."""
+
+    index: int
+    how: str
+
+
+class _Named(NamedTuple):
+    index: int
+    how: str
+    start: int
+    end: int
+
+
+NONE = Reading(NO_OPTION, "none")
+_THOUGHT = r"(?:think|thinking|thoughts?|reasoning|scratchpad|analysis|reflection|begin_of_thought|end_of_thought)"
+_MARKS = re.compile(
+    rf"(?P<close></{_THOUGHT}>|\[/{_THOUGHT}\]|◁/{_THOUGHT}▷|<\|end_of_thought\|>|<\|/{_THOUGHT}\|>)"
+    rf"|<{_THOUGHT}>|\[{_THOUGHT}\]|◁{_THOUGHT}▷|<\|begin_of_thought\|>|<\|{_THOUGHT}\|>",
+    re.IGNORECASE,
+)
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,40}<\|message\|>|(?<=assistant)final\s*:?")
+_END = re.compile(r"</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|end_of_text|eot_id|eot|end|return)\|>")
+_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:s|pad|unk|bos|eos|image)>|\[/?INST\]", re.IGNORECASE)
+_ROLE = re.compile(r"^\W*(?:assistant|model|response)\s*:\s*", re.IGNORECASE)
+
+_ANSWER = (  # the word for an answer; Chinese, Japanese and Korean are written without blanks
+    r"(?:(?<!\w)(?:answer|antwort|réponse|reponse|respuesta|risposta|resposta|antwoord|svar|svaret|ответ|odpowiedź|cevap|"
+    r"yanıt|الإجابة|الجواب|उत्तर)(?!\w)|答案|答え|回答|解答|正解|정답|답)"
+)
+_IS = (
+    r"(?:\s*(?:\b(?:is|was|(?:would|should|must) be|ist|est|es|lautet)\b|\bè\b|\bé\b|является|[:=→—-]|是|为|は|은|는)"
+    r"\s*:?)"
+)
+_CHOICE = r"(?:(?<!\w)(?:option|choice|letter|answer)(?!\w))"
+_DECLARED = re.compile(
+    rf"{_ANSWER}(?:\s+(?:option|choice|letter))?{_IS}|{_CHOICE}(?=\s*\W?[A-Z]\b)|{_CHOICE}{_IS}"
+    r"|\b(?:i|we)(?: would|'d| will|'ll)? (?:choose|select|pick|go with|opt for|answer|say)\b"
+    r"|\b(?:so|therefore|thus|hence),?(?=\s+\W?[A-Z]\b)|\bit is(?=\s+\W?(?-i:[A-Z])\W*$)",
+    re.IGNORECASE,
+)
+_FINAL = re.compile(rf"(?<!\w)final\s+{_ANSWER}\W{{0,3}}{_IS}?", re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]{0,300}\}){0,300})\}")
+_STOP = re.compile(
+    r"\n|(?<!\b\w)[.!?](?=\s|$)|\.(?= (?:here|explanation|reason|rationale)\b)|"
+    r"\b(?:because|since|due to|given|as (?:it|the|this))\b",
+    re.IGNORECASE,
+)
+# A letter, and what may follow it; "E. coli", "B cells" and "A micrograph" hold none.
+_GOES_ON = r"(?:because|since|as|for|which|not|is|was|are|due|given|based|but|with|and|or|the|it|this|would|fits)\b"
+_LETTER = re.compile(
+    rf"(?<![A-Za-z0-9_'.\-/])(?!A\s+[A-Z]|I\s)([A-Z])"  # "A Giemsa stain", "I think"
+    rf"(?![A-Za-z0-9_'\-]|/\w\w|\.?\s+(?!{_GOES_ON})[^\W\d_A-Z]|\.\w|\s*[°%])"
+)
+_BEFORE = re.compile(r"(?<![A-Za-z0-9_'])([A-Z])\s*[.):\],-]\s*[\"'(]?$")  # the words of an option
+_LEAD = re.compile(
+    r"^[^\w\n]*(?:([A-Z])(?=\s*[)\]:]|[.,;/](?:\s|$)|\s+-|[^\w\n?]*$|"
+    r"\s+(?:because|since|is (?:the )?(?:correct|right|best|answer))\b)|([a-z])(?=\s*[)\]]|[^\w\n?]*$))",
+    re.MULTILINE,
+)
+_IN_BRACKETS = re.compile(r"(?<!\w)(?<!panel )(?<!figure )[(\[]([A-Z])[)\]]|(?<![\w(\[])([A-Z])\)")
+TAKEN = "\0"
+_OWN_WORDS = {"none", "no", "yes", "other", "unknown"}  # in a sentence these need not be meant as the option
+_BORDER = re.compile(r"[.;:!?,\n|]|\b(?:but|so|therefore|thus|hence|while|whereas)\b|\binstead\b(?! of)", re.I)
+_AGAINST = re.compile(
+    r"\b(?:not|cannot|\w+n't|never|no|nor|neither|non|rather than|instead of|unlike|without|except|excluding|"
+    r"other than|as opposed to|opposed to|compared (?:to|with)|versus|vs|(?:rul\w+|cross\w*) out|exclud\w+|"
+    r"eliminat\w+|reject\w+|"
+    r"discard\w*|dismiss\w*|differs? from|different from|incorrect|wrong|could|might|may|perhaps|possibly|maybe|"
+    r"at first|initially|consider\w*|suspect\w*|thought|seemed|if|whether|either|between)\b",
+    re.IGNORECASE,
+)
+_AUXILIARY = (
+    r"(?:(?:is|was|are|were|can|could|would|be|been|has|have|seems?|looks?|appears?|clearly|also|both|therefore|"
+    r"(?:and|or) (?:option )?(?-i:[A-Z]))\s+)"
+)
+_REFUTED = re.compile(
+    rf"\s*[)\]\"']*\s*{_AUXILIARY}{{0,6}}(?:not|cannot|\w+n't|incorrect|wrong|unlikely|ruled out|excluded|"
+    r"eliminated|false|rejected|implausible|impossible|inconsistent|less likely)\b",
+    re.IGNORECASE,
+)
+_CORRECTED = re.compile(
+    r"\b(?:wait|actually|on second thoughts?|correction|reconsider\w*|let me (?:re)?think|scratch that|sorry|hmm+)\b",
+    re.IGNORECASE,
+)
+
+
+def read_reply(reply, labels: tuple, options: tuple = ()) -> Reading:
+    """Read which option a reply chooses; see the module for the rule.
+
+    Parameters
+    ----------
+    reply : str or None
+    labels : tuple of str
+        The options as they were lettered: A is the first.
+    options : tuple of str, optional
+        The same options as captions.
+
+    Returns
+    -------
+    Reading
+        The benchmark's own rule (is the lettered right option in the reply, or the right letter its first character?)
+        can find a reply right for two options; this one names at most one, without knowing which is right.
+    """
+    text = _visible("" if reply is None or reply != reply else str(reply))  # NaN is not equal to itself
+    if not text or len(text) > LONGEST:
+        return NONE
+    exact = _exact(text, labels, options)
+    if exact is not None:
+        return exact
+    answer = _json_answer(text)
+    if answer is not None:
+        return read_reply(answer, labels, options)
+    n = len(labels)
+    named, rest = _named(text, labels)
+    labelled = [_letter(found) for one in named if (found := _BEFORE.search(text, max(one.start - 8, 0), one.start))]
+    letters = [one for one in map(_letter, _LETTER.finditer(text)) if rest[one.start] != TAKEN] + labelled
+    lead = _leading(text, named, rest)
+    marked = [*_spans(text, _FINAL), *((found.start(1), found.end(1)) for found in _BOXED.finditer(text)), *_tags(text)]
+    if max(len(marked), len(lead), len(named)) > MOST:
+        return NONE
+    if marked:
+        return _one(_within(text, named, letters, marked, labels), n)
+    if _CORRECTED.search(text) and (named or lead or letters):
+        return NONE
+    places = _spans(text, _DECLARED)
+    declared = _within(text, named, letters, places, labels) if len(places) <= MOST else []
+    if declared:
+        begins = [letter for letter in lead if not text[: letter.start].strip(" \n([\"'")]
+        return _one(declared + (begins if len({letter.index for letter in lead}) == 1 else []), n)
+    if lead:
+        stop = _STOP.search(text, lead[0].end + 1)
+        end = stop.start() if stop else len(text)
+        beside = [one for one in (*named, *letters) if lead[0].end <= one.start < end]
+        return _one(_meant(text, lead + beside), n)
+    brackets = [_letter(found) for found in _IN_BRACKETS.finditer(text)]
+    mentioned = [one for one in named if labels[one.index].casefold() not in _OWN_WORDS]
+    return _one(_meant(text, mentioned + brackets + labelled), n)
+
+
+def _one(named: list, n: int) -> Reading:
+    """The one option that is named, however often; a letter that none of the n options has makes no choice."""
+    found = {one.index for one in named}
+    if len(found) != 1 or max(found) >= n:
+        return NONE
+    return Reading(found.pop(), "letter" if any(one.how == "letter" for one in named) else "text")
+
+
+def _visible(reply: str) -> str:
+    """The reply without thoughts and tokens, in one form of Unicode; empty where a thought was cut off."""
+    text = unicodedata.normalize("NFKC", html.unescape(reply))
+    channels = list(_CHANNEL.finditer(text))
+    if channels:
+        last = channels[-1]
+        if last[1] not in (None, "final"):
+            return ""
+        text = text[last.end() :]
+    thinks, start, kept = False, 0, []
+    for mark in _MARKS.finditer(text):
+        if mark["close"] and not thinks:
+            kept = []  # it opened before the reply began
+        elif not thinks:
+            kept.append(text[start : mark.start()])
+        thinks = not mark["close"]
+        start = mark.end()
+    if thinks:
+        return ""
+    text = "\n".join([*kept, text[start:]]).strip()
+    end = _END.search(text)
+    text = _TOKEN.sub(" ", text[: end.start()] if end else text)
+    text = _ROLE.sub("", text)
+    text = re.sub(r"[\0\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", "", text)
+    text = re.sub("[‘’‛′`´]", "'", re.sub("[‐‑‒–—−]", "-", re.sub("[“”„«»]", '"', text)))
+    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\b(?:without|no) (?:a )?doubt\b", " ", text, flags=re.IGNORECASE)
+    return re.sub(r"[ \t\r\f\v]+", " ", re.sub(r"[*#$~]|(?<!\w)_+|_+(?!\w)", "", text)).strip()
+
+
+def plain(text: str) -> str:
+    """Words of a text in one form of Unicode and in lower case, without punctuation but for ``)&+/%``."""
+    text = unicodedata.normalize("NFKC", str(text)).casefold()
+    return " ".join(re.sub(r"[^\w)&+/%]|_", " ", text).split())
+
+
+def _exact(text: str, labels: tuple, options: tuple) -> Reading | None:
+    """The option or caption that the whole reply is; no choice where a letter, or two of them, may be meant."""
+    whole = plain(text)
+    for texts in (labels, options):
+        same = [index for index, option in enumerate(texts) if plain(option) == whole and whole]
+        if same:
+            letter = ord(whole) - ord("a") if re.fullmatch("[a-z]", whole) else None
+            clash = len(same) > 1 or (letter is not None and letter != same[0] and letter < len(labels))
+            return NONE if clash else Reading(same[0], "text")
+    return None
+
+
+def _json_answer(text: str) -> str | None:
+    """The answer of a reply that is a JSON object, in a fence or not; None for any other reply."""
+    body = re.sub(r"^'{3}(?:json)?|'{3}$", "", text).strip()
+    if not (body.startswith("{") and body.endswith("}")):
+        return None
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    given = [value for key, value in found.items() if plain(key) in ("answer", "final answer", "choice", "option")]
+    return given[0] if len(given) == 1 and isinstance(given[0], str) else ""
+
+
+def _named(text: str, labels: tuple) -> tuple[list[_Named], str]:
+    """Every mention of an option by its words, the longest first, and the text with these places taken."""
+    rest, found = _lower(text), []
+    for index in sorted(range(len(labels)), key=lambda index: -len(labels[index])):
+        words = plain(labels[index]).split()
+        pattern = r"(?<!\w)" + r"[\W_]{1,3}".join(re.escape(_lower(word)) for word in words) + r"(?!\w)"
+        for mention in re.finditer(pattern, rest) if words else ():
+            found.append(_Named(index, "text", mention.start(), mention.end()))
+        for one in found:
+            if one.index == index:
+                rest = rest[: one.start] + TAKEN * (one.end - one.start) + rest[one.end :]
+    return found, rest
+
+
+def _lower(text: str) -> str:
+    """Lower case that keeps every character in its place."""
+    return "".join(low if len(low := c.casefold()) == 1 else c for c in text)
+
+
+def _letter(found: re.Match) -> _Named:
+    start, end = found.span(found.lastindex)
+    return _Named(ord(found[found.lastindex].upper()) - ord("A"), "letter", start, end)
+
+
+def _leading(text: str, named: list, rest: str) -> list[_Named]:
+    """Letters at the start of the reply or of a line, but those of an option's words or of an abbreviation.
+
+    A letter after words counts where it stands on a line of its own at the end. Several lines that start with
+    letters are a list of options, and make no choice.
+    """
+    starts = {one.start for one in named}
+    letters = []
+    for letter in map(_letter, _LEAD.finditer(text)):
+        beside = any(letter.end + gap in starts for gap in range(4))
+        abbreviated = re.compile(rf"\.\s+(?!{_GOES_ON})[a-z]").match(text, letter.end)
+        if rest[letter.start] != TAKEN and (beside or not abbreviated):
+            letters.append(letter)
+    if len({letter.index for letter in letters}) == 1 and text[: letters[0].start].strip(" \n([\"'-"):
+        return letters if not text[letters[0].end :].strip(" \n)].\"'") else []
+    return letters
+
+
+def _spans(text: str, pattern: re.Pattern) -> list[tuple[int, int]]:
+    """From the end of every match to the end of its sentence, blanks and markup skipped."""
+    spans = []
+    for found in islice(pattern.finditer(text), MOST + 1):
+        start = re.compile(r"[\s\"':]*").match(text, found.end()).end()
+        stop = _STOP.search(text, start + 1)
+        spans.append((start, stop.start() if stop else len(text)))
+    return spans
+
+
+def _tags(text: str) -> list[tuple[int, int]]:
+    """What stands between ``<answer>`` and its closing tag, or the end."""
+    spans = []
+    for opened in re.finditer("<answer>", text, re.IGNORECASE):
+        closed = re.compile("</answer>|<answer>", re.IGNORECASE).search(text, opened.end())
+        spans.append((opened.end(), closed.start() if closed else len(text)))
+    return spans
+
+
+def _within(text: str, named: list, letters: list, spans: list, labels: tuple) -> list[_Named]:
+    """Options that are meant in some parts of a reply, by letter or by words."""
+    found = []
+    for start, end in spans:
+        part = text[start:end]
+        alone = re.fullmatch(r"\W*([A-Za-z])\W*", part)
+        same = [index for index, label in enumerate(labels) if plain(label) == plain(part.strip(" \n()[]\"'"))]
+        if alone:
+            at = start + alone.start(1)
+            inside = [_Named(ord(alone[1].upper()) - ord("A"), "letter", at, at + 1)]
+        elif same:
+            inside = [_Named(index, "text", start, end) for index in same]
+        else:
+            inside = [one for one in (*letters, *named) if start <= one.start < end]
+            inside = [one for one in inside if one.how == "letter" or labels[one.index].casefold() not in _OWN_WORDS]
+        found += inside
+    return _meant(text, found)
+
+
+def _meant(text: str, found: list) -> list[_Named]:
+    """Those whose clause neither negates them nor leaves them open, wherever they stand."""
+    doubted = {one.index for one in found if not _is_meant(text, one)}
+    return [one for one in found if one.index not in doubted]
+
+
+def _is_meant(text: str, one: _Named) -> bool:
+    before = text[max(one.start - 200, 0) : one.start]
+    borders = [found.end() for found in _BORDER.finditer(before)]
+    clause = before[borders[-1] :] if borders else before
+    return not _AGAINST.search(clause) and not _REFUTED.match(text, one.end)
