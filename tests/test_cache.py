@@ -328,8 +328,8 @@ def test_a_reason_belongs_to_its_own_dataset(rows, parquet, monkeypatch):
     def gone(cell):
         raise FileNotFoundError(2, "No such file or directory", "two.png")
 
-    real = data._encoded
-    monkeypatch.setattr(data, "_encoded", lambda cell, *rest: real(cell, *rest) if cell else gone(cell))
+    real = data.picture_bytes
+    monkeypatch.setattr(data, "picture_bytes", lambda cell, *rest: real(cell, *rest) if cell else gone(cell))
     assert "No such file" in evaluate(path).failures.reason[0]
 
 

@@ -4,7 +4,9 @@ import pandas as pd
 
 from .data import NOT_STATED
 from .evaluate import Evaluation
+from .explore import amount
 from .plots import LEVEL_NAMES, headline, overall
+from .questions import HEADLINE_WORDING
 from .registry import find_model
 from .tables import percent
 
@@ -15,16 +17,40 @@ def data_line(run: Evaluation) -> str:
     sets = run.benchmark.images.dataset.nunique()
     if run.benchmark.name == "demo":
         return (
-            f"Measured on the built-in sample: {n:,} synthetic images of {sets} sub-datasets, drawn by code (the demo "
-            "models learned from such drawings). It shows how the method works and says nothing of real microscopes."
+            f"Measured on the built-in sample: {amount(n, 'synthetic image')} of {amount(sets, 'sub-dataset')}, drawn "
+            "by code (the demo models learned from such drawings). It shows how the method works and says nothing of "
+            "real microscopes."
         )
-    kind = "synthetic images" if run.benchmark.is_synthetic else "images"
-    return f"Measured on {run.benchmark.name}: {n:,} {kind} of {sets} sub-datasets."
+    kind = "synthetic image" if run.benchmark.is_synthetic else "image"
+    return f"Measured on {run.benchmark.name}: {amount(n, kind)} of {amount(sets, 'sub-dataset')}."
 
 
 def kind_of_images(run: Evaluation) -> str:
     """What stands before a measured number on another page, so that it is not taken for one on other images."""
     return "synthetic images" if run.benchmark.is_synthetic else f"images of {run.benchmark.name}"
+
+
+def absent(scores: pd.DataFrame, level: str, question: str | None = None) -> str:
+    """Why the headline scores have no row of a level, or of one of its question types, as the start of a sentence."""
+    name = {"coarse": "coarse question", "fine": "fine-grained question"}.get(level, f"question of {level}")
+    name = f"question on the {question}" if question else name
+    found = scores.question == question if question else scores.level == level
+    if found.any():
+        return f"No {name} is asked in wording {HEADLINE_WORDING}, the headline of this book"
+    if all(find_model(model).spec.startswith("predictions:") for model in scores.model.unique()):
+        return f"No model of this run answered a {name}"  # files of answers may leave out what was asked
+    return f"No {name} is in this data set"
+
+
+def panels(scores: pd.DataFrame) -> str:
+    """Which levels the panels of ``plots.accuracy_by_model`` show, from left to right, for its caption."""
+    names = {"coarse": "all coarse questions", "fine": "fine-grained classification", "cognition": "cognition"}
+    shown = [name for level, name in names.items() if level in set(headline(scores).level)]
+    if len(shown) < 2:
+        return "".join(shown)
+    places = ["(left)", "(middle)", "(right)"] if len(shown) > 2 else ["(left)", "(right)"]
+    *first, last = [f"on {name} {place}" for name, place in zip(shown, places, strict=True)]
+    return f"{', '.join(first)} and {last}".removeprefix("on ")
 
 
 def overview(scores: pd.DataFrame) -> str:
@@ -48,7 +74,10 @@ def overview(scores: pd.DataFrame) -> str:
 def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy") -> str:
     """Weakest and strongest slice of each model for one question, and whether their intervals are apart."""
     table = headline(scores, by=by)
-    table = table[(table.question == question) & (table.slice != NOT_STATED)]
+    table = table[table.question == question]
+    if table.empty:
+        return f"{absent(scores, 'fine', None if question == 'classification' else question)}."
+    table = table[table.slice != NOT_STATED]
     parts = []
     for model, rows in table.groupby("model", sort=False):
         if find_model(model).category == "chance" or rows.slice.nunique() < 2:
@@ -63,10 +92,10 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
         places = [rows.slice[i].removesuffix(" microscopy") for i in (worst, best)]
         parts.append(f"{model} from {shown[0]} on {places[0]} to {shown[1]} on {places[1]}"
                      + ("" if apart else " (not clearly different)"))  # fmt: skip
-    if not parts and all(find_model(model).category == "chance" for model in table.model.unique()):
+    if not parts and len(table) and all(find_model(model).category == "chance" for model in table.model.unique()):
         return "No model but the random baseline was run."
     if not parts:
-        return f"There is nothing to compare: fewer than two values of {by} are stated in this dataset."
+        return f"There is nothing to compare: the question was asked of fewer than two stated values of {by}."
     what = {"modality": "Naming the modality", "classification": "Fine-grained classification"}.get(question, question)
     unit = " (%)" if value == "accuracy" else " (chance-corrected, 0 is chance)"
     return f"{what}{unit}, by {by}: {'; '.join(parts)}."
@@ -77,9 +106,9 @@ def forgetting(changes: dict) -> str:
     if not changes:
         return "No model of this run names a base that it was fine-tuned from, so there is no pair to compare."
     return " ".join(
-        f"{tuned} against its base {base}: {_direction(fine)} in-domain on fine-grained questions "
-        f"({_change(fine)} points), {_direction(coarse)} in-domain on coarse ones ({_change(coarse)}), "
-        f"{_direction(outside)} out-of-domain ({_change(outside)}, all questions)."
+        f"{tuned} against its base {base}: {_direction(fine)} in-domain on fine-grained questions"
+        f"{_in_brackets(fine, ' points')}, {_direction(coarse)} in-domain on coarse ones{_in_brackets(coarse)}, "
+        f"{_direction(outside)} out-of-domain{_in_brackets(outside, ', all questions')}."
         for (base, tuned), (fine, coarse, outside) in changes.items()
     )
 
@@ -100,6 +129,9 @@ def interpolation_choice(tables: dict) -> str:
     """What a chosen α is worth on images that did not choose it; ``tables`` is from ``choice_of_alpha``, by pair."""
     parts = []
     for (_, tuned), table in tables.items():
+        if table.empty:
+            parts.append(f"{tuned}: there are too few images to choose α on some and to score it on others.")
+            continue
         row = table.iloc[-1]  # the balanced target where there is one
         over = {"estimate": row.over_base, "ci_low": row.over_base_low, "ci_high": row.over_base_high, "n_questions": 1}
         alone = {"estimate": row.over_tuned, "ci_low": row.over_tuned_low, "ci_high": row.over_tuned_high,
@@ -116,17 +148,24 @@ def interpolation_choice(tables: dict) -> str:
 def interpolation(results: dict) -> str:
     """What the middle of each curve keeps; ``results[(base, tuned)]`` is from ``finetuning.summary``."""
     if not results:
-        return "No model of this run names a base that it was fine-tuned from, so there is nothing to interpolate."
+        return (
+            "This run has no pair of a base and a model that names it as its base, both with weights, so there is "
+            "nothing to interpolate."
+        )
     parts = []
     for (base, tuned), found in results.items():
         bend = found["above_line"]
         claim = "lies above" if bend["ci_low"] > 0 else "lies below" if bend["ci_high"] < 0 else "cannot be told from"
         kept, of, lost, instead = (percent(found[key]["estimate"], sign="+")
                                    for key in ("in_middle", "in_end", "out_middle", "out_end"))  # fmt: skip
+        inside, outside = f"{kept} points in-domain (fine-tuned alone {of})", f"{lost} out-of-domain (alone {instead})"
+        if not found["in_middle"]["n_questions"]:
+            inside, outside = "no fine-grained question in-domain", outside.replace(" out", " points out", 1)
+        if not found["out_middle"]["n_questions"]:
+            outside = "no question out-of-domain"
         parts.append(
-            f"{tuned} mixed half and half with {base}: {kept} points in-domain (fine-tuned alone {of}), {lost} "
-            f"out-of-domain (alone {instead}); over all questions it {claim} the straight line between the two "
-            f"({_change(bend)} points)."
+            f"{tuned} mixed half and half with {base}: {inside}, {outside}; over all questions it {claim} the straight "
+            f"line between the two ({_change(bend)} points)."
         )
     return " ".join(parts)
 
@@ -169,6 +208,10 @@ def _range(point: float, low: float, high: float, value: str) -> str:
 
 def _change(contrast: dict) -> str:
     return percent(contrast["estimate"], contrast["ci_low"], contrast["ci_high"], sign="+")
+
+
+def _in_brackets(contrast: dict, tail: str = "") -> str:
+    return f" ({_change(contrast)}{tail})" if contrast["n_questions"] else ""
 
 
 def _direction(contrast: dict) -> str:

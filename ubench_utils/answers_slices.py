@@ -16,7 +16,10 @@ from .tables import percent
 def informed(verdicts: pd.DataFrame) -> str:
     """What the audit says, for the answer of the page, models of one reading together; see ``knows_or_prefers``."""
     if verdicts.empty:
-        return "Nothing to audit: no model but the random baseline was run, or fewer than two modalities occur."
+        return (
+            "Nothing to audit: no model but the random baseline answered a question on the modality, or fewer than two "
+            "modalities are ever the answer."
+        )
     groups = [
         f"{', '.join(f'{row.model} {row.informedness}' for row in rows.itertuples())}: {reading}"
         for reading, rows in verdicts.groupby("reading", sort=False)

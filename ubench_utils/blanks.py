@@ -16,7 +16,7 @@ from PIL import Image
 from .data import Benchmark
 from .encode import Features
 from .evaluate import Evaluation, features
-from .predict import best_options, similarities
+from .predict import best_options, in_blocks, similarities
 from .preferences import changes, rate_changes
 from .questions import HEADLINE_WORDING
 from .registry import find_model
@@ -86,13 +86,18 @@ def _choose(questions: pd.DataFrame, images: Features, texts: Features, empty: F
     keys = [*blank_images().images.image_hash, MEAN]
     vectors = np.vstack([empty.vectors[[empty.row_of[key] for key in keys[:-1]]], mean]).astype(np.float32)
     references = replace(empty, vectors=vectors, row_of={key: row for row, key in enumerate(keys)})
-    asked, score, option_row = similarities(questions[questions.wording == HEADLINE_WORDING], images, texts)
-    chosen = {}
-    for name, key in zip(REFERENCES, keys, strict=True):
-        _, alone, _ = similarities(asked.assign(image_hash=key), references, texts)
-        chosen[f"only {name}"] = best_options(alone, option_row)
-        chosen[f"less {name}"] = best_options(subtracted(score, alone), option_row)
-    return asked[QUESTION].assign(**chosen)
+
+    def choose(block):
+        asked, score, option_row = similarities(block, images, texts)
+        chosen = {}
+        for name, key in zip(REFERENCES, keys, strict=True):
+            _, alone, _ = similarities(asked.assign(image_hash=key), references, texts)
+            chosen[f"only {name}"] = best_options(alone, option_row)
+            chosen[f"less {name}"] = best_options(subtracted(score, alone), option_row)
+        return asked[QUESTION].assign(**chosen)
+
+    asked = (questions.wording == HEADLINE_WORDING) & ~questions.image_hash.isin(images.failed)
+    return in_blocks(questions[asked], choose)
 
 
 def subtracted(score: np.ndarray, blank: np.ndarray) -> np.ndarray:

@@ -1,20 +1,24 @@
-"""Rows of the benchmark: where they come from, whether they are sound, and what is known of each image.
+"""Rows of the benchmark: whether they are sound, and what is known of each image.
 
 ``load_benchmark`` opens the built-in sample, the Hub dataset at its pinned revision, or a local copy in the same
-schema; names the rows that the Hub leaves unnamed; adds the facets that the results are broken down by; and gives
-the content a fingerprint that does not depend on the order of the rows.
+schema (see ``storage``); names the rows that the Hub leaves unnamed; adds the facets that the results are broken down
+by; and gives the content a fingerprint that does not depend on the order of the rows.
 """
 
 import hashlib
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from . import columns
 from .errors import UserError, first_line
 from .pixels import decode  # noqa: F401  (part of reading a dataset)
+from .storage import class_names, open_table, picture_bytes, with_class_names
 
 HUB_NAME = "jnirschl/uBench"
 HUB_REVISION = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
@@ -26,6 +30,7 @@ REQUIRED_COLUMNS = [
     "image_id", "image", "label_name", "dataset", "domain", "subdomain", "modality", "submodality", "stain",
     "captions", "questions",
 ]  # fmt: skip
+OPTIONAL_COLUMNS = ["microns_per_pixel", "ncbitaxon_name", "synthetic", "scale"]
 FACETS = [
     "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "synthetic",
     "microns_per_pixel", "taxonomy",
@@ -47,7 +52,7 @@ class Benchmark:
     name : str
         What it was loaded from.
     rows : datasets.Dataset
-        The rows, image bytes undecoded.
+        The rows, of plain types: nothing in them is decoded, and no path in them opened, when they are read.
     images : pandas.DataFrame
         One row per image, in the order of ``rows``: ``row`` (its number in the file), ``dataset, image_id,
         label_name, image_hash`` and the facets.
@@ -60,6 +65,8 @@ class Benchmark:
     changes : tuple
         What is done to every image after it is decoded, say by ``resolution.shrunk``: pairs of a recipe, which enters
         the image's hash by ``digest([hash, *recipe])``, and a function from image to image.
+    folder : pathlib.Path or None
+        Where the files lie that rows name by path; None where rows hold their images.
     """
 
     name: str
@@ -69,6 +76,7 @@ class Benchmark:
     revision: str | None = None
     notes: list = field(default_factory=list)
     changes: tuple = ()
+    folder: Path | None = None
 
     @property
     def is_synthetic(self) -> bool:
@@ -77,7 +85,7 @@ class Benchmark:
 
     def image_bytes(self, row: int) -> bytes:
         """Encoded bytes of the image in a row; raises OSError where there are none."""
-        return _encoded(self.rows[row]["image"])
+        return picture_bytes(self.rows[row]["image"], self.folder)
 
 
 def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
@@ -96,7 +104,9 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     UserError
         If the name is unknown, the file unreadable or empty, or the schema broken: names the column and the row.
     """
-    rows = _open_rows(name)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise UserError(f"limit is {limit}; it must be a whole number, at least 1")
+    rows, folder, notes = _open_rows(name)
     if len(rows) == 0:
         raise UserError(f"dataset '{name}' has no rows")
     missing = [column for column in REQUIRED_COLUMNS if column not in rows.column_names]
@@ -105,20 +115,14 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
             f"dataset '{name}' lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"a row in the schema of {HUB_NAME} has {', '.join(REQUIRED_COLUMNS)}"
         )
-    for column in ("captions", "questions"):
-        if not isinstance(rows.features[column], dict):
-            raise UserError(
-                f"dataset '{name}', column {column}: expected a struct of question types, found {rows.features[column]}"
-            )
+    _check_types(rows.data.schema, name)
     of = len(rows)
     numbers = np.arange(of)
     if limit is not None:
-        if limit < 1:
-            raise UserError(f"limit is {limit}; it must be at least 1")
         numbers = np.sort(np.random.default_rng(0).permutation(of)[:limit])
         rows = rows.select(numbers)
-    rows = _without_decoding(rows, name)
-    images, notes = _describe(rows, name, numbers)
+    images, more = _describe(rows, name, numbers)
+    notes += more
     if limit is not None:
         notes.append(f"{len(rows):,} of {of:,} rows, drawn at random with a fixed seed")
     official = _known_datasets().official.reindex(images.dataset).to_numpy()
@@ -135,58 +139,70 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
             f"{(sizes < SMALL_SET).sum()} sub-datasets have fewer than {SMALL_SET} images: "
             "intervals of pooled scores are too short there"
         )
-    images["image_hash"] = _image_hashes(rows, images)
+    images["image_hash"] = _image_hashes(rows, images, folder)
     fingerprint = _fingerprint(rows, images)
-    return Benchmark(name, rows, images, fingerprint, HUB_REVISION if name == HUB_NAME else None, notes)
+    revision = HUB_REVISION if name == HUB_NAME else None
+    return Benchmark(name, rows, images, fingerprint, revision, notes, folder=folder)
 
 
-def _open_rows(name: str):
+def _open_rows(name: str) -> tuple:
+    """Rows as a `datasets.Dataset` of plain types, the folder of picture paths, and notes on what was read."""
     import datasets
-    from pyarrow.parquet import read_metadata
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    if name == "demo":
-        from .demo.sample import draw_sample
-
-        return draw_sample()
-    if name == HUB_NAME:
-        try:
-            return datasets.load_dataset(HUB_NAME, split="test", revision=HUB_REVISION)
-        except Exception as error:  # the Hub client raises many kinds: offline, not found, disk full
-            raise UserError(f"cannot load {HUB_NAME} from the Hub: {first_line(error)}") from error
-    path = Path(name).expanduser()
-    if not path.exists():
+    columns, folder, notes = REQUIRED_COLUMNS + OPTIONAL_COLUMNS, None, []
+    if name in DATASETS:
+        table = _built_in() if name == "demo" else _from_hub()
+        names = class_names(table.features.arrow_schema)
+        kept = [column for column in columns if column in table.column_names]
+        table = with_class_names(table.data.table.select(kept), names)
+    elif os.path.exists(os.path.expanduser(name)):
+        table, folder, notes = open_table(name, columns)
+    else:
         raise UserError(f"unknown dataset '{name}': neither {' nor '.join(DATASETS)}, nor an existing file or folder")
-    try:
-        if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-            loaded = datasets.load_from_disk(str(path))
-            if isinstance(loaded, datasets.DatasetDict):
-                loaded = loaded["test"] if "test" in loaded else next(iter(loaded.values()))
-            return loaded
-        files = sorted(map(str, path.rglob("*"))) if path.is_dir() else [str(path)]
-        for suffix in ("parquet", "arrow"):
-            chosen = [file for file in files if file.endswith(f".{suffix}")]
-            if suffix == "parquet" and chosen and not sum(read_metadata(file).num_rows for file in chosen):
-                raise UserError(f"dataset '{name}' has no rows")  # datasets itself stumbles over it
-            if chosen:
-                return datasets.load_dataset(suffix, data_files={"test": chosen}, split="test")
-    except UserError:
-        raise
-    except Exception as error:  # pyarrow, datasets and the file system each have their own
+    try:  # the fingerprint is the library's own, which would hash every image for it
+        return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="rows"), folder, notes
+    except Exception as error:  # a type that the library does not know
         raise UserError(f"cannot read dataset '{name}': {first_line(error)}") from error
-    raise UserError(f"cannot read dataset '{name}': no .parquet or .arrow file and no save_to_disk folder")
 
 
-def _without_decoding(rows, name: str):
+def _built_in():
+    from .demo.sample import draw_sample
+
+    return draw_sample()
+
+
+def _from_hub():
     import datasets
 
     try:
-        return rows.cast_column("image", datasets.Image(decode=False))
-    except Exception as error:
-        raise UserError(
-            f"dataset '{name}', column image: expected image bytes, found {rows.features['image']}"
-        ) from error
+        return datasets.load_dataset(HUB_NAME, split="test", revision=HUB_REVISION)
+    except Exception as error:  # the Hub client raises many kinds: offline, not found, disk full
+        raise UserError(f"cannot load {HUB_NAME} from the Hub: {first_line(error)}") from error
+
+
+def _check_types(schema: pa.Schema, name: str) -> None:
+    """Check the columns that no name stands in: captions and questions are structs, images bytes or paths."""
+    for column in ("captions", "questions"):
+        kind = schema.field(column).type
+        if not (pa.types.is_struct(kind) or pa.types.is_null(kind)):
+            raise UserError(f"dataset '{name}', column {column}: expected a struct of question types, found {kind}")
+    kind = schema.field("image").type
+    parts = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else None
+    if parts is None:
+        right = _may_be(kind, columns.is_bytes) or _may_be(kind, columns.is_text)
+    else:
+        own, path = (parts.get(part, pa.null()) for part in ("bytes", "path"))
+        right = not parts.keys().isdisjoint(("bytes", "path"))
+        right = right and _may_be(own, columns.is_bytes) and _may_be(path, columns.is_text)
+    if not right:
+        expected = "image bytes, paths, or a struct of bytes and path"
+        raise UserError(f"dataset '{name}', column image: expected {expected}, found {kind}")
+
+
+def _may_be(kind: pa.DataType, is_right) -> bool:
+    return pa.types.is_null(kind) or is_right(kind)
 
 
 def _known_datasets() -> pd.DataFrame:
@@ -200,10 +216,30 @@ def _known_datasets() -> pd.DataFrame:
 
 def _describe(rows, name: str, numbers: np.ndarray) -> tuple[pd.DataFrame, list]:
     """Facets of every image (``numbers``: its row in the file), and notes on what was named or is not stated."""
-    wanted = REQUIRED_COLUMNS[:1] + REQUIRED_COLUMNS[2:-2]
-    optional = [c for c in ("microns_per_pixel", "ncbitaxon_name", "synthetic", "scale") if c in rows.column_names]
-    images = rows.select_columns(wanted + optional).to_pandas()
-    notes = []
+    read = [
+        column for column in REQUIRED_COLUMNS + OPTIONAL_COLUMNS if column not in ("image", "captions", "questions")
+    ]
+    table = rows.select_columns([column for column in read if column in rows.column_names]).with_format("arrow")[:]
+    images, notes, rewritten = pd.DataFrame(index=range(len(rows))), [], {}
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        where = f"dataset '{name}', column {column}"
+        if column == "image_id":
+            images[column] = columns.keys(values, where, numbers)
+        elif column == "synthetic":
+            images[column] = columns.synthetic(values, where, numbers)
+        elif column == "microns_per_pixel":
+            images[column], unread = columns.pixel_sizes(values, where)
+            if unread:
+                shown = repr(str(unread[0])[:20])
+                notes.append(f"{len(unread):,} pixel sizes are no positive number, such as {shown}: not stated")
+        else:
+            images[column], rewritten[column] = columns.names(values, where, numbers)
+    if any(rewritten.values()):
+        changed = ", ".join(column for column in rewritten if rewritten[column])
+        notes.append(
+            f"{sum(rewritten.values()):,} values of {changed} have blanks around them or decomposed accents; "
+            "they were read without"
+        )
 
     unnamed = images.dataset.isna()
     if unnamed.any():
@@ -218,9 +254,6 @@ def _describe(rows, name: str, numbers: np.ndarray) -> tuple[pd.DataFrame, list]
                 f"neither its stain nor its class is of Held et al. 2010 ({nameless.sum()} such rows); name it"
             )
         notes.append(f"{unnamed.sum()} rows without a sub-dataset named as Held et al. 2010 from stain and class")
-    if images.image_id.isna().any():
-        raise UserError(f"dataset '{name}', column image_id: null in row {numbers[images.image_id.isna().argmax()]}")
-    images["image_id"] = images.image_id.astype(str)
     twice = images.duplicated(["dataset", "image_id"])
     if twice.any():
         row = int(twice.to_numpy().argmax())
@@ -236,9 +269,8 @@ def _describe(rows, name: str, numbers: np.ndarray) -> tuple[pd.DataFrame, list]
     images["organism"] = images.pop("ncbitaxon_name") if "ncbitaxon_name" in images else None
     if "microns_per_pixel" not in images:
         images["microns_per_pixel"] = np.nan
-    images["microns_per_pixel"] = images.microns_per_pixel.astype(float)
-    synthetic = images.synthetic if "synthetic" in images else pd.Series(None, index=images.index, dtype=object)
-    images["synthetic"] = synthetic.map({True: "synthetic", False: "real"})
+    if "synthetic" not in images:
+        images["synthetic"] = None
     unscaled = sorted(set(images.dataset[images.scale.isna()]))
     if unscaled:
         notes.append(f"scale not stated for {', '.join(unscaled)}; add a column `scale` to break results down by it")
@@ -247,30 +279,21 @@ def _describe(rows, name: str, numbers: np.ndarray) -> tuple[pd.DataFrame, list]
     return images.assign(row=numbers)[["row", "dataset", "image_id", "label_name", *FACETS]], notes
 
 
-def _encoded(image: dict | None) -> bytes:
-    """Bytes of an image cell; raises OSError where there are none."""
-    if image and image.get("bytes"):
-        return image["bytes"]
-    if image and image.get("path"):
-        return Path(image["path"]).read_bytes()
-    raise OSError("the row holds no image")
-
-
-def _image_hashes(rows, images: pd.DataFrame) -> list[str]:
-    """SHA-256 of each image's encoded bytes; an absent image gets a name that no content can have."""
+def _image_hashes(rows, images: pd.DataFrame, folder: Path | None) -> list[str]:
+    """SHA-256 of each image's encoded bytes; an absent image gets a name that no content can have, with the reason."""
     hashes = []
     for image, dataset, image_id in zip(rows["image"], images.dataset, images.image_id, strict=True):
         try:
-            hashes.append(hashlib.sha256(_encoded(image)).hexdigest()[:32])
-        except OSError:
-            hashes.append(f"absent: {dataset}/{image_id}")
+            hashes.append(hashlib.sha256(picture_bytes(image, folder)).hexdigest()[:32])
+        except OSError as error:
+            hashes.append(f"absent: {dataset}/{image_id}: {error}")
     return hashes
 
 
 def _fingerprint(rows, images: pd.DataFrame) -> str:
     """SHA-256 (16 hex digits) over the sorted hashes of (key, image, captions, questions)."""
-    lines = []
-    for row, text in enumerate(zip(rows["captions"], rows["questions"], strict=True)):
-        key = (images.dataset[row], images.image_id[row], images.image_hash[row])
-        lines.append(hashlib.sha256(repr((key, text)).encode()).digest())
-    return hashlib.sha256(b"".join(sorted(lines))).hexdigest()[:16]
+    keys = zip(images.dataset, images.image_id, images.image_hash, strict=True)
+    texts = zip(rows["captions"], rows["questions"], strict=True)
+    content = (repr((key, text)).encode() for key, text in zip(keys, texts, strict=True))
+    lines = sorted(hashlib.sha256(line).digest() for line in content)
+    return hashlib.sha256(b"".join(lines)).hexdigest()[:16]

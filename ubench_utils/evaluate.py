@@ -25,6 +25,7 @@ from .results import save
 from .sources import commits, differing, identity
 from .submission import read_submission
 
+TIED_SHARE, FEWEST_TIES = 0.05, 3  # of a model's answers: above both a note stands beside the score
 GPU_NODES = ["/dev/nvidiactl", "/dev/dxg", "/dev/kfd"]  # NVIDIA, Windows' Linux, AMD
 
 
@@ -221,7 +222,7 @@ def _with_model(model, identity_, benchmark, questions, device, precision, audit
         "images": len(benchmark.images.image_hash.unique()), "images_failed": len(image.failed),
         "images_encoded_now": image.encoded, "seconds": round(seconds, 3),
         "images_per_second": round(image.encoded / seconds, 1) if image.encoded else None,
-        "questions_tied": int(answered.tied.sum()),
+        "questions_tied": int(answered.tied.sum()), "notes": _ties(answered.tied),
         "speed": _speed([key, benchmark.fingerprint], image.encoded, seconds, device),
     }  # fmt: skip
     if audit:
@@ -240,6 +241,15 @@ def _picture_notes(benchmark: Benchmark, files: dict, failures: pd.DataFrame) ->
     inner = unread.reason.astype(str).str.removeprefix(f"{UNREADABLE} (").str.removesuffix(")")
     reasons = dict(zip(unread.dataset + "/" + unread.image_id, inner, strict=True))
     return pixels.notes(found, {key: reason for key, reason in reasons.items() if key not in found})
+
+
+def _ties(tied: pd.Series) -> list[str]:
+    """A note where so many answers were exact ties that the score is partly the alphabet's."""
+    n, of = int(tied.sum()), len(tied)
+    if n < FEWEST_TIES or n <= TIED_SHARE * of:
+        return []
+    share = f"{n:,} of {of:,} questions ({100 * n / of:.1f} %)"
+    return [f"{share} are exact ties, decided by the alphabet: these answers say nothing of what the model sees"]
 
 
 def _unlike_pairs(passports: dict) -> list[str]:

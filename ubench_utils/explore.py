@@ -237,7 +237,9 @@ def source_shortcuts(questions: pd.DataFrame) -> pd.DataFrame:
     right = pd.Series([labels[at] for labels, at in _answers(asked)], name="right")
     keys = {SOURCE_RULES[0]: [asked.question, asked.dataset], SOURCE_RULES[1]: [asked.question]}
     hits = {rule: right == _most_common_of_the_other_half(right, order, key) for rule, key in keys.items()}
-    return score_rules(asked, pd.DataFrame(hits).astype(float), 1 / asked.n_options)
+    scores = score_rules(asked, pd.DataFrame(hits).astype(float), 1 / asked.n_options)
+    scores.attrs["alone"] = asked.groupby("dataset").image.nunique().max() < 2
+    return scores
 
 
 def _most_common_of_the_other_half(right: pd.Series, order: pd.Series, key: list) -> np.ndarray:
@@ -330,6 +332,8 @@ def source_line(scores: pd.DataFrame) -> str:
     """How far the sub-dataset determines the answers; ``scores`` is from ``source_shortcuts``."""
     own = of_levels(scores)
     own = own[own.rule == SOURCE_RULES[0]]
+    if scores.attrs.get("alone"):
+        return "No sub-dataset has two images, so none can be answered by what another of its source shows."
     parts = [f"{percent(row.accuracy, row.ci_low, row.ci_high)} % of {row.n_questions:,} {row.level} questions (chance "
              f"{percent(row.chance)} %)" for row in own.itertuples()]  # fmt: skip
     return f"Who knows the sub-dataset of an image, and nothing else, can answer {' and '.join(parts)}."

@@ -12,7 +12,7 @@ from .evaluate import Evaluation, evaluate
 from .paired import forgetting_cells
 from .questions import HEADLINE_WORDING
 from .registry import find_model, mix_name
-from .selection import cross_fit, pareto
+from .selection import FOLDS, cross_fit, pareto
 from .stats import compare_pairs, contrast, score
 
 ALPHAS = tuple(step / 10 for step in range(11))
@@ -192,15 +192,17 @@ def choice_of_alpha(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     """The α that maximises a target, chosen and scored on different images: a row a target, from ``cross_fit``.
 
     Targets: all questions pooled; and ``balanced``, half the fine-grained accuracy in-domain, half the accuracy of all
-    questions out-of-domain.
+    questions out-of-domain. A target with fewer images than folds, or with a part of them, has no row.
     """
     inside = is_in_domain(swept, tuned)
     part = pd.Series("other", index=swept.index)
     part[inside & (swept.level == "fine")] = "target"
     part[~inside] = "elsewhere"
     rows = swept.assign(part=part)
-    results = {"all questions": cross_fit(rows)}
-    if {"target", "elsewhere"} <= set(part):
+    results, n_images = {}, rows.drop_duplicates(["dataset", "image_id", "part"]).part.value_counts()
+    if len(rows[["dataset", "image_id"]].drop_duplicates()) >= FOLDS:
+        results["all questions"] = cross_fit(rows)
+    if min(n_images.get("target", 0), n_images.get("elsewhere", 0)) >= FOLDS:
         results["balanced"] = cross_fit(rows, {"target": 0.5, "elsewhere": 0.5}, term="part")
     return pd.DataFrame(results.values()).assign(target=list(results))
 

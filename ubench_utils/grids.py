@@ -13,7 +13,7 @@ from .encode import Features
 from .errors import UserError
 from .evaluate import Evaluation, evaluate, features
 from .finetuning import ALPHAS, gain_and_loss, is_in_domain
-from .predict import best_options, choose, cosines, option_rows, predict, similarities, softmax
+from .predict import best_options, blocks, choose, cosines, in_blocks, option_rows, predict, similarities, softmax
 from .questions import HEADLINE_WORDING, build_questions
 from .registry import mix_name
 from .stats import join_answers
@@ -47,13 +47,14 @@ def tower_grid(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> tuple[p
     questions, found = _encoded(run, [mix_name(base, tuned, alpha) for alpha in alphas])
     asked = _asked(questions, [image for image, _, _ in found])
     image, text, _ = found[0]  # the mixtures share the order of images and texts
-    image_row, option_row = asked.image_hash.map(image.row_of).to_numpy(), option_rows(asked, text.row_of)
-    answer = asked.answer_idx.to_numpy()
+    image_row, answer = asked.image_hash.map(image.row_of).to_numpy(), asked.answer_idx.to_numpy()
     correct = np.zeros((len(asked), len(found), len(found)), dtype=bool)
-    for row, (image, _, _) in enumerate(found):
-        for column, (_, text, _) in enumerate(found):
-            similarity = cosines(image.vectors, image_row, text.vectors, option_row)
-            correct[:, row, column] = best_options(similarity, option_row) == answer
+    for place in blocks(asked):
+        option_row = option_rows(asked.iloc[place], text.row_of)
+        for row, (image, _, _) in enumerate(found):
+            for column, (_, other, _) in enumerate(found):
+                similarity = cosines(image.vectors, image_row[place], other.vectors, option_row)
+                correct[place, row, column] = best_options(similarity, option_row) == answer[place]
     return asked, correct
 
 
@@ -149,12 +150,16 @@ def ensemble(run: Evaluation, base: str, tuned: str) -> pd.DataFrame:
         raise UserError(f"no ensemble of '{base}' and '{tuned}': their features have {width} and {other} dimensions")
     asked = _asked(questions, images)
     scales = [fact["logit_scale"] for fact in facts]
-    probability = 0
-    for image, text, scale in zip(images, texts, scales, strict=True):
-        _, similarity, option_row = similarities(asked, image, text)
-        probability = probability + softmax(similarity, scale) / 2
+
+    def by_probabilities(block):
+        probability = 0
+        for image, text, scale in zip(images, texts, scales, strict=True):
+            _, similarity, option_row = similarities(block, image, text)
+            probability = probability + softmax(similarity, scale) / 2
+        return choose(block, probability, option_row, probability)
+
     tables = {
-        "probabilities": choose(asked, probability, option_row, probability),
+        "probabilities": in_blocks(asked, by_probabilities),
         "embeddings": predict(asked, _mean(*images), _mean(*texts), float(np.sqrt(scales[0] * scales[1]))),
     }
     answered = [table.assign(model=f"mean of {what} of {base} and {tuned}") for what, table in tables.items()]

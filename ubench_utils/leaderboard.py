@@ -3,6 +3,7 @@
 import pandas as pd
 
 from . import published, stats
+from .answers import absent
 from .evaluate import Evaluation
 from .plots import headline, overall
 from .questions import HEADLINE_WORDING
@@ -78,16 +79,24 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
 
 def answer(scores: pd.DataFrame, distances: pd.DataFrame) -> str:
     """Which model leads on fine questions, and how many cannot be told from it; ``distances`` is from ``behind``."""
-    if distances.empty:
-        return "No model of this run can lead: none but the random baseline answered the fine questions."
     table = headline(scores).query("level == 'fine'").set_index("model")
+    if table.empty:
+        return f"{absent(scores, 'fine')}, so no model leads."
+    if distances.empty:
+        return "No model of this run can lead: none but the random baseline answered all fine questions."
     best = table.loc[distances.model[0]]
     rest = _learned(distances[1:])
-    close = f"{(rest.ci_high >= 0).sum()} of the {len(rest)} others cannot be told from it on the same images"
+    n_close = (rest.ci_high >= 0).sum()
+    close = f"{n_close} of the {len(rest)} others cannot be told from it on the same images"
+    if len(rest) == 1:
+        close = f"the other model can{'not' * n_close} be told from it on the same images"
+    level = table.loc[rest.model]
+    level = level.index[(level.n_questions == best.n_questions) & (level.accuracy == best.accuracy)]
     partly = (table.n_questions < best.n_questions).sum()
     return (
         f"In this run {best.name} leads on fine questions with {_score(best)} % (chance {percent(best.chance)} %, "
         f"n = {best.n_questions:,}); {close if len(rest) else 'no other model was run'}."
+        + (f" With as many right: {', '.join(level)}." if len(level) else "")
         + (f" Models that answered only a part of the questions, and cannot lead: {partly}." if partly else "")
     )
 

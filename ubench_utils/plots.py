@@ -12,6 +12,7 @@ import seaborn as sns
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from .labels import labels
 from .questions import COARSE, HEADLINE_WORDING, NONE_OF_THE_ABOVE
 
 STYLE = {
@@ -25,12 +26,14 @@ STYLE = {
     "grid.color": "#DDDDDD",
     "figure.facecolor": "white",
     "svg.hashsalt": "ubench",  # equal figures give equal bytes
+    "text.parse_math": False,  # a dollar sign in a name is no formula
     "svg.fonttype": "path",  # the same on every machine: a browser's own font could overlap
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.constrained_layout.use": True,
 }
 matplotlib.rcParams.update(STYLE)
+LONG = 48  # letters of a label that has an axis to itself
 WIDTH = 7.0  # inches: the text stays legible when the page shrinks to a phone
 CHANCE = "#555555"
 LEVEL_NAMES = {"coarse": "All coarse questions", "fine": "Fine-grained classification", "cognition": "Cognition"}
@@ -71,12 +74,12 @@ def accuracy_by_model(scores: pd.DataFrame, colours: dict) -> Figure:
     """Accuracy of every model, a panel a level, against chance."""
     table = headline(scores)
     levels = [level for level in LEVEL_NAMES if level in set(table.level)]
-    models = list(colours)
+    models, names = list(colours), labels(colours)
     figure, axes = _figure(1, len(levels), 0.42 * len(models) + 1.1)
     for axis, level in zip(axes[0], levels, strict=True):
         rows = table[(table.level == level) & (table.question == overall(table, level))].set_index("model")
         rows = rows.reindex([model for model in models if model in rows.index])
-        _dots(axis, rows, map(_name, rows.index), [colours[model] for model in rows.index])
+        _dots(axis, rows, map(names.get, rows.index), [colours[model] for model in rows.index])
         _chance(axis, rows.chance)
         axis.set(title=LEVEL_NAMES[level], xlabel="accuracy (%)", xlim=(0, 100))
     axes[0][-1].tick_params(labelleft=len(levels) == 1)
@@ -95,7 +98,7 @@ def accuracy_by_question(scores: pd.DataFrame, colours: dict) -> Figure:
         for value in ("accuracy", "chance_corrected")
     )
     figure, axes = _figure(1, 1, 0.42 * len(models) + 1.3)
-    corrected.index = [_name(model) for model in corrected.index]
+    corrected.index = [labels(models)[model] for model in corrected.index]
     sns.heatmap(
         corrected, annot=100 * accuracy, fmt=".0f", cmap="PuOr_r", center=0, vmin=-1, vmax=1, ax=axes[0][0],
         linewidths=1, cbar_kws={"label": "chance-corrected", "shrink": 0.9},
@@ -125,7 +128,7 @@ def accuracy_by_wording(scores: pd.DataFrame, colours: dict, wordings: dict) -> 
                           mfc=colours[model] if full else "white", mew=1.5)  # fmt: skip
             words.append(f"{model}, {level}: " + ", ".join(f"{v:.1f} in {wordings[w]}" for w, v in points.items()))
         axis.set(title=LEVEL_NAMES[level], xlabel="accuracy (%)", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
-        axis.set_yticks(range(len(models)), list(map(_name, models)) if axis is axes[0][0] else [""] * len(models))
+        axis.set_yticks(range(len(models)), list(labels(models).values()) if axis is axes[0][0] else [""] * len(models))
         axis.grid(axis="x")
     marks = {HEADLINE_WORDING: "o", **shapes}
     handles = [
@@ -138,7 +141,7 @@ def accuracy_by_wording(scores: pd.DataFrame, colours: dict, wordings: dict) -> 
 
 
 def accuracy_by_slice(
-    scores: pd.DataFrame, colours: dict, by: str, questions: dict, order=None, value: str = "accuracy"
+    scores: pd.DataFrame, colours: dict, by: str, questions: dict, order=None, value: str = "accuracy", places=None
 ) -> Figure:
     """Scores within each slice of a facet, a panel a question type, a dot a model.
 
@@ -149,27 +152,32 @@ def accuracy_by_slice(
     order : list of str, optional
         Order of the slices; others follow by name.
     value : {"accuracy", "chance_corrected"}
+    places : dict, optional
+        Label of each slice; by default its name, shortened.
     """
     table = headline(scores, by=by)
     table = table[table.question.isin(list(questions))]
+    questions = {question: title for question, title in questions.items() if question in set(table.question)}
+    if not questions:
+        return nothing("No question of this figure was answered in this run.")
     slices = [name for name in (order or []) if name in set(table.slice)]
     slices += sorted(set(table.slice) - set(slices))
     models = [model for model in colours if model in set(table.model)]
     figure, axes = _panels(len(questions), 0.16 * len(slices) * (len(models) + 1) + 1.0)
-    step = 1 / (len(models) + 1)
+    step, names, places = 1 / (len(models) + 1), labels(models), places or labels(slices, LONG)
     for axis, (question, title) in zip(axes.flat, questions.items(), strict=False):
         for place, model in enumerate(models):
             rows = table[(table.model == model) & (table.question == question)].set_index("slice").reindex(slices)
             at = np.arange(len(slices)) + (place - (len(models) - 1) / 2) * step
-            _dots(axis, rows, None, [colours[model]] * len(rows), at=at, value=value, label=_name(model))
+            _dots(axis, rows, None, [colours[model]] * len(rows), at=at, value=value, label=names[model])
         chance = table[table.question == question].groupby("slice").chance.mean().reindex(slices)
         if value == "accuracy":
             _chance(axis, chance, half=0.45)
         else:
             axis.axvline(0, color=CHANCE, lw=1)
-        names = [f"{_short(name)} (n = {_n(table, question, name)})" for name in slices]
+        rows = [f"{places[name]} (n = {_n(table, question, name)})" for name in slices]
         axis.set(title=title, ylim=(len(slices) - 0.5, -0.5))
-        axis.set_yticks(range(len(slices)), names if axis in axes[:, 0] else [""] * len(slices))
+        axis.set_yticks(range(len(slices)), rows if axis in axes[:, 0] else [""] * len(slices))
         axis.set(xlim=(0, 100), xlabel="accuracy (%)") if value == "accuracy" else axis.set(xlabel="chance-corrected")
     _legend(figure, axes.flat[0])
     words = in_words(table.assign(model=table.model + ", " + table.slice), value)
@@ -195,17 +203,17 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
     wide = len(chosen) > 6  # the names of so many answers need the whole width, and stand below the last panel only
     height = 0.27 * len(truths) + 0.3 + 1.5 / max(len(models), 1) if wide else 0.36 * len(truths) + 1.3
     figure, axes = _panels(len(models), height, columns=1 if wide else 2, sharex=wide)
-    words = []
+    words, names, short = [], labels(models), labels([*truths, *chosen])
     for axis, model in zip(axes.flat, models, strict=False):
         of_model = rows[rows.model == model]
         share = 100 * pd.crosstab(of_model[truth], of_model.chosen, normalize="index")
         share = share.reindex(index=truths, columns=chosen, fill_value=0.0)
         words += [f"{model}, {name}: {share.loc[name].idxmax()} in {share.loc[name].max():.0f} %" for name in truths]
-        share = share.rename(index=_short, columns=_short)
+        share = share.rename(index=short, columns=short)
         numbers = share.map(lambda value: f"{value:.0f}" if value >= 0.5 or not wide else "")
         sns.heatmap(share, annot=numbers, fmt="", cmap="Blues", vmin=0, vmax=100, cbar=False, ax=axis, linewidths=1)
         last = not wide or axis is axes[-1, 0]
-        axis.set(title=_name(model), xlabel="answer" if last else "", ylabel="truth" if axis in axes[:, 0] else "")
+        axis.set(title=names[model], xlabel="answer" if last else "", ylabel="truth" if axis in axes[:, 0] else "")
         axis.tick_params(axis="x", rotation=0 if len(chosen) < 6 else 30, labelsize=8.5, length=0)
         axis.tick_params(axis="y", rotation=0, labelleft=axis in axes[:, 0], length=0)
         if wide:
@@ -224,17 +232,6 @@ def in_words(table: pd.DataFrame, value: str = "accuracy") -> str:
         words = [f"{score:+.2f}" for score in table[value]]
     questions = table.question.where(table.question != "all", "all " + table.level)
     return _cut([f"{m}, {q}: {w}" for m, q, w in zip(table.model, questions, words, strict=True)])
-
-
-def _name(model: str, most: int = 26) -> str:
-    """Label of a model on a figure: its name, or the end of a long model string."""
-    last = model if len(model) <= most else model.rpartition("/")[2]
-    return last if len(last) <= most else last[: most - 1] + "…"
-
-
-def _short(name: str) -> str:
-    """Label of a slice on an axis: the modalities without their common noun."""
-    return name.removesuffix(" microscopy").replace("none of the above", "none")
 
 
 def _cut(words: list, most: int = 24) -> str:
@@ -287,14 +284,16 @@ def _chance(axis, chance, half: float = 0.35) -> None:
 
 def _legend(figure: Figure, axis) -> None:
     handles, labels = axis.get_legend_handles_labels()
+    if not labels:
+        return
     columns = max(1, min(len(labels), 80 // (max(map(len, labels)) + 6)))  # 80 letters fill the width
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def overall(table: pd.DataFrame, level: str) -> str:
-    """Question under which a level's overall score stands: `all`, or its only type."""
+    """Question under which a level's overall score stands: its only type, or `all`."""
     found = set(table.question[table.level == level])
-    return "all" if "all" in found else next(iter(sorted(found)))
+    return "all" if "all" in found else min(found, default="all")
 
 
 def _n(table: pd.DataFrame, question: str, slice_: str) -> str:

@@ -6,7 +6,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from . import explore
-from .plots import CHANCE, WIDTH, _cut, _figure, _legend, _short
+from .labels import labels
+from .plots import CHANCE, LONG, WIDTH, _cut, _figure, _legend, nothing
 from .questions import COARSE
 
 BAR = "#4477AA"
@@ -14,6 +15,7 @@ MOST_VALUES = 12  # bars of a facet; the rest are pooled
 # Okabe and Ito 2008: apart for every reader; the markers say the same.
 MARKS = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^")]
 RULES = dict(zip(explore.LENGTH_RULES, MARKS, strict=True)) | dict(zip(explore.SOURCE_RULES, MARKS[:2], strict=True))
+NEAREST = ["nearest_within", "nearest_across"]
 NEARNESS = {
     "within": ("#0072B2", "-", "in the same sub-dataset"),
     "across": ("#D55E00", "--", "in another sub-dataset"),
@@ -33,7 +35,7 @@ def composition(table: pd.DataFrame) -> Figure:
             sets = f" in {explore.amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
             axis.text(row.images, place, f" {row.images:,}{sets}", va="center", fontsize=9)
             words.append(f"{facet} {row.value} {row.images:,}")
-        axis.set_yticks(range(len(rows)), map(_short, rows.value))
+        axis.set_yticks(range(len(rows)), list(labels(rows.value, LONG).values()))
         axis.set(title=facet, ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1.5 * table.images.max()))
         axis.tick_params(axis="y", length=0)
     axes[-1, 0].set_xlabel("images")
@@ -65,7 +67,8 @@ def crossing(table: pd.DataFrame) -> Figure:
     text = np.array([[f"{n:,}\n{explore.amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
                      for rows in zip(images.to_numpy(), datasets.to_numpy(), strict=True)])  # fmt: skip
     figure, axes = _figure(1, 1, 0.6 * len(images) + 0.8)
-    sns.heatmap(images.rename(index=_short), annot=text, fmt="", cmap="Blues", vmin=0, ax=axes[0][0], linewidths=1,
+    images = images.rename(index=labels(images.index, LONG), columns=labels(scales))
+    sns.heatmap(images, annot=text, fmt="", cmap="Blues", vmin=0, ax=axes[0][0], linewidths=1,
                 cbar=False)  # fmt: skip
     axes[0][0].set(xlabel="scale", ylabel="modality")
     axes[0][0].tick_params(rotation=0, length=0)
@@ -121,10 +124,13 @@ def nearest(kinds: dict) -> Figure:
         ``(table, threshold)`` for each axis label, a panel each: the table is from ``duplicates.alike`` or
         ``duplicates.close_in_embedding``, the threshold is marked.
     """
+    kinds = {label: found for label, found in kinds.items() if found[0][NEAREST].notna().any(axis=None)}
+    if not kinds:
+        return nothing("No image has another one to be compared with.")
     figure, axes = _figure(len(kinds), 1, 2.2 * len(kinds) + 0.5)
-    words = []
+    words, short = [], labels(kinds, LONG)
     for axis, (label, (table, threshold)) in zip(axes[:, 0], kinds.items(), strict=True):
-        values = np.append(table[["nearest_within", "nearest_across"]].to_numpy(), threshold)
+        values = np.append(table[NEAREST].to_numpy(), threshold)
         values = values[np.isfinite(values)]
         bins = np.histogram_bin_edges(values, 30)
         if (values == values.round()).all():  # equal bits: hashes with as many ones as zeros differ in an even number
@@ -138,7 +144,7 @@ def nearest(kinds: dict) -> Figure:
             beyond = f"{100 * (found >= threshold).mean():.1f} % at the threshold of {threshold:g} or over"
             words.append(f"{label}, {name}: median {found.median():.3g}, {beyond}, n = {len(found):,}")
         axis.axvline(threshold, color=CHANCE, lw=1.5, ls=(0, (2, 1)))
-        axis.set(xlabel=label, ylabel="images (%)")
+        axis.set(xlabel=short[label], ylabel="images (%)")
         axis.grid(axis="x")
     _legend(figure, axes[0][0])
     figure.set_label("Histograms of the nearness of the nearest other image. " + _cut(words))

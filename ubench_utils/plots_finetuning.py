@@ -10,11 +10,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from .plots import CHANCE, _cut, _figure, _labelled, _legend, _name, _panels, _short, nothing
+from .labels import labels
+from .plots import CHANCE, LONG, _cut, _figure, _labelled, _legend, _panels, nothing
 from .questions import COARSE
 
 INSIDE, OUTSIDE, ALL = "#0072B2", "#D55E00", "#555555"
 GREY = "#BBBBBB"  # cells with too few images
+NO_TRADE = "There is no fine-grained question in-domain, or no question out-of-domain, to set against each other."
+NO_FINE = "There is no fine-grained question in-domain."
 STATES = {"kept": "#8DB6CD", "forgotten": "#D55E00", "learned": "#009E73", "never": "#DDDDDD"}
 GROUPS = {
     "fine-grained, in-domain": (INSIDE, "o", "-"), "coarse, in-domain": (INSIDE, "s", "--"),
@@ -30,7 +33,7 @@ def differences(cells: dict, colours: dict) -> Figure:
     if not cells:
         return _no_pair()
     figure, axes = _panels(len(cells), 0.26 * max(map(len, cells.values())) + 1.0, sharex=True)
-    words = []
+    words, short = [], _short_names(cells)
     for axis, ((_, tuned), table) in zip(axes.flat, cells.items(), strict=False):
         group = table.slice.where(table.by == "where", "sub-datasets")
         for at, row in enumerate(table.itertuples()):
@@ -44,8 +47,9 @@ def differences(cells: dict, colours: dict) -> Figure:
             axis.axhline(at + 0.5, color="#AAAAAA", lw=0.8)
         axis.axvline(0, color=CHANCE, lw=1)
         axis.grid(axis="x")
-        axis.set(title=f"{_name(tuned)} − base", xlabel="difference (points)", ylim=(len(table) - 0.5, -0.5))
-        axis.set_yticks(range(len(table)), table.name if axis in axes[:, 0] else [""] * len(table))
+        axis.set(title=f"{short[tuned]} − base", xlabel="difference (points)", ylim=(len(table) - 0.5, -0.5))
+        rows = table.name.map(labels(table.name, LONG))
+        axis.set_yticks(range(len(table)), rows if axis in axes[:, 0] else [""] * len(table))
     return _labelled(
         figure, [m for pair in cells for m in pair],
         "Dot plot of paired differences in percentage points, 95 % intervals. " + _cut(words),
@@ -64,9 +68,10 @@ def change_map(cells: dict) -> Figure:
         (by, name) for by in ("all", "where", "modality", "scale", "dataset")
         for table in tables for name in sorted(set(table.slice[table.by == by]))
     ))  # fmt: skip
+    places = labels((name for _, name in slices), LONG)
     columns = [q for q in [*COARSE, "all", "classification", "cognition"] if any(q in set(t.question) for t in tables)]
     figure, axes = _figure(len(cells), 1, len(cells) * (0.24 * len(slices) + 1.1), sharex=True)
-    words = []
+    words, short = [], _short_names(cells)
     limit = max(100 * np.abs(np.concatenate([table.difference for table in tables])).max(), 1)
     for axis, ((base, tuned), table) in zip(axes[:, 0], cells.items(), strict=True):
         found = {(row.by, row.slice, row.question): row for row in table.itertuples()}
@@ -86,13 +91,13 @@ def change_map(cells: dict) -> Figure:
                 if star:
                     words.append(f"{tuned}, {question}, {name}: {100 * row.difference:+.0f}")
         axis.imshow(values, cmap="RdBu", norm=matplotlib.colors.Normalize(-limit, limit), aspect="auto")
-        axis.set_yticks(range(len(slices)), [_short(name) for _, name in slices], fontsize=8)
+        axis.set_yticks(range(len(slices)), [places[name] for _, name in slices], fontsize=8)
         names = ["all coarse" if question == "all" else question for question in columns]
         axis.set_xticks(range(len(columns)), names, rotation=25, fontsize=8)
         for at in (i for i in range(1, len(slices)) if slices[i][0] != slices[i - 1][0]):
             axis.axhline(at - 0.5, color="#777777", lw=0.8)
         axis.tick_params(length=0)
-        axis.set_title(f"{_name(tuned)} − {_name(base)} (points)")
+        axis.set_title(f"{short[tuned]} − {short[base]} (points)")
     return _labelled(
         figure, [m for pair in cells for m in pair],
         f"Heat maps of the change of accuracy in points, {len(slices)} slices by {len(columns)} question types, one a "
@@ -106,7 +111,7 @@ def churn(cells: dict) -> Figure:
         return _no_pair()
     wanted = [("in-domain", "fine"), ("in-domain", "coarse"), ("out-of-domain", "fine"), ("out-of-domain", "coarse")]
     figure, axes = _figure(len(cells), 1, 1.35 * len(cells) + 0.7, sharex=True)
-    words = []
+    words, short = [], _short_names(cells)
     for axis, ((_, tuned), table) in zip(axes[:, 0], cells.items(), strict=True):
         names = []
         for where, level in wanted:
@@ -124,7 +129,7 @@ def churn(cells: dict) -> Figure:
                 left += share
             names.append(f"{level}, {where} (n = {row.n_questions:,})")
             words.append(f"{tuned}, {level} {where}: " + ", ".join(f"{row[state]} {state}" for state in STATES))
-        axis.set(title=_name(tuned), xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+        axis.set(title=short[tuned], xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
         axis.set_yticks(range(len(names)), names, fontsize=8.5)
     axes[-1, 0].set_xlabel("share of questions (%)")
     _legend(figure, axes[0, 0])
@@ -141,12 +146,12 @@ def layers(changes: dict, angles: pd.DataFrame, colours: dict) -> Figure:
         return _no_pair()
     rows = 2 if len(angles) else 1
     figure, axes = _figure(rows, 2, 2.3 * rows + 0.4, sharex="col", sharey="row")
-    words = []
+    words, short = [], _short_names([*changes, *zip(angles["first"], angles.second, strict=True)])
     for column, tower in enumerate(("image", "text")):
         for (_, tuned), table in changes.items():
             own = table[table.tower == tower]
             axes[0][column].plot(own.layer, 100 * own.relative_change, "o-", color=colours[tuned], ms=5, lw=1.3,
-                                 label=_name(tuned))  # fmt: skip
+                                 label=short[tuned])  # fmt: skip
             if len(own):
                 most = own.loc[own.relative_change.idxmax()]
                 words.append(f"{tuned}, {tower} tower: most in layer {most.layer}, {100 * most.relative_change:.1f} %")
@@ -155,7 +160,7 @@ def layers(changes: dict, angles: pd.DataFrame, colours: dict) -> Figure:
             for (first, second), table in angles[angles.tower == tower].groupby(["first", "second"], sort=False):
                 own = table[table.layer.notna()]
                 angle = np.degrees(np.arccos(own.cosine.astype(float).clip(-1, 1)))
-                label = f"{_name(first)} and {_name(second)}"
+                label = f"{short[first]} and {short[second]}"
                 axes[1][column].plot(own.layer.astype(int), angle, "s--", color="#444444", ms=5, lw=1.1, label=label)
                 words.append(f"angle of {label}, {tower} tower: {', '.join(f'{value:.0f}°' for value in angle)}")
             axes[1][column].axhline(90, color=CHANCE, lw=1, ls=(0, (2, 1)))
@@ -177,13 +182,14 @@ def published_beside(published: pd.DataFrame, cells: dict, colours: dict) -> Fig
               published[published.kind == "coarse"].groupby("tuned", sort=False)]  # fmt: skip
     ours = [(tuned, table[table.by == "all"].set_index("question")) for (_, tuned), table in cells.items()]
     figure, axes = _figure(1, 2, 3.1, sharey=True, sharex=True)
+    short = labels(tuned for tuned, _ in [*theirs, *ours])
     words, at = [], np.arange(len(COARSE))
     for axis, pairs, title in ((axes[0][0], theirs, "published, no intervals"), (axes[0][1], ours, "measured here")):
         for place, (tuned, rows) in enumerate(pairs):
             y = at + (place - (len(pairs) - 1) / 2) * 0.8 / max(len(pairs), 1)
             values = rows if isinstance(rows, pd.Series) else 100 * rows.difference
             values = values.reindex(COARSE)
-            axis.barh(y, values, height=0.7 / max(len(pairs), 1), color=colours[tuned], label=_name(tuned))
+            axis.barh(y, values, height=0.7 / max(len(pairs), 1), color=colours[tuned], label=short[tuned])
             if not isinstance(rows, pd.Series):
                 bounds = 100 * rows[["ci_low", "ci_high"]].reindex(COARSE)
                 axis.hlines(y, bounds.ci_low, bounds.ci_high, color="#222222", lw=1)
@@ -206,7 +212,7 @@ def alpha_changes(along: dict) -> Figure:
     if not along:
         return _no_pair()
     figure, axes = _panels(len(along), 3.1, sharey=True)
-    words = []
+    words, short = [], _short_names(along)
     for axis, ((base, tuned), table) in zip(axes.flat, along.items(), strict=False):
         for group, line in table.groupby("group", sort=False):
             colour, marker, style = GROUPS[group]
@@ -218,7 +224,7 @@ def alpha_changes(along: dict) -> Figure:
             words.append(f"{tuned}, {group}: " + ", ".join(f"{100 * v:+.1f} at α = {a:g}" for a, v in
                                                            zip(ends.alpha, ends.difference, strict=True)))  # fmt: skip
         axis.axhline(0, color=CHANCE, lw=1)
-        axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel="α (0: base, 1: fine-tuned)")
+        axis.set(title=f"{short[base]} to {short[tuned]}", xlabel="α (0: base, 1: fine-tuned)")
     axes[0][0].set_ylabel("change from the base (points)")
     _legend(figure, axes.flat[0])
     models = [m for pair in along for m in pair]
@@ -232,8 +238,11 @@ def fronts(points: dict, others: dict, colours: dict) -> Figure:
     """
     if not points:
         return _no_pair()
+    points = {pair: table for pair, table in points.items() if table[["kept", "gain"]].notna().all(axis=None)}
+    if not points:
+        return nothing(NO_TRADE)
     figure, axes = _panels(len(points), 4.4)
-    words = []
+    words, short = [], _short_names(points)
     for axis, ((base, tuned), table) in zip(axes.flat, points.items(), strict=False):
         ramp = sns.blend_palette([colours[base], colours[tuned]], len(table))
         axis.plot(100 * table.kept, 100 * table.gain, color="#777777", lw=1.0, zorder=1)
@@ -258,7 +267,7 @@ def fronts(points: dict, others: dict, colours: dict) -> Figure:
             words.append(f"{tuned}, {row.way}: kept {100 * row.kept:+.1f}, gain {100 * row.gain:+.1f}")
         front = ", ".join(f"{alpha:g}" for alpha in table.alpha[table.on_front])
         words.insert(0, f"{base} to {tuned}: α on the front {front}")
-        axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel="all questions out-of-domain − base (points)",
+        axis.set(title=f"{short[base]} to {short[tuned]}", xlabel="all questions out-of-domain − base (points)",
                  ylabel="fine-grained in-domain − base (points)" if axis in axes[:, 0] else "")  # fmt: skip
         axis.grid()
     _legend(figure, axes.flat[0])
@@ -280,7 +289,7 @@ def alpha_curves(curves: dict) -> Figure:
     names = list(dict.fromkeys(tables[0].question))
     figure, axes = _figure(len(names), len(curves), 1.7 * len(names) + 1.2, sharey="row", sharex=True)
     palette = {"in-domain": "#0072B2", "out-of-domain": "#D55E00"}
-    words = []
+    words, short = [], _short_names(curves)
     for column, ((base, tuned), table) in enumerate(curves.items()):
         for row, name in enumerate(names):
             axis = axes[row][column]
@@ -294,7 +303,7 @@ def alpha_curves(curves: dict) -> Figure:
                 values = ", ".join(f"{100 * value:.1f}" for value in ends.accuracy)
                 words.append(f"{tuned}, {name}, {group}: {values} % at α = 0, 0.5, 1")
             axis.set(
-                title=(f"{_name(base)} to {_name(tuned)}" if row == 0 else ""), ylabel="" if column else f"{name} (%)"
+                title=(f"{short[base]} to {short[tuned]}" if row == 0 else ""), ylabel="" if column else f"{name} (%)"
             )
             if row == len(names) - 1:
                 axis.set(xlabel="α (0: base, 1: fine-tuned)")
@@ -312,18 +321,21 @@ def alpha_by_dataset(curves: dict, colours: dict) -> Figure:
     if not curves:
         return _no_pair()
     names = sorted({name for table in curves.values() for name in table.slice})
+    if not names:
+        return nothing("No fine-grained question is asked.")
+    titles = labels(names)
     figure, axes = _panels(len(names), 1.35, columns=3, sharex=True)
-    words = []
+    words, short = [], _short_names(curves)
     for axis, name in zip(axes.flat, names, strict=False):
         for (_, tuned), table in curves.items():
             line = table[table.slice == name]
             colour = colours[tuned]
             axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.15, lw=0)
-            axis.plot(line.alpha, 100 * line.accuracy, color=colour, lw=1.5, label=_name(tuned))
+            axis.plot(line.alpha, 100 * line.accuracy, color=colour, lw=1.5, label=short[tuned])
             ends = [100 * line.accuracy[line.alpha == alpha].iloc[0] for alpha in (0, 1)]
             words.append(f"{name}, {tuned}: {ends[0]:.0f} to {ends[1]:.0f} %")
         axis.axhline(100 * line.chance.iloc[0], color=CHANCE, lw=1, ls=(0, (2, 1)))
-        axis.set_title(name, fontsize=8.5)
+        axis.set_title(titles[name], fontsize=8.5)
     for axis in axes[:, 0]:
         axis.set_ylabel("%")
     for axis in axes[-1]:
@@ -337,8 +349,11 @@ def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
     """Path of each pair's mixtures in the plane of two scores, a panel a pair (``finetuning.fine_trade_off``)."""
     if not points:
         return _no_pair()
+    points = {pair: table for pair, table in points.items() if len(table) and table[["x", "y"]].notna().all(axis=None)}
+    if not points:
+        return nothing(NO_FINE)
     figure, axes = _panels(len(points), 3.2)
-    words = []
+    words, short = [], _short_names(points)
     for axis, ((base, tuned), table) in zip(axes.flat, points.items(), strict=False):
         ramp = sns.blend_palette([colours[base], colours[tuned]], len(table))
         axis.plot(100 * table.x, 100 * table.y, color="#777777", lw=1.2, zorder=1)
@@ -351,7 +366,7 @@ def trade_off(points: dict, colours: dict, x: str, y: str) -> Figure:
                 axis.annotate(f"α = {dot.alpha:g}", (100 * dot.x, 100 * dot.y), xytext=(6, -12),
                               textcoords="offset points", fontsize=9)  # fmt: skip
             words.append(f"{tuned}, α = {dot.alpha:g}: {100 * dot.x:.1f} and {100 * dot.y:.1f} %")
-        axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel=x, ylabel=y if axis in axes[:, 0] else "")
+        axis.set(title=f"{short[base]} to {short[tuned]}", xlabel=x, ylabel=y if axis in axes[:, 0] else "")
     return _labelled(
         figure,
         [m for pair in points for m in pair],
@@ -368,14 +383,14 @@ def towers(grids: dict) -> Figure:
         return _no_pair()
     figure, axes = _panels(len(grids), 3.3)
     limit = max(max(100 * table.difference.abs().max() for table in grids.values()), 0.1)
-    words = []
+    words, short = [], _short_names(grids)
     for axis, ((base, tuned), table) in zip(axes.flat, grids.items(), strict=False):
         square = 100 * table.pivot(index="alpha_image", columns="alpha_text", values="difference")
         image = axis.imshow(square, cmap="RdBu", vmin=-limit, vmax=limit, origin="lower")
         steps = range(0, len(square), max(1, (len(square) - 1) // 5))
         axis.set_xticks(steps, [f"{square.columns[at]:g}" for at in steps])
         axis.set_yticks(steps, [f"{square.index[at]:g}" for at in steps])
-        axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel="α of the text tower")
+        axis.set(title=f"{short[base]} to {short[tuned]}", xlabel="α of the text tower")
         if axis in axes[:, 0]:
             axis.set_ylabel("α of the image tower")
         corners = [("image tower alone", 1, 0), ("text tower alone", 0, 1), ("both", 1, 1)]
@@ -388,7 +403,7 @@ def towers(grids: dict) -> Figure:
 def barrier(table: pd.DataFrame, one: str, other: str) -> Figure:
     """Accuracy along α between two models without a common base (``finetuning.barrier``); dashed is chance."""
     figure, axes = _figure(1, 1, 2.6)
-    axis, words = axes[0][0], []
+    axis, words, short = axes[0][0], [], labels([one, other])
     for (name, line), colour, marker in zip(
         table.groupby("question", sort=True), (INSIDE, OUTSIDE), "os", strict=False
     ):
@@ -399,7 +414,7 @@ def barrier(table: pd.DataFrame, one: str, other: str) -> Figure:
         first, last = 100 * line.accuracy.iloc[[0, -1]]
         words.append(f"{name}: {first:.0f} % and {last:.0f} % at the ends, {100 * lowest.accuracy:.0f} % at "
                      f"α = {lowest.alpha:g}")  # fmt: skip
-    axis.set(xlabel=f"α (0: {_name(one)}, 1: {_name(other)})", ylabel="accuracy (%)", ylim=(0, 100))
+    axis.set(xlabel=f"α (0: {short[one]}, 1: {short[other]})", ylabel="accuracy (%)", ylim=(0, 100))
     _legend(figure, axis)
     return _labelled(figure, [one, other], "Accuracy of mixtures without a common base. " + "; ".join(words) + ".")
 
@@ -409,12 +424,12 @@ def calibration_along_alpha(tables: dict, colours: dict) -> Figure:
     if not tables:
         return _no_pair()
     figure, axes = _panels(len(tables), 2.5, sharey=True)
-    words = []
+    words, short = [], _short_names(tables)
     for axis, ((base, tuned), table) in zip(axes.flat, tables.items(), strict=False):
         axis.fill_between(table.alpha, 100 * table.ci_low, 100 * table.ci_high, color=colours[tuned], alpha=0.2, lw=0)
         axis.plot(table.alpha, 100 * table.ece, "o-", color=colours[tuned], ms=4, lw=1.4, label="measured")
         axis.plot(table.alpha, 100 * table.noise, color=CHANCE, ls="--", lw=1, label="if perfectly calibrated")
-        axis.set(title=f"{_name(base)} to {_name(tuned)}", xlabel="α (0: base, 1: fine-tuned)", ylim=(0, None))
+        axis.set(title=f"{short[base]} to {short[tuned]}", xlabel="α (0: base, 1: fine-tuned)", ylim=(0, None))
         ends = table[table.alpha.isin([0, 0.5, 1])]
         words.append(
             f"{tuned}: " + ", ".join(f"{100 * e:.1f} at α = {a:g}" for a, e in zip(ends.alpha, ends.ece, strict=True))
@@ -425,6 +440,11 @@ def calibration_along_alpha(tables: dict, colours: dict) -> Figure:
     return _labelled(figure, models, "Expected calibration error along α. " + "; ".join(words) + ".")
 
 
+def _short_names(pairs) -> dict[str, str]:
+    """Label of every model of some pairs."""
+    return labels(model for pair in pairs for model in pair)
+
+
 def _no_pair() -> Figure:
-    """What stands in a figure of pairs where no model of the run names its base."""
-    return nothing("No model of this run names a base that it was fine-tuned from.")
+    """What stands in a figure of pairs where there is none."""
+    return nothing("This run has no pair of a base and a model fine-tuned from it that this figure could show.")

@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .plots import CHANCE, _cut, _labelled, _name, _panels, _short, nothing
+from .labels import labels
+from .plots import CHANCE, LONG, _cut, _labelled, _panels, nothing
 from .questions import COARSE
 
 MOST = 12  # options in a figure
@@ -31,7 +32,8 @@ def attraction(table: pd.DataFrame, colours: dict) -> Figure:
     rows = table[(table.question != "all") & (table.expected >= FEW)]
     if rows.empty:
         return nothing("No wrong option was offered often enough to say how much it attracts.")
-    rows = rows.assign(row=rows.question + ": " + rows.option.map(_short), panel="", value=rows.ratio, tick=np.nan)
+    rows = rows.assign(row=rows.question + ": " + rows.option, panel="", value=rows.ratio, tick=np.nan)
+    rows["row"] = rows.row.map(labels(rows.row, LONG))
     order = list(rows.groupby("row").ci_low.max().sort_values(ascending=False, kind="stable").index[:MOST])
     figure = _dots(rows[rows.row.isin(order)], colours, order, {"": ""}, "times an even spread of the errors", line=1)
     figure.axes[0].set_xlim(left=0)
@@ -41,14 +43,14 @@ def attraction(table: pd.DataFrame, colours: dict) -> Figure:
 def rates(table: pd.DataFrame, colours: dict) -> Figure:
     """Share, recall, false alarms and informedness of every option of a question, from ``preferences.rates``."""
     if table.empty:
-        return nothing("The question was not asked.")
+        return nothing("No model of this run answered the question.")
     key = ["model", "option"]
     truth = table[table.rate == "truth"].rename(columns={"value": "tick"})[[*key, "tick"]]
     rows = table[table.rate != "truth"].merge(truth, on=key)
     rows["tick"] = rows.tick.where(rows.rate == "share")
     order = sorted(set(truth.option), key=lambda option: (truth.tick[truth.option == option].max() == 0, option))
     n = rows[rows.rate == "recall"].groupby("option").n_questions.max().reindex(order, fill_value=0)
-    names = {option: f"{_short(option)} (n = {n[option]:,})" for option in order}
+    names = {option: f"{label} (n = {n[option]:,})" for option, label in labels(order, LONG).items()}
     rows = rows.assign(row=rows.option.map(names), panel=rows.rate)
     return _dots(rows, colours, list(names.values()), RATES, "percent", factor=100)
 
@@ -68,14 +70,13 @@ def changes(table: pd.DataFrame, colours: dict) -> Figure:
     informedness of each option is shown.
     """
     if table.empty:
-        return nothing("No model of this run has scores that a blank image could be subtracted from.")
+        return nothing("There are no scores from which those of a blank image could be subtracted.")
     is_rate = "rate" in table
     rows = table[table.rate == "informedness"] if is_rate else table[table.by == "all"]
     if rows.empty:
         return nothing("Fewer than two options of the question are ever right, so that nothing is to be told apart.")
-    rows = rows.assign(
-        row=rows.option.map(_short) if is_rate else _question_names(rows), panel=rows.reference, tick=np.nan
-    )
+    names = rows.option.map(labels(rows.option, LONG)) if is_rate else _question_names(rows)
+    rows = rows.assign(row=names, panel=rows.reference, tick=np.nan)
     titles = {name: f"Less the {name}{'' if 'image' in name else ' image'}" for name in dict.fromkeys(rows.panel)}
     what = "informedness" if is_rate else "accuracy"
     return _dots(rows, colours, _in_order(rows.row), titles, f"change of {what} (points)", factor=100, line=0)
@@ -109,8 +110,9 @@ def _dots(rows, colours, order, titles, xlabel, factor=1, line=None) -> Figure:
         axis.set(title=title, ylim=(len(order) - 0.5, -0.5), xlabel=xlabel if axis in axes[-1] else "")
         axis.set_yticks(range(len(order)), order if axis in axes[:, 0] else [""] * len(order))
         axis.tick_params(axis="y", length=0)
-    handles = [Line2D([], [], color=colours[model], marker="o", ms=5.5, lw=2, label=_name(model)) for model in models]
-    columns = max(1, min(len(models), 80 // (max(len(_name(model)) for model in models) + 6)))
+    names = labels(models)
+    handles = [Line2D([], [], color=colours[model], marker="o", ms=5.5, lw=2, label=names[model]) for model in models]
+    columns = max(1, min(len(models), 80 // (max(map(len, names.values())) + 6)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return _labelled(figure, models, f"Dot plot with 95 % intervals, {xlabel}. " + _cut(words))
 

@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogFormatter, NullLocator
 
 from .groups import FACETS
+from .labels import labels
 from .plots import (
     CHANCE,
     LEVEL_NAMES,
+    LONG,
     _cut,
     _figure,
     _labelled,
     _legend,
-    _name,
     _panels,
-    _short,
     accuracy_by_slice,
     nothing,
     overall,
@@ -42,6 +42,7 @@ def score_against_size(points: pd.DataFrame, colours: dict) -> Figure:
         return nothing("No fine-grained question is about an image with a stated pixel size.")
     models = [model for model in colours if model in set(points.model)]
     measures = [measure for measure in MEASURES if measure in set(points.measure)]
+    names = labels(models)
     figure, axes = _panels(len(measures), 3.3, sharey=True)
     for axis, measure in zip(axes.flat, measures, strict=False):
         for place, model in enumerate(models):
@@ -49,10 +50,11 @@ def score_against_size(points: pd.DataFrame, colours: dict) -> Figure:
             at = rows["size"].to_numpy(float) * 1.05 ** (place - (len(models) - 1) / 2)  # beside, not over each other
             axis.vlines(at, rows.low, rows.high, color=colours[model], lw=1.5)
             axis.plot(at, rows.chance_corrected, SHAPES[place % len(SHAPES)], color=colours[model], ms=5,
-                      label=_name(model))  # fmt: skip
+                      label=names[model])  # fmt: skip
         axis.axhline(0, color=CHANCE, lw=1)
         axis.set(xscale="log", xlabel=MEASURES[measure])
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(LogFormatter())  # names a few where an axis is short, in plain digits
         axis.grid()
     axes.flat[0].set_ylabel("chance-corrected")
     _legend(figure, axes.flat[0])
@@ -86,14 +88,14 @@ def change_by_factor(changes: pd.DataFrame, colours: dict, by: str = "all", orde
     models = [model for model in colours if model in set(table.model)]
     factors = sorted(set(table.factor))
     figure, axes = _panels(len(panels), 2.6, sharey=True)
-    words = []
+    words, names = [], labels(models)
     for axis, (title, rows) in zip(axes.flat, panels.items(), strict=False):
         for place, model in enumerate(models):
             line = rows[rows.model == model].sort_values("factor")
             at = np.array([1, *(line.factor * 1.03 ** (place - (len(models) - 1) / 2))])
             shape = SHAPES[place % len(SHAPES)]
             axis.plot(at, 100 * np.array([0, *line.difference]), f"{shape}-", color=colours[model], ms=5, lw=1.5,
-                      label=_name(model))  # fmt: skip
+                      label=names[model])  # fmt: skip
             axis.vlines(at[1:], 100 * line.ci_low, 100 * line.ci_high, color=colours[model], lw=2)
             words += [f"{model}, {title}, by {row.factor:g}: {100 * row.difference:+.1f}" for row in line.itertuples()]
         axis.axhline(0, color=CHANCE, lw=1)
@@ -119,7 +121,8 @@ def by_ground(scores: pd.DataFrame, colours: dict) -> Figure:
     models = sorted((model for model in colours if model in set(table.model)), key=_rank)
     grounds, levels = list(dict.fromkeys(table.ground)), [level for level in LEVEL_NAMES if level in set(table.level)]
     figure, axes = _figure(len(grounds), len(levels), len(grounds) * (0.46 * len(models) + 0.9) + 0.4, sharex=True)
-    words = []
+    words, names, short = [], labels(models), labels(grounds)
+    kinds = labels(find_model(model).category for model in models)
     for line, name in zip(axes, grounds, strict=True):
         for axis, level in zip(line, levels, strict=True):
             rows = table[(table.ground == name) & (table.level == level)]
@@ -132,9 +135,9 @@ def by_ground(scores: pd.DataFrame, colours: dict) -> Figure:
                 axis.plot(100 * row.accuracy, at, "o" if own else "s", color=colours[row.model], ms=6, mew=1.5,
                           mfc=colours[row.model] if own else "white")  # fmt: skip
                 words.append(f"{row.model}, {level}, {name if own else 'outside ' + name}: {100 * row.accuracy:.1f} %")
-            axis.set(title=f"Ground: {_short(name)}, {level}", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
-            labels = [f"{_name(model)}\n({find_model(model).category})" for model in models]
-            axis.set_yticks(range(len(models)), labels if axis is line[0] else [""] * len(models))
+            axis.set(title=f"Ground: {short[name]}, {level}", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
+            rows = [f"{names[model]}\n({kinds[find_model(model).category]})" for model in models]
+            axis.set_yticks(range(len(models)), rows if axis is line[0] else [""] * len(models))
             axis.grid(axis="x")
     for axis in axes[-1]:
         axis.set_xlabel("accuracy (%)")
@@ -161,7 +164,7 @@ def specialist_differences(table: pd.DataFrame, colours: dict) -> Figure:
     places = [place for place in (OWN, OUTSIDE) if place in set(table.place)]
     heights = [0.5 * table[table.specialist == name].generalist.nunique() + 0.75 for name in specialists]
     figure, axes = _figure(len(specialists), len(places), sum(heights) + 0.6, sharex=True, height_ratios=heights)
-    words = []
+    words, short = [], labels([*specialists, *table.generalist])
     for line, specialist in zip(axes, specialists, strict=True):
         generalists = list(dict.fromkeys(table.generalist[table.specialist == specialist]))
         for axis, place in zip(line, places, strict=True):
@@ -175,9 +178,9 @@ def specialist_differences(table: pd.DataFrame, colours: dict) -> Figure:
                           mfc=colour if fine else "white")  # fmt: skip
                 words.append(f"{specialist} − {row.generalist}, {row.level}, {place}: {100 * row.difference:+.1f}")
             axis.axvline(0, color=CHANCE, lw=1)
-            axis.set(title=f"{_name(specialist)}, {place}", ylim=(len(generalists) - 0.5, -0.5))
+            axis.set(title=f"{short[specialist]}, {place}", ylim=(len(generalists) - 0.5, -0.5))
             base = find_model(specialist).base
-            names = [f"− {_name(model)}" + ("\n(its base)" if model == base else "") for model in generalists]
+            names = [f"− {short[model]}" + ("\n(its base)" if model == base else "") for model in generalists]
             axis.set_yticks(range(len(generalists)), names if axis is line[0] else [""] * len(generalists))
             axis.grid(axis="x")
     for axis in axes[-1]:
@@ -199,15 +202,24 @@ def by_group(scores: pd.DataFrame, members: pd.DataFrame, colours: dict, facet: 
     if len(members) < 2:
         only = f"one value only ({members.group.iloc[0]})" if len(members) else "not stated"
         return nothing(f"{FACETS[facet]}: {only}, so there is nothing to compare.")
+    short = labels(members.group, LONG)
     names = {
-        row.group: fill(f"{row.group}, {row.n_datasets} set{'s' * (row.n_datasets > 1)}{' †' * row.small}", 34)
+        row.group: fill(f"{short[row.group]}, {row.n_datasets} set{'s' * (row.n_datasets > 1)}{' †' * row.small}", 34)
         for row in members.itertuples()
     }
     table = scores[scores.by == facet]
     table = table.assign(slice=table.slice.map(names))
     titles = {"fine": "Fine-grained", "coarse": "All coarse questions"}
     questions = {overall(table, level): title for level, title in titles.items() if level in set(table.level)}
-    figure = accuracy_by_slice(table, colours, facet, questions, list(names.values()), "chance_corrected")
+    figure = accuracy_by_slice(
+        table,
+        colours,
+        facet,
+        questions,
+        list(names.values()),
+        "chance_corrected",
+        {name: name for name in names.values()},
+    )
     figure.set_label(figure.get_label().replace("\n", " "))
     return figure
 

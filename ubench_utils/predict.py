@@ -1,4 +1,8 @@
-"""Predictions: cosine similarities between the image and its options, argmax, and the model's own probabilities."""
+"""Predictions: cosine similarities between the image and its options, argmax, and the model's own probabilities.
+
+Questions are answered in blocks of as many options each (``blocks``), so memory follows the options there are: one
+question with thousands of them costs what it holds, and not as much again for every other question.
+"""
 
 import hashlib
 
@@ -11,7 +15,7 @@ COLUMNS = [
     "model", "dataset", "image_id", "question", "wording", "answer_idx", "predicted_idx", "correct", "p_answer",
     "p_predicted", "n_options",
 ]  # fmt: skip
-BLOCK = 4096  # questions
+BLOCK = 24_000  # options at a time
 
 
 def predict(questions: pd.DataFrame, images: Features, texts: Features, logit_scale: float) -> pd.DataFrame:
@@ -36,15 +40,37 @@ def predict(questions: pd.DataFrame, images: Features, texts: Features, logit_sc
         reached by more than one option. An exact tie goes to the option first in the alphabet, so the choice does not
         depend on the order of the options.
     """
-    asked, similarity, option_row = similarities(questions, images, texts)
-    return choose(asked, similarity, option_row, softmax(similarity, logit_scale))
+
+    def answer(block):
+        asked, similarity, option_row = similarities(block, images, texts)
+        return choose(asked, similarity, option_row, softmax(similarity, logit_scale))
+
+    return in_blocks(questions[~questions.image_hash.isin(images.failed)], answer)
+
+
+def blocks(questions: pd.DataFrame) -> list[np.ndarray]:
+    """Positions of the questions, in blocks of equally many options each and of a bounded number in all."""
+    n_options = questions.n_options.to_numpy()
+    places = []
+    for n in np.unique(n_options):
+        same = np.flatnonzero(n_options == n)
+        size = max(1, BLOCK // int(n))
+        places += [same[start : start + size] for start in range(0, len(same), size)]
+    return places or [np.arange(0)]
+
+
+def in_blocks(questions: pd.DataFrame, answer) -> pd.DataFrame:
+    """Rows of ``answer(block)`` for every block of the questions, one row a question, in the order of the questions."""
+    places = blocks(questions)
+    table = pd.concat([answer(questions.iloc[place]) for place in places])
+    return table.iloc[np.argsort(np.concatenate(places))]
 
 
 def similarities(questions: pd.DataFrame, images: Features, texts: Features) -> tuple:
     """Questions whose image was encoded, the cosine similarity of image and each option, and each option's row.
 
     Similarities are float32 and rows of ``texts`` int64, both of shape (n_questions, most options); where a question
-    has fewer options they are −∞ and −1.
+    has fewer options they are −∞ and −1. Many questions are given by ``blocks``.
     """
     asked = questions[~questions.image_hash.isin(images.failed)]
     image_row = asked.image_hash.map(images.row_of).to_numpy()
@@ -55,8 +81,9 @@ def similarities(questions: pd.DataFrame, images: Features, texts: Features) -> 
 def cosines(image: np.ndarray, image_row: np.ndarray, text: np.ndarray, option_row: np.ndarray) -> np.ndarray:
     """Products of the features of each question's image and options, float32 (n_questions, most options)."""
     similarity = np.empty(option_row.shape, dtype=np.float32)
-    for start in range(0, len(option_row), BLOCK):
-        block = slice(start, start + BLOCK)
+    size = max(1, BLOCK // option_row.shape[1])
+    for start in range(0, len(option_row), size):
+        block = slice(start, start + size)
         similarity[block] = np.einsum("qd,qod->qo", image[image_row[block]], text[option_row[block]])
     similarity[option_row < 0] = -np.inf
     return similarity
@@ -70,11 +97,15 @@ def predict_matches(questions: pd.DataFrame, matches: Matches) -> pd.DataFrame:
     """
     asked = questions[~questions.image_hash.isin(matches.failed)]
     alphabetical = {text: row for row, text in enumerate(sorted({text for row in asked.options for text in row}))}
-    option_row = option_rows(asked, alphabetical)
-    logits = np.full(option_row.shape, -np.inf, dtype=np.float32)
-    for row, (image_hash, options) in enumerate(zip(asked.image_hash, asked.options, strict=True)):
-        logits[row, : len(options)] = matches.values[[matches.row_of[image_hash, option] for option in options]]
-    return choose(asked, logits, option_row, softmax(logits, 1.0))
+
+    def answer(block):
+        option_row = option_rows(block, alphabetical)
+        pairs = zip(block.image_hash, block.options, strict=True)
+        rows = [[matches.row_of[image_hash, option] for option in options] for image_hash, options in pairs]
+        logits = matches.values[np.array(rows, dtype=np.int64).reshape(option_row.shape)]
+        return choose(block, logits, option_row, softmax(logits, 1.0))
+
+    return in_blocks(asked, answer)
 
 
 def option_rows(asked: pd.DataFrame, row_of: dict) -> np.ndarray:
@@ -109,10 +140,10 @@ def best_options(score: np.ndarray, option_row: np.ndarray) -> np.ndarray:
 
 def predict_randomly(questions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Answer each question by a draw from its options that depends on the question's key and the seed only."""
-    keys = zip(questions.dataset, questions.image_id, questions.question, questions.wording, strict=True)
+    keys = list(zip(questions.dataset, questions.image_id, questions.question, questions.wording, strict=True))
     draws = [int.from_bytes(hashlib.blake2b(repr((seed, *key)).encode(), digest_size=8).digest()) for key in keys]
     n_options = questions.n_options.to_numpy()
-    probability = np.repeat(1 / n_options[:, None], n_options.max(), axis=1)
+    probability = np.broadcast_to(1 / n_options[:, None], (len(keys), n_options.max()))  # takes no memory
     predicted = (np.array(draws, dtype=np.uint64) % n_options.astype(np.uint64)).astype(np.int64)
     return answer_table(questions, predicted, probability).assign(tied=False)
 

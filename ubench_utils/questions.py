@@ -5,7 +5,10 @@ on the Hub hold two wordings, 0 and 1, of every type but ``subdomain``, whose ca
 question's options with the wording of ``domain``. A user's own wordings (``read_templates``) are numbered from 2.
 """
 
+import re
+import unicodedata
 from collections import Counter
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +23,8 @@ WORDINGS = [0, 1]
 HEADLINE_WORDING = 1  # the wording of the official tables
 NONE_OF_THE_ABOVE = "none of the above"
 SLOT = "{class}"  # in a sentence, the place of the option
+NO_OPTIONS = "a question and its answer without options"
+MISSING = ("nan", "<na>")  # what pandas writes as text where a value is missing
 
 
 def read_templates(path: str) -> dict[str, dict[str, str]]:
@@ -71,46 +76,54 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
         that are scored), ``labels`` (tuple of str: the same options without the sentence around them, for people),
         ``asked`` (str: the question in words), ``answer_idx`` (int), ``n_options`` (int) and the facets. Null
         questions are left out; ``attrs["notes"]`` counts those that are left out for another reason, and
-        ``attrs["wordings"]`` names the wordings by their numbers.
+        ``attrs["wordings"]`` names the wordings by their numbers. Empty options at the end of a list are no options.
 
     Raises
     ------
     UserError
-        If an answer index is no index of the options; names the row and the field.
+        If an answer index is no index of the options, or a field holds values of another kind than the schema says;
+        names the row and the field.
     """
-    records, left_out, disordered = [], Counter(), Counter()
+    records, left_out, padded, disordered = [], Counter(), Counter(), Counter()
     texts = zip(benchmark.rows["captions"], benchmark.rows["questions"], strict=True)
     for row, (captions, questions) in enumerate(texts):
-        asked = [*_of_row(captions or {}, questions or {}, left_out), *_of_templates(questions or {}, templates or {})]
-        for question, wording, options, answer_idx, source in asked:
-            if len(set(options)) < len(options):
-                left_out[f"{source}: its options are not distinct"] += 1
-                continue
-            index = _answer_index(answer_idx, options)
-            if index is None:
-                key = benchmark.images.iloc[row]
-                raise UserError(
-                    f"dataset '{benchmark.name}', row {key.row} (dataset {key.dataset}, image_id {key.image_id}), "
-                    f"{source}.answer_idx: {answer_idx!r} is no index of its {len(options)} options"
-                )
-            plain = (questions or {}).get(question) or {}
-            labels = tuple(plain.get("options") or ())
-            if labels and not _same_order(labels, options):
-                disordered[f"questions.{question}"] += 1
-            labels = labels if _same_order(labels, options) else options
-            records.append(
-                (row, question, wording, LEVELS[question], options, labels, plain.get("question"), index, len(options))
-            )
+        try:
+            captions, questions = _checked(captions, "captions"), _checked(questions, "questions")
+            asked = [*_of_row(captions, questions, left_out), *_of_templates(questions, templates or {})]
+            for question, wording, entry, field, sentences in asked:
+                own = _without_padding(tuple(entry["options"]))
+                options = sentences(own)
+                reason, index = _index_or_reason(entry, own, options, field)
+                if reason:
+                    left_out[field, reason] += 1
+                    continue
+                padded[field, "empty options at the end of a list are no options"] += len(own) < len(entry["options"])
+                plain = questions.get(question) or {}
+                labels = _without_padding(tuple(plain.get("options") or ()))
+                if not _same_order(labels, options):
+                    disordered[f"questions.{question}"] += bool(labels)
+                    labels = options
+                words = plain.get("question")
+                records.append((row, question, wording, LEVELS[question], options, labels, words, index, len(own)))
+        except UserError as error:
+            key = benchmark.images.iloc[row]
+            where = f"row {key.row} (dataset {key.dataset}, image_id {key.image_id})"
+            raise UserError(f"dataset '{benchmark.name}', {where}, {error}") from error
     if not records:
-        reasons = "; ".join(left_out) or "every caption and question is null"
+        reasons = "; ".join(f"{reason} ({fields})" for reason, fields, _ in _by_reason(left_out))
+        reasons = reasons or "every caption and question is null"
         raise UserError(f"dataset '{benchmark.name}' holds no question that can be asked: {reasons}")
     columns = ["row", "question", "wording", "level", "options", "labels", "asked", "answer_idx", "n_options"]
     table = pd.DataFrame(records, columns=columns)
     images = benchmark.images[["dataset", "image_id", "image_hash", *FACETS]]
     table = pd.concat([images.iloc[table.row].reset_index(drop=True), table.drop(columns="row")], axis=1)
-    table.attrs["notes"] = [f"{n} questions left out, {reason}" for reason, n in left_out.items()] + [
-        f"{n} captions have not the options of {field} in their order; whole captions are shown instead"
-        for field, n in disordered.items()
+    table.attrs["notes"] = [
+        *(f"{n} questions left out, {fields}: {reason}" for reason, fields, n in _by_reason(left_out)),
+        *(f"{n} questions of {fields}: {reason}" for reason, fields, n in _by_reason(padded)),
+        *(
+            f"{n} captions have not the options of {field} in their order; whole captions are shown instead"
+            for field, n in (+disordered).items()
+        ),
     ]
     table.attrs["wordings"] = {number: str(number) for number in WORDINGS} | {
         number: f"{number} ({name})" for number, name in enumerate(templates or {}, start=len(WORDINGS))
@@ -118,45 +131,65 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
     return table
 
 
+def _by_reason(counts: Counter) -> list[tuple]:
+    """Reason, fields and count of what is counted by (field, reason)."""
+    fields, total = {}, Counter()
+    for (field, reason), n in (+counts).items():
+        fields.setdefault(reason, []).append(field)
+        total[reason] += n
+    return [(reason, ", ".join(named), total[reason]) for reason, named in fields.items()]
+
+
+def _checked(entries, column: str) -> dict:
+    """Questions of a row by their names, nulls left out; each has options and a question of the right kind, or none."""
+    entries = {name: entry for name, entry in (entries or {}).items() if entry is not None}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise UserError(f"{column}.{name}: expected a struct with options, found {_shown(entry)}")
+        options, sentence = entry.get("options"), entry.get("question")
+        if not (options is None or isinstance(options, list) and all(o is None or isinstance(o, str) for o in options)):
+            raise UserError(f"{column}.{name}.options: expected a list of texts, found {_shown(options)}")
+        if not (sentence is None or isinstance(sentence, str)):
+            raise UserError(f"{column}.{name}.question: expected text, found {_shown(sentence)}")
+    return entries
+
+
 def _of_row(captions: dict, questions: dict, left_out: Counter):
-    """Yield (question, wording, options, answer_idx, field) of one row, nulls skipped."""
+    """Yield (question, wording, entry, field, sentences) of one row: ``sentences`` turns options into captions."""
     for question in [*COARSE, "classification"]:
         for wording in WORDINGS:
             name = f"{question}_{wording}"
             caption = captions.get(name) or {}
             if question == "subdomain" and not caption.get("options"):
-                asked = questions.get("subdomain") or {}
+                entry = questions.get("subdomain") or {}
                 template = (captions.get(f"domain_{wording}") or {}).get("question")
-                if asked.get("options") and asked.get("question") and SLOT not in (template or ""):
-                    left_out[
-                        f"questions.subdomain: captions.domain_{wording}.question holds no {{class}} to build from"
-                    ] += 1
-                elif asked.get("options") and asked.get("question"):
-                    options = _fill(template, asked["options"])
-                    yield question, wording, options, asked.get("answer_idx"), "questions.subdomain"
+                if entry.get("options") and entry.get("question") and SLOT not in (template or ""):
+                    reason = f"captions.domain_{wording}.question holds no {SLOT} to build from"
+                    left_out["questions.subdomain", reason] += 1
+                elif entry.get("options") and entry.get("question"):
+                    yield question, wording, entry, "questions.subdomain", partial(_fill, template)
+                elif _lacks_options(entry):
+                    left_out["questions.subdomain", NO_OPTIONS] += 1
             elif caption.get("options") and caption.get("question"):
-                yield question, wording, tuple(caption["options"]), caption.get("answer_idx"), f"captions.{name}"
+                yield question, wording, caption, f"captions.{name}", tuple
             elif caption.get("options"):
-                left_out[f"captions.{name}: options without `question`, the sentence with {{class}}"] += 1
-    asked = questions.get("cognition") or {}
-    if asked.get("options") and asked.get("question"):
-        options = tuple(f"{asked['question']} {option}" for option in asked["options"])
-        yield "cognition", HEADLINE_WORDING, options, asked.get("answer_idx"), "questions.cognition"
+                left_out[f"captions.{name}", f"options without `question`, the sentence with {SLOT}"] += 1
+            elif _lacks_options(caption):
+                left_out[f"captions.{name}", NO_OPTIONS] += 1
+    entry = questions.get("cognition") or {}
+    if entry.get("options") and entry.get("question"):
+        yield "cognition", HEADLINE_WORDING, entry, "questions.cognition", partial(_append, entry["question"])
+    elif _lacks_options(entry):
+        left_out["questions.cognition", NO_OPTIONS] += 1
 
 
 def _of_templates(questions: dict, templates: dict):
     """Yield the same of the user's wordings: their sentences around the plain options of ``questions``."""
     for wording, sentences in enumerate(templates.values(), start=len(WORDINGS)):
         for question, sentence in sentences.items():
-            asked = questions.get(question) or {}
-            if asked.get("options") and asked.get("question"):
-                yield (
-                    question,
-                    wording,
-                    _fill(sentence, asked["options"]),
-                    asked.get("answer_idx"),
-                    f"questions.{question}",
-                )
+            entry = questions.get(question) or {}
+            if entry.get("options") and entry.get("question"):
+                yield question, wording, entry, f"questions.{question}", partial(_fill, sentence)
 
 
 def _fill(sentence: str, options) -> tuple:
@@ -164,9 +197,61 @@ def _fill(sentence: str, options) -> tuple:
     return tuple(option if option == NONE_OF_THE_ABOVE else sentence.replace(SLOT, option) for option in options)
 
 
+def _lacks_options(entry: dict) -> bool:
+    """Whether an entry is meant as a question, since it has its words and an answer, but has no options."""
+    return bool(entry.get("question")) and entry.get("answer_idx") is not None and not entry.get("options")
+
+
+def _append(question: str, options) -> tuple:
+    """A question of cognition with each of its options."""
+    return tuple(f"{question} {option}" for option in options)
+
+
+@lru_cache(2**16)
+def _without_padding(options: tuple) -> tuple:
+    """Options without the empty ones at their end, by which lists of a table get one length; others empty are ``""``.
+
+    In the middle they stay, since the letters of the options after them would change.
+    """
+    texts = [option if option and _reading(option) else "" for option in options]
+    while texts and (not texts[-1] or _reading(texts[-1]) in MISSING):
+        texts.pop()
+    return tuple(texts)
+
+
+def _index_or_reason(entry: dict, own: tuple, options: tuple, field: str) -> tuple[str, int | None]:
+    """Why a question cannot be asked, else nothing and its answer index; ``options`` are the captions of ``own``."""
+    if len(own) < 2:
+        return "fewer than two options", None
+    value = entry.get("answer_idx")
+    index = _answer_index(value, entry["options"])
+    if index is not None and (index >= len(own) or not own[index]):
+        return "its right option is empty", None
+    if "" in own:
+        return "one of its options is empty, and not at the end", None
+    if _are_alike(own) or _are_alike(options):
+        return "its options are not distinct", None
+    if index is None:
+        raise UserError(f"{field}.answer_idx: {_shown(value)} is no index of its {len(own)} options")
+    return "", index
+
+
+@lru_cache(2**16)
+def _are_alike(texts: tuple) -> bool:
+    return len({_reading(text).rstrip(". ") for text in texts}) < len(texts)
+
+
+@lru_cache(2**16)
+def _reading(text: str) -> str:
+    """What a model can tell apart: without case, blanks at the ends and doubled, and characters that do not show."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    shown = "".join(c for c in " ".join(folded.split()) if unicodedata.category(c) not in ("Cc", "Cf"))
+    return " ".join(shown.split())
+
+
 def _same_order(labels: tuple, captions: tuple) -> bool:
     """Whether plain options can stand for captions: none has its words in another caption and not in its own."""
-    if len(labels) != len(captions):
+    if len(labels) != len(captions) or "" in labels:
         return False
     words, sentences = [[text.casefold() for text in texts] for texts in (labels, captions)]
     asked = [sentence for sentence in sentences if sentence != NONE_OF_THE_ABOVE]  # "None" is a stain of its own
@@ -175,10 +260,20 @@ def _same_order(labels: tuple, captions: tuple) -> bool:
     )
 
 
-def _answer_index(value, options: tuple) -> int | None:
-    """Answer index as an int (the Hub stores it as text in captions), None where it points nowhere."""
-    try:
-        index = int(value)
-    except (TypeError, ValueError):
+def _answer_index(value, options) -> int | None:
+    """Answer index as an int (the Hub stores it as text in captions), None where it points nowhere.
+
+    Whole numbers and text of plain digits, say ``2.0`` and ``"2"``; what other programs would read as a number, say
+    ``"2_0"``, ``"1e0"`` or ``True``, is none.
+    """
+    if isinstance(value, str):
+        digits = re.fullmatch(r"(\d{1,9})(\.0+)?", value.strip(), re.ASCII)
+        value = int(digits[1]) if digits else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value not in range(len(options)):
         return None
-    return index if 0 <= index < len(options) and float(value) == index else None
+    return int(value)
+
+
+def _shown(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"

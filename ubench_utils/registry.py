@@ -319,6 +319,19 @@ def colours(models) -> dict[str, str]:
     return {model: card.colour or PALETTE[unlisted.index(model) % len(PALETTE)] for model, card in cards}
 
 
+def as_list(models) -> list[str]:
+    """Models as a list; one model string, as papermill's ``-p models demo-base`` gives it, is a list of one.
+
+    Raises
+    ------
+    UserError
+        For a list that was written as one text.
+    """
+    if isinstance(models, str) and models.lstrip().startswith(("[", "(")):
+        raise UserError(f"models {models!r} is one text; give papermill a list with -y 'models: [demo-base, random]'")
+    return [models] if isinstance(models, str) else list(models)
+
+
 def pairs(models, with_weights: bool = False) -> list[tuple[str, str]]:
     """Pairs (base, fine-tuned) of the models whose entry names a base, be the base among them or not.
 

@@ -1,11 +1,13 @@
 """Pages: execute the notebooks with papermill, tidy the result, and build the book.
 
-A page is written only after its notebook ran to the end, so a failure never replaces a good page. Equal runs give
-equal bytes: no times, no random ids. A page whose source, parameters, code and data are unchanged is not run again.
+A page is put in place whole and only after its notebook ran to the end, so a failure never replaces a good page, and
+neither does a site that could not be built. Equal runs give equal bytes: no times, no random ids. A page whose source,
+parameters, code and data are unchanged is not run again. A notebook that is none of these pages is never touched.
 """
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +20,14 @@ from nbclient.exceptions import DeadKernelError
 
 from .cache import digest, file_digest
 from .data import load_benchmark
-from .errors import UserError
+from .errors import UserError, first_line
 from .evaluate import evaluate
+from .files import write_whole
+from .outputs import tidy
+from .questions import HEADLINE_WORDING
 from .registry import pairs
 from .sources import identity
+from .text import as_markdown
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent
@@ -33,6 +39,9 @@ FIXED = ["index", "published/results", "published/reconciliation", "learn/closed
 OPTIONS = {"dataset": "dataset", "models": "models", "model": "models", "limit": "limit", "device": "device",
            "precision": "precision", "templates": "templates"}  # fmt: skip
 DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
+LONGEST_SLUG = 60
+MOST_ENTRIES, LONGEST_TEXT = 1000, 4096  # of a notebook parameter
+RESERVED = {"index", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no __main__
 
 
@@ -68,46 +77,109 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     sources = {section: _source(section) for section in sections}
     declared = {section: _declared(notebook) for section, notebook in sources.items()}
     _check_parameters(extra or {}, declared)
+    _check_values(extra or {})
     models = list(dict.fromkeys(models))
     benchmark = load_benchmark(dataset, settings.get("limit"))
     chosen = {name: settings.get(name, "auto") for name in ("device", "precision")}
     run = evaluate(benchmark, models, **chosen, templates=settings.get("templates"), audit=MODEL_PAGE in sections)
-    run.save(ROOT / "_build" / "tables")
+    _save(run)
+    if set(sections) - set(FIXED) and HEADLINE_WORDING not in set(run.predictions.wording):
+        raise UserError(
+            f"no question of '{dataset}' was answered in wording {HEADLINE_WORDING}, which the pages are about; "
+            "`ubench evaluate` scores the others"
+        )
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
     involved = [identity(model) for model in [*models, *(base for base, _ in pairs(models))]]
     resolved = [run.record["device"], run.record["precision"], run.record["dataset"]["templates"]]
-    state_file = ROOT / "_build" / "pages.json"
-    state = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
-    pages, executed, failures = _pages(sections, models), [], []
+    pages, executed, failures = _pages(sections, models), [], {}
+    state = _read_state()
     for page, section, model in pages:
         given = {**common, **({"model": model} if model else {}), **(extra or {})}
         parameters = {name: value for name, value in given.items() if name in declared[section]}
         of_run = [] if section in FIXED else [benchmark.fingerprint, involved, resolved]
         key = digest([sources[section][1], parameters, _code_digest(), *of_run])
         name = str(page.relative_to(ROOT))
-        if page.exists() and state.get(name) == [key, file_digest(page)]:
+        if page.is_file() and state.get(name) == [key, file_digest(page)]:
             continue
         print(f"running {name}", file=sys.stderr, flush=True)
         try:
+            if name not in state and _is_made_here(page) is False:
+                raise UserError("the notebook there is none of this project's pages; move it away")
             slug = section.replace("/", "-") if section in FIXED else page.stem  # two pages are called forgetting
             notebook = execute(sources[section][0], parameters, slug)
-        except UserError as error:
-            failures.append(f"{name}: {error}")
+            _adapt(notebook, model, benchmark.is_synthetic or section in FIXED)
+            state[name] = [key, _write(notebook, page)]
+            write_whole(_state_file(), json.dumps(state, indent=1))
+        except (UserError, OSError) as error:
+            failures[page] = f"{name}: {error}"
             continue
-        _adapt(notebook, model, benchmark.is_synthetic or section in FIXED)
-        page.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, page)
         executed.append(page)
-        state[name] = [key, file_digest(page)]
-        state_file.write_text(json.dumps(state, indent=1), encoding="utf-8")
-    if MODEL_PAGE in sections:
-        for page in set((ROOT / "book" / "models").glob("*.ipynb")) - {page for page, _, _ in pages}:
-            print(f"removing {page.relative_to(ROOT)}: its model is not in this run", file=sys.stderr)
-            page.unlink()  # the report card of a model that is no longer in the book
+    if MODEL_PAGE in sections and not any(page.parent.name == "models" for page in failures):
+        _remove_cards({page for page, _, _ in pages}, state)
     if failures:
-        raise UserError(f"{len(failures)} of {len(pages)} pages failed, their earlier versions are kept; {failures[0]}")
+        first = next(iter(failures.values()))
+        raise UserError(f"{len(failures)} of {len(pages)} pages failed, their earlier versions are kept; {first}")
     return executed
+
+
+def _save(run) -> None:
+    """Write the tables of a run beside its pages."""
+    try:
+        run.save(ROOT / "_build" / "tables")
+    except OSError as error:
+        raise UserError(f"cannot write to '{ROOT / '_build' / 'tables'}' ({error.strerror or error})") from error
+
+
+def _state_file() -> Path:
+    return ROOT / "_build" / "pages.json"
+
+
+def _read_state() -> dict[str, list]:
+    """What the pages were made of, by page: digests of its inputs and of itself; nothing where that is not known."""
+    try:
+        state = json.loads(_state_file().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        state = None
+    if isinstance(state, dict) and all(isinstance(made, list) for made in state.values()):
+        return state
+    print("note: _build/pages.json is damaged; it is made again, and so is every page", file=sys.stderr)
+    return {}
+
+
+def _write(notebook, page: Path) -> str:
+    """Put a page in place; returns the digest of its content."""
+    notebook.metadata["ubench"] = str(page.relative_to(ROOT))  # by which it is known as made here
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(page, nbformat.writes(notebook) + "\n")
+    return file_digest(page)
+
+
+def _is_made_here(page: Path) -> bool | None:
+    """Whether a notebook is a page that ``run_book`` wrote there: ``tidy`` numbers the cells, a copy has another name.
+
+    None where that cannot be told, as there is no notebook, or half of one.
+    """
+    try:
+        notebook = json.loads(page.read_text(encoding="utf-8"))
+        ids = [cell.get("id") for cell in notebook["cells"]]
+        name = notebook["metadata"].get("ubench", str(page.relative_to(ROOT)))
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    return name == str(page.relative_to(ROOT)) and ids == [f"cell-{number}" for number in range(len(ids))]
+
+
+def _remove_cards(pages: set, state: dict) -> None:
+    """Remove the report cards of models that are no longer in the book, and nothing else."""
+    for page in sorted(set((ROOT / "book" / "models").glob("*.ipynb")) - pages):
+        name = str(page.relative_to(ROOT))
+        if name in state or _is_made_here(page):
+            print(f"removing {name}: its model is not in this run", file=sys.stderr)
+            page.unlink()
+            state.pop(name, None)
+    write_whole(_state_file(), json.dumps(state, indent=1))
 
 
 def _pages(sections, models) -> list[tuple]:
@@ -123,10 +195,12 @@ def _pages(sections, models) -> list[tuple]:
 def _adapt(notebook, model: str | None, synthetic: bool) -> None:
     """Name a report card after its model; keep the striped box for synthetic images alone."""
     if model:
-        notebook.cells[0].source = re.sub("^# .*", f"# {model}", notebook.cells[0].source)
+        title = f"# {as_markdown(model)}"
+        notebook.cells[0].source = re.sub("^# .*", lambda _: title, notebook.cells[0].source)
     if not synthetic:
         for cell in notebook.cells:
-            cell.source = cell.source.replace(":class: synthetic", ":class: note")
+            if cell.cell_type == "markdown":
+                cell.source = cell.source.replace(":class: synthetic", ":class: note")
 
 
 def execute(notebook, parameters: dict, slug: str):
@@ -147,74 +221,51 @@ def execute(notebook, parameters: dict, slug: str):
     return tidy(done, slug)
 
 
-def tidy(notebook, slug: str):
-    """Give an executed notebook fixed ids and drop what differs between equal runs; place captions and alt texts.
-
-    ``plots.show`` leaves caption and alt text in the output's metadata; MyST-NB wants them in the cell's.
-    """
-    notebook = nbformat.from_dict(notebook)
-    notebook.metadata = nbformat.from_dict({
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    })  # fmt: skip
-    figures = 0
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"
-        for noise in ("papermill", "execution", "lines_to_next_cell"):
-            cell.metadata.pop(noise, None)
-        cell.outputs = _joined([output for output in cell.get("outputs", []) if output.get("name") != "stderr"])
-        if cell.cell_type != "code":
-            del cell["outputs"]
-            continue
-        for output in cell.outputs:
-            about = output.get("metadata", {}).pop("ubench", None)
-            if about:
-                figures += 1
-                output.data.pop("text/plain", None)
-                cell.metadata["mystnb"] = {
-                    "image": {"alt": about["alt"]},
-                    "figure": {"caption": about["caption"], "name": f"fig-{slug}-{figures}"},
-                }
-    return notebook
-
-
-def _joined(outputs: list) -> list:
-    """Outputs with what was printed in a row as one: where a kernel cuts the stream is a matter of timing."""
-    joined = []
-    for output in outputs:
-        if joined and output.output_type == joined[-1].output_type == "stream":
-            joined[-1].text += output.text
-        else:
-            joined.append(output)
-    return joined
-
-
 def build_book() -> Path:
-    """Build the site; returns its first page.
+    """Build the site aside and put it in place; returns its first page. Nothing of an earlier site is left.
 
     Raises
     ------
     UserError
-        If ``_config.yml`` cannot be read or the address in it is none of GitHub; if Jupyter Book fails or warns.
+        If ``_config.yml`` cannot be read or the address in it is none of GitHub; if a page is damaged; if Jupyter Book
+        fails or warns. The site that was there is there still.
     """
     try:
         config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"cannot read '{ROOT / '_config.yml'}' ({error})") from error
     _check_repository(config)
-    log = ROOT / "_build" / "build.log"
-    log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(ROOT), "--all", "-W", "-n", "--keep-going"]
+    _check_pages()
+    build = ROOT / "_build"
+    log, aside, site = build / "build.log", build / "aside", build / "html"
+    build.mkdir(exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(ROOT), "--path-output", str(aside), "--all", "-W", "-n",
+               "--keep-going"]  # fmt: skip
     with log.open("w", encoding="utf-8") as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT).returncode
-    index = ROOT / "_build" / "html" / "index.html"
-    if code or not index.exists():
+    made = aside / "_build" / "html"
+    if code or not (made / "index.html").exists():
         text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))  # colours
         lines = text.splitlines()
         found = next((i for i, line in enumerate(lines) if re.search("WARNING|ERROR|[Ee]rror:", line)), -1)
         first = " ".join(line.strip() for line in lines[found : found + 2] or lines[-1:])
         raise UserError(f"jupyter-book failed (exit {code}): {first[:300]}; the whole log is {log.relative_to(ROOT)}")
-    return index
+    if site.exists():
+        site.rename(aside / "before")
+    made.rename(site)
+    shutil.rmtree(aside, ignore_errors=True)
+    return site / "index.html"
+
+
+def _check_pages() -> None:
+    """Refuse a page that is no whole notebook, as a full disk or a kill may leave one."""
+    for page in sorted((ROOT / "book").rglob("*.ipynb")):
+        try:
+            nbformat.validate(nbformat.read(page, as_version=4))
+        except (OSError, ValueError, RecursionError, AttributeError, nbformat.ValidationError) as error:
+            name, reason = page.relative_to(ROOT), first_line(error, 100)
+            raise UserError(f"the page '{name}' is damaged ({reason}); `ubench run` makes it again") from error
 
 
 def _check_repository(config: dict) -> None:
@@ -227,11 +278,19 @@ def _check_repository(config: dict) -> None:
 
 
 def slugs(models) -> dict[str, str]:
-    """File name of each model's page, unique and safe."""
+    """File name of each model's page: small Latin letters, digits and hyphens, at most 60, and no name twice.
+
+    A name that is too long, or of which nothing is left, ends with some letters of its digest, and so does one that
+    another model of the list took before, or that a system keeps for itself.
+    """
     names = {}
     for model in models:
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower()
-        names[model] = f"{slug}-{digest(model)[:6]}" if slug in names.values() else slug
+        words = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower()
+        slug, length = words, 6
+        while not slug or len(slug) > LONGEST_SLUG or slug in RESERVED or slug in names.values():
+            slug = f"{words[: LONGEST_SLUG - 1 - length].strip('-') or 'model'}-{digest(model)[:length]}"
+            length += 1
+        names[model] = slug
     return names
 
 
@@ -258,6 +317,24 @@ def _check_parameters(extra: dict, declared: dict) -> None:
             raise UserError(f"notebook parameter '{name}' has an option of its own: --{OPTIONS[name]}")
         if name not in known:
             raise UserError(f"unknown notebook parameter '{name}'; the notebooks declare {', '.join(known)}")
+
+
+def _check_values(extra: dict) -> None:
+    """Refuse what no parameter can be: it would end deep in papermill, or on a page."""
+    for name, value in extra.items():
+        entries = value if isinstance(value, list) else [value]
+        if len(entries) > MOST_ENTRIES or not all(map(_is_plain, entries)):
+            raise UserError(
+                f"notebook parameter '{name}': write a number, a text, true, false or null, or a list of these with at "
+                f"most {MOST_ENTRIES} entries"
+            )
+
+
+def _is_plain(value) -> bool:
+    """Whether a value is a text, a number or nothing, and no longer than any parameter has to be."""
+    if isinstance(value, str):
+        return len(value) <= LONGEST_TEXT
+    return value is None or isinstance(value, bool | int | float) and abs(value) < 2**63
 
 
 def _code_digest() -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .resampling import RESAMPLES, answered_by_all, image_weights, percentiles, tabulate
+from .stats import wilson
 
 FOLDS = 5
 SPLITS = 20
@@ -104,12 +105,15 @@ def cross_fit(
     result = {
         "alpha": float(alphas[best]), "alpha_low": float(alpha_low), "alpha_high": float(alpha_high),
         "alpha_share": float((redrawn == best).mean()), "naive": float(estimate[best]),
-        "cross_fitted": float(cross_fitted), **_interval("ci", redrawn_score),
+        "cross_fitted": float(cross_fitted), **_interval("ci", redrawn_score, 0),
         "optimism": float(estimate[best] - cross_fitted),
     }  # fmt: skip
     for name, alpha in (("over_base", 0), ("over_tuned", 1)):
         at = np.flatnonzero(alphas == alpha).item()
-        result |= {name: float(cross_fitted - estimate[at]), **_interval(name, redrawn_score - drawn[at])}
+        result |= {
+            name: float(cross_fitted - estimate[at]),
+            **_interval(name, redrawn_score - drawn[at], wilson(0, len(images))[1]),
+        }
     return result | {"n_questions": len(questions), "n_images": len(images)}
 
 
@@ -175,6 +179,8 @@ def _folds(strata, n_folds: int, n_splits: int, seed: int) -> np.ndarray:
     return fold
 
 
-def _interval(name: str, drawn: np.ndarray) -> dict:
+def _interval(name: str, drawn: np.ndarray, slack: float) -> dict:
+    """Interval of draws; one without width gets the slack on either side."""
     low, high = percentiles(drawn)
+    low, high = (low - slack, high + slack) if np.isclose(low, high) else (low, high)
     return {f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -37,6 +37,8 @@ from .resampling import (
 
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
 KEY = ["model", *CELL]
+SCORES = [*KEY, "estimand", "accuracy", "ci_low", "ci_high", "n_questions", "n_images", "chance", "chance_corrected",
+          "interval"]  # fmt: skip
 COMPARISON = [*CELL, "estimand", "base", "tuned", "difference", "ci_low", "ci_high", "interval", "n_questions",
               "n_images", "lost", "gained", "p_mcnemar"]  # fmt: skip
 
@@ -86,8 +88,10 @@ def score(answers: pd.DataFrame, by=SLICES, n_resamples: int = RESAMPLES, seed: 
         Columns ``model, level, question, wording, by, slice, estimand, accuracy, ci_low, ci_high, n_questions,
         n_images, chance, chance_corrected, interval``. ``question`` is ``all`` where the types of a level are
         pooled. ``chance`` is the mean of 1 / n_options under the same estimand; ``chance_corrected`` is
-        (accuracy − chance) / (1 − chance). ``interval`` says ``wilson`` or ``bootstrap``.
+        (accuracy − chance) / (1 − chance). ``interval`` says ``wilson`` or ``bootstrap``. Without answers it is empty.
     """
+    if answers.empty:
+        return pd.DataFrame(columns=SCORES)
     tally = tabulate(answers, by)
     weights = image_weights(tally.questions, n_resamples, seed)
     known = {}

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import UserError, first_line
-from .predict import answer_table
+from .predict import answer_table, choose, in_blocks, softmax
 from .questions import HEADLINE_WORDING
 from .replies import NO_OPTION, read_reply
 
@@ -233,33 +233,33 @@ def _indices(asked: pd.DataFrame, path) -> np.ndarray:
 
 def _from_choices(asked: pd.DataFrame, predicted: np.ndarray) -> pd.DataFrame:
     """Predictions of choices without probabilities."""
-    unknown = np.full((len(asked), int(asked.n_options.max())), np.nan)
+    unknown = np.broadcast_to(np.nan, (len(asked), int(asked.n_options.max())))  # takes no memory
     return answer_table(asked, predicted, unknown).assign(tied=False)
 
 
 def _from_scores(asked: pd.DataFrame, path) -> tuple[pd.DataFrame, str]:
     """Predictions of option scores, and how these were read: the highest is chosen, of ties the first by alphabet."""
-    logits = np.full((len(asked), int(asked.n_options.max())), -np.inf)
-    for place, row in enumerate(asked.itertuples()):
+    given = []
+    for row in asked.itertuples():
         values = _numbers(row.scores)
         if values.shape != (row.n_options,) or not np.isfinite(values).all():
             raise UserError(f"'{path}', row {row.row}: {row.n_options} finite scores are needed, one for each "
                             f"option of {_named(row, KEY)}; found {str(row.scores)[:80]}")  # fmt: skip
-        logits[place, : row.n_options] = values
-    best = logits == logits.max(axis=1, keepdims=True)
-    rank = np.full(logits.shape, np.iinfo(np.int64).max)
-    for place, options in enumerate(asked.options):
-        rank[place, : len(options)] = np.argsort(np.argsort(options))
-    predicted = np.where(best, rank, np.iinfo(np.int64).max).argmin(axis=1)
-    there = np.isfinite(logits)
-    sums = np.where(there, logits, 0).sum(axis=1)
-    if (logits[there] >= 0).all() and np.abs(sums - 1).max() <= ROUNDED:
-        probability, note = np.where(there, logits, 0), "the scores add up to 1 and were read as probabilities"
-    else:
-        probability = np.exp(logits - logits.max(axis=1, keepdims=True))
-        note = "the scores are no probabilities; their softmax is taken for them"
-    probability = probability / probability.sum(axis=1, keepdims=True)
-    return answer_table(asked, predicted, probability).assign(tied=best.sum(axis=1) > 1), note
+        given.append(values)
+    sound = all((values >= 0).all() and abs(values.sum() - 1) <= ROUNDED for values in given)
+    note = (
+        "the scores add up to 1 and were read as probabilities"
+        if sound
+        else "the scores are no probabilities; their softmax is taken for them"
+    )
+
+    def answer(block):
+        values = np.array([given[place] for place in block.index])
+        alphabetical = np.array([np.argsort(np.argsort(options)) for options in block.options])
+        probability = values / values.sum(axis=1, keepdims=True) if sound else softmax(values, 1.0)
+        return choose(block, values, alphabetical, probability)
+
+    return in_blocks(asked, answer), note
 
 
 def _numbers(cell) -> np.ndarray:

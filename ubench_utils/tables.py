@@ -124,6 +124,7 @@ def passport(run: Evaluation, model: str) -> pd.DataFrame:
     ]  # fmt: skip
     if facts["doubt"]:
         rows.append(("to check", facts["doubt"]))
+    rows += [("to check", note) for note in facts["notes"]]
     if "flip_rate_batch_size" in facts:
         of = f"of {facts['audit_questions']:,} answers to {facts['audit_images']} images"
         rows += [

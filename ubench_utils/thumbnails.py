@@ -150,7 +150,7 @@ def _question_in_words(wordings: pd.DataFrame, names: dict) -> str:
         for other in wordings.itertuples()
     ]  # fmt: skip
     return (
-        f"<strong>{row.question}</strong> ({row.level}), {html.escape(row.dataset)}, chance "
+        f"<strong>{html.escape(row.question)}</strong> ({html.escape(row.level)}), {html.escape(row.dataset)}, chance "
         f"{percent(1 / row.n_options)} %<br>{html.escape(row.asked or 'The question in words is not stated.')}"
         f"<ol>{''.join(items)}</ol><details><summary>What a contrastive model compares the image with</summary>"
         f"{''.join(captions)}</details>"

@@ -3,6 +3,8 @@
 Every page passes through ``Mended.render`` once, as Sphinx's ``template_bridge`` foresees.
 """
 
+import html
+import json
 import re
 from pathlib import Path
 
@@ -33,7 +35,8 @@ class Mended(BuiltinTemplateLoader):
     """Templates as Sphinx renders them, with the mends."""
 
     def render(self, template, context):
-        page = super().render(template, context)
+        # The theme prints the title of a page above its text, as HTML: a model's name is none.
+        page = super().render(template, {**context, "pagetitle": html.escape(context.get("pagetitle") or "")})
         for pattern, replacement in MENDS:
             page = pattern.sub(replacement, page)
         return page
@@ -77,9 +80,22 @@ def launch_only_from_somewhere(app, config):
         del options["launch_buttons"]
 
 
+def escape_titles_in_search(app, exception):
+    """Sphinx keeps the headings for its search as plain text, and its script shows them as HTML."""
+    index = Path(app.outdir) / "searchindex.js"
+    if exception is not None or app.builder.format != "html" or not index.is_file():
+        return
+    start, end = "Search.setIndex(", ")"
+    found = json.loads(index.read_text(encoding="utf-8").removeprefix(start).removesuffix(end))
+    # Unescaped before: Sphinx takes over what the last build wrote.
+    found["alltitles"] = {html.escape(html.unescape(title)): places for title, places in found["alltitles"].items()}
+    index.write_text(f"{start}{json.dumps(found, separators=(',', ':'))}{end}", encoding="utf-8")
+
+
 def setup(app):
     app.config.template_bridge = "pages.Mended"
     app.add_post_transform(FigureBoxes)
     app.connect("config-inited", drop_thebe)
     app.connect("config-inited", launch_only_from_somewhere)
+    app.connect("build-finished", escape_titles_in_search)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
