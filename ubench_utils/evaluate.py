@@ -52,6 +52,11 @@ class Evaluation:
     failures: pd.DataFrame
     record: dict
 
+    @property
+    def models(self) -> list[str]:
+        """The models in the order in which they were given."""
+        return list(self.record["models"])
+
     @cached_property
     def answers(self) -> pd.DataFrame:
         """Predictions joined with the facets of their questions: what ``stats`` reads."""
@@ -97,7 +102,7 @@ def evaluate(
         For any mistake in the arguments or the data, before anything is computed where that can be known.
     """
     started = time.monotonic()
-    models = list(dict.fromkeys([models] if isinstance(models, str) else models))
+    models = _as_list(models)
     if not models:
         raise UserError("no model given; `ubench list models` names the known ones")
     wordings = read_templates(templates) if templates else None
@@ -144,6 +149,16 @@ def evaluate(
         "seconds": round(time.monotonic() - started, 3), **_provenance(),
     }  # fmt: skip
     return Evaluation(benchmark, questions, predictions, failures, record)
+
+
+def _as_list(models) -> list[str]:
+    """Model strings, each once; papermill's ``-p`` gives a text where the notebook has a list."""
+    if isinstance(models, str) and models.lstrip().startswith("["):
+        raise UserError(f"models is the text {models[:60]!r}; give a list, with papermill: -y 'models: [A, B]'")
+    models = [models] if isinstance(models, str) else models
+    if not isinstance(models, list | tuple) or not all(isinstance(model, str) for model in models):
+        raise UserError(f"models is {str(models)[:60]}; give a list of names or model strings")
+    return list(dict.fromkeys(models))
 
 
 def features(
