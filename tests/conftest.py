@@ -72,6 +72,22 @@ def png(array):
 
 
 @pytest.fixture
+def small_arch(monkeypatch):
+    """Architectures of the small CLIP's shape, GELU and QuickGELU, as if open_clip knew them."""
+    import open_clip
+
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 48, "head_width": 12, "patch_size": 16, "mlp_ratio": 2},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 48, "heads": 4, "layers": 2, "mlp_ratio": 2},
+    }
+    known = {"small": config, "small-quickgelu": {**config, "quick_gelu": True}}
+    for name, value in known.items():
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, value)
+    monkeypatch.setattr("ubench_utils.sources._arch_config", lambda arch: known[arch])
+
+
+@pytest.fixture
 def model_folder(tmp_path):
     """Copy a demo model's folder; `change` edits the configuration, `weights` the state dictionary."""
 
@@ -92,3 +108,24 @@ def model_folder(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count what the encoders are given: images by their bytes, texts as they are."""
+    from ubench_utils.models import Model
+
+    seen = {"images": [], "texts": []}
+    encode_images, encode_texts = Model.encode_images, Model.encode_texts
+
+    def images(self, pixels):
+        seen["images"] += [image.tobytes() for image in pixels]
+        return encode_images(self, pixels)
+
+    def texts(self, batch):
+        seen["texts"] += list(batch)
+        return encode_texts(self, batch)
+
+    monkeypatch.setattr(Model, "encode_images", images)
+    monkeypatch.setattr(Model, "encode_texts", texts)
+    return seen

@@ -214,8 +214,8 @@ def conch(folder, layers=1):
     """CONCH's format: its parameter names with the decoder that is not used, and a tokenizer file."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
+    from ubench_utils.folders import CONCH_TOKENIZER
     from ubench_utils.load_conch import Conch
-    from ubench_utils.sources import CONCH_TOKENIZER
 
     folder.mkdir()
     torch.manual_seed(7)

@@ -5,9 +5,10 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import png
 from PIL import Image
 
-from ubench_utils import duplicates
+from ubench_utils import duplicates, explore
 from ubench_utils.data import decode, load_benchmark
 from ubench_utils.errors import first_line
 from ubench_utils.evaluate import evaluate
@@ -172,3 +173,35 @@ def test_sentences_and_table_hold_the_counts():
     counts = duplicates.counts({"copies": images})
     assert duplicates.in_words(counts) == "Copies: 2 pairs, 1 across sub-datasets, among 3 images."
     assert duplicates.table(counts)["%"].tolist() == ["66.7", "66.7"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_how_pictures_are_stored_is_counted_by_sub_dataset(rows, parquet):
+    dark = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    rows[0]["image"], rows[1]["image"] = png(dark), png(dark[:, :32] + 1)
+    exif = Image.Exif()
+    exif[274] = 6
+    rows[2]["image"] = as_cell(decode(rows[2]["image"]["bytes"]).crop((0, 0, 64, 48)), exif=exif)
+    rows[3]["image"] = {"bytes": b"no image", "path": None}
+    looked = duplicates.look(load_benchmark(parquet(rows)))
+    assert (looked.width[2], looked.height[2]) == (48, 64)  # as shown
+    table = explore.pictures(looked).set_index("sub-dataset")
+    own = table.loc[rows[0]["dataset"]]
+    assert own[["images", "format", "bits", "under 1/16 of range", "turned", "unreadable"]].tolist() == [
+        "4", "PNG", "16 (2), 8 (1)", "2", "1", "1",
+    ]  # fmt: skip
+    assert own["brightest, %"].startswith("6.") and (own["width, px"], own["height, px"]) == ("32–64", "64")
+    others = table.drop(rows[0]["dataset"])
+    assert (others[["under 1/16 of range", "transparent", "turned", "beside copies", "unreadable"]] == "0").all(
+        axis=None
+    )
+    line = explore.picture_line(looked)
+    assert "2 of 39 images use less than 1/16 of their range" in line and "1 of 39 images is turned" in line
+    assert explore.picture_line(looked[10:]) == "No file needed more than decoding."
+
+
+def test_an_image_replaced_since_it_was_hashed_is_no_picture_of_the_dataset(rows, parquet, cache, monkeypatch):
+    benchmark = load_benchmark(parquet(rows))
+    read = type(benchmark).image_bytes
+    monkeypatch.setattr(type(benchmark), "image_bytes", lambda self, row: read(self, 5 if row == 4 else row))
+    assert duplicates.unread(duplicates.look(benchmark)).startswith("1 of 40 images could not be opened")

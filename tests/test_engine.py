@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import DEMO, as_dataset, png
 from PIL import Image
+from runs import KEY, evaluate, predictions, same
 
 from ubench_utils import cache as store
 from ubench_utils import encode, models
@@ -25,45 +26,7 @@ from ubench_utils.models import Model
 from ubench_utils.questions import build_questions
 
 pytestmark = pytest.mark.usefixtures("cache")
-KEY = ["dataset", "image_id", "question", "wording"]
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real_sample.parquet"
-
-
-def evaluate(dataset, names=("demo-base",), **settings):
-    """Evaluate on the CPU in float32."""
-    return evaluate_module.evaluate(dataset, list(names), device="cpu", precision="float32", **settings)
-
-
-def predictions(dataset, names=("demo-base",), **settings):
-    """Predictions of an evaluation in the order of their keys."""
-    table = evaluate(dataset, names, **settings).predictions
-    return table.sort_values(["model", *KEY]).reset_index(drop=True)
-
-
-def same(first, second):
-    """Check that two tables of predictions agree: choices exactly, probabilities to rounding."""
-    exact = ["model", *KEY, "answer_idx", "predicted_idx", "correct", "n_options"]
-    pd.testing.assert_frame_equal(first[exact], second[exact])
-    np.testing.assert_allclose(first.p_answer, second.p_answer, atol=2e-5)
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """Count what the encoders are given: images by their bytes, texts as they are."""
-    seen = {"images": [], "texts": []}
-    encode_images, encode_texts = Model.encode_images, Model.encode_texts
-
-    def images(self, pixels):
-        seen["images"] += [image.tobytes() for image in pixels]
-        return encode_images(self, pixels)
-
-    def texts(self, batch):
-        seen["texts"] += list(batch)
-        return encode_texts(self, batch)
-
-    monkeypatch.setattr(Model, "encode_images", images)
-    monkeypatch.setattr(Model, "encode_texts", texts)
-    return seen
 
 
 # The reference: one image, one question, everything encoded again
@@ -334,74 +297,6 @@ def test_two_processes_at_once_on_one_cache(rows, parquet, cache, tmp_path, monk
     assert not list(cache.rglob("*.tmp"))
 
 
-def damage(file, how):
-    content = bytearray(file.read_bytes())
-    if how == "truncated":
-        content = content[: len(content) // 2]
-    elif how == "empty":
-        content = content[:0]
-    else:
-        content[len(content) // 2] ^= 4
-    file.write_bytes(content)
-
-
-@pytest.mark.parametrize("how", ["truncated", "empty", "flipped"])
-def test_a_damaged_cache_is_noticed_and_rebuilt(rows, parquet, cache, monkeypatch, capsys, counted, how):
-    monkeypatch.setattr(encode, "CHUNK", 16)
-    path = parquet(rows)
-    sound = predictions(path)
-    counted["images"].clear(), counted["texts"].clear()
-    files = {kind: sorted((cache / kind).rglob("*.npz")) for kind in ("images", "texts", "pixels", "passports")}
-    assert [len(files[kind]) for kind in ("images", "pixels", "passports")] == [3, 3, 1]
-    for kind in files:
-        damage(files[kind][0], how)
-    damage(files["images"][1], how)
-    same(sound, predictions(path))
-    assert 16 < len(counted["images"]) < 40 and 0 < len(counted["texts"]) <= 16
-    assert "damaged" in capsys.readouterr().err
-    counted["images"].clear()
-    same(sound, predictions(path))
-    assert not counted["images"]
-
-
-def entry_and_every_flip(tmp_path):
-    path = tmp_path / "entry.npz"
-    arrays = {"vectors": np.arange(12, dtype=np.float32).reshape(4, 3), "reasons": np.array(["", "x", "", ""])}
-    store.write(path, **arrays)
-    content = path.read_bytes()
-    for bit in range(0, 8 * len(content)):
-        flipped = bytearray(content)
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
-        yield bit, path, arrays
-
-
-def test_every_single_bit_flip_is_noticed_or_harmless(tmp_path, capsys):
-    wrong = []
-    for bit, path, arrays in entry_and_every_flip(tmp_path):
-        try:
-            found = store.read(path)
-        except Exception as error:
-            wrong.append((bit, type(error).__name__))
-            continue
-        if found is not None and not (
-            found.keys() == arrays.keys() and all(np.array_equal(found[key], arrays[key]) for key in arrays)
-        ):
-            wrong.append((bit, "other content"))
-    counts = pd.Series([what for _, what in wrong], dtype=object).value_counts().to_dict()
-    assert not wrong, f"{len(wrong)} flips: {counts}"
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
-    path = tmp_path / "folder" / "entry.npz"
-    store.write(path, a=np.ones(3))
-    monkeypatch.setattr(np, "savez", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        store.write(path, a=np.zeros(3))
-    assert store.read(path)["a"].tolist() == [1, 1, 1]
-    assert [file.name for file in path.parent.iterdir()] == ["entry.npz"]
-
-
 # Faults
 
 
@@ -451,30 +346,6 @@ def test_other_errors_of_the_encoder_are_not_swallowed():
         encode.encode_batched(encoder, np.zeros((4, 2)))
 
 
-BROKEN = {
-    "garbage": lambda image: {"bytes": b"no image", "path": None},
-    "truncated": lambda image: {"bytes": image["bytes"][: len(image["bytes"]) // 2], "path": None},
-    "empty": lambda image: {"bytes": b"", "path": None},
-    "absent": lambda image: None,
-}
-
-
-@pytest.mark.parametrize("how", BROKEN)
-def test_a_corrupt_image_is_counted_named_and_left_out(rows, parquet, how):
-    bad = rows[17]
-    without = predictions(parquet([row for row in rows if row is not bad], "without.parquet"))
-    bad["image"] = BROKEN[how](bad["image"])
-    run = evaluate(parquet(rows, "with.parquet"), ["random", "demo-base", "demo-pathology"])
-    assert list(run.failures.image_id) == [bad["image_id"]] * 2
-    assert set(run.failures.model) == {"demo-base", "demo-pathology"} and run.failures.reason.str.len().gt(10).all()
-    assert run.record["models"]["demo-base"]["images_failed"] == 1
-    assert bad["image_id"] not in set(run.predictions.image_id)
-    own = run.predictions[run.predictions.model == "demo-base"].sort_values(["model", *KEY]).reset_index(drop=True)
-    same(own, without)
-    again = evaluate(parquet(rows, "with.parquet"))  # from the cache
-    assert list(again.failures.image_id) == [bad["image_id"]]
-
-
 def test_features_that_are_not_finite_are_failures(rows, parquet, monkeypatch):
     encode_images = Model.encode_images
 
@@ -488,13 +359,6 @@ def test_features_that_are_not_finite_are_failures(rows, parquet, monkeypatch):
     assert len(run.failures) == 1 and "not finite" in run.failures.reason[0]
     assert run.failures.image_id[0] not in set(run.predictions.image_id)
     assert np.isfinite(run.predictions.p_answer).all()
-
-
-def test_images_that_all_fail_are_a_users_error(rows, parquet):
-    for row in rows:
-        row["image"] = BROKEN["garbage"](row["image"])
-    with pytest.raises(UserError, match="none of 40 images"):
-        evaluate(parquet(rows))
 
 
 def test_a_16_bit_image_is_not_white(rows, parquet):

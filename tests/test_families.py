@@ -21,10 +21,11 @@ from ubench_utils import models as models_module
 from ubench_utils.cli import main
 from ubench_utils.data import decode
 from ubench_utils.evaluate import evaluate
+from ubench_utils.folders import CONCH_TOKENIZER
 from ubench_utils.load_conch import Conch
 from ubench_utils.models import Model, load_model
 from ubench_utils.registry import find_model, model_cards
-from ubench_utils.sources import CONCH_TOKENIZER, identity, resolve
+from ubench_utils.sources import identity, resolve
 
 pytestmark = pytest.mark.usefixtures("cache")
 KEY = ["dataset", "image_id", "question", "wording"]
@@ -191,20 +192,6 @@ def test_pixels_of_every_mode_and_shape(saved):
 
 
 # CLIP in transformers' format, in open_clip's architecture
-
-
-@pytest.fixture
-def small_arch(monkeypatch):
-    """Architectures of the small CLIP's shape, GELU and QuickGELU, as if open_clip knew them."""
-    config = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 64, "layers": 2, "width": 48, "head_width": 12, "patch_size": 16, "mlp_ratio": 2},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 48, "heads": 4, "layers": 2, "mlp_ratio": 2},
-    }
-    known = {"small": config, "small-quickgelu": {**config, "quick_gelu": True}}
-    for name, value in known.items():
-        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, value)
-    monkeypatch.setattr("ubench_utils.sources._arch_config", lambda arch: known[arch])
 
 
 def both(folder, arch, pixels):
@@ -436,7 +423,7 @@ def test_missing_weights_are_not_made_up(broken):
     state = load_file(folder / "model.safetensors")
     state.pop("text_projection.weight")
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    refused(f"hf:{folder}", "lacks 1 weights", "text_projection.weight")
+    refused(f"hf:{folder}", "lacks 1 weight,", "text_projection.weight")
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "blip"])
@@ -493,7 +480,7 @@ def test_folders_and_files_that_are_not_there(tmp_path, broken):
     refused(f"hf:{tmp_path}", "holds no config.json")
     folder = broken()
     (folder / "model.safetensors").write_bytes(b"junk")
-    refused(f"hf:{folder}", "transformers cannot load it")
+    refused(f"hf:{folder}", "model.safetensors", "damaged")
     (folder / "model.safetensors").unlink()
     refused(f"hf:{folder}", "holds no weights")
     (folder / "pytorch_model.bin").write_bytes(b"junk")

@@ -13,9 +13,11 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from ubench_utils import answers_slices, plots_slices, registry, resolution, stats, tables_slices
-from ubench_utils.data import decode, load_benchmark
+from ubench_utils.data import load_benchmark
+from ubench_utils.encode import picture
 from ubench_utils.errors import UserError
 from ubench_utils.evaluate import evaluate
+from ubench_utils.pixels import Unreadable
 from ubench_utils.questions import build_questions
 from ubench_utils.resolution import (
     by_size,
@@ -50,8 +52,8 @@ def test_sizes_come_from_the_header(rows, parquet):
     sizes = image_sizes(benchmark)
     assert sizes[KEY].equals(benchmark.images[KEY])
     assert sizes.loc[0, ["width", "height", "microns_per_pixel", "field_of_view"]].tolist() == [50, 30, 0.5, 25]
-    with pytest.raises(OSError, match=r"[Tt]runcated"):
-        decode(benchmark.image_bytes(1))
+    with pytest.raises(Unreadable, match=r"[Tt]runcated"):
+        picture(benchmark, 1)
     assert sizes.width[1] == 64 and sizes.field_of_view[1] == pytest.approx(64 * rows[1]["microns_per_pixel"])
     assert sizes.loc[2, ["width", "height", "field_of_view"]].isna().all() and sizes.microns_per_pixel[2] > 0
     assert sizes.loc[3:4, ["microns_per_pixel", "field_of_view"]].isna().all(axis=None) and sizes.width[3] == 64
@@ -173,7 +175,7 @@ def test_shrunk_images_have_the_size_the_keys_and_the_questions(rows, parquet):
 def test_shrinking_is_the_mean_over_an_area(rows, parquet):
     block = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     rows[0]["image"] = png(block)
-    small = np.asarray(decode(shrunk(load_benchmark(parquet(rows[:1])), 4).image_bytes(0)), dtype=float)
+    small = np.asarray(picture(shrunk(load_benchmark(parquet(rows[:1])), 4), 0), dtype=float)
     means = block.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
     assert small.shape == (16, 16, 3) and np.abs(small - means).max() <= 1
 
@@ -203,7 +205,7 @@ def test_factor_one_leaves_pixels_and_answers_bit_identical(rows, parquet):
     benchmark = load_benchmark(path)
     same = shrunk(benchmark, 1)
     for row in range(12):
-        one, other = (np.asarray(decode(of.image_bytes(row))) for of in (benchmark, same))
+        one, other = (np.asarray(picture(of, row)) for of in (benchmark, same))
         assert np.array_equal(one, other)
     first, second = run_of(path, "demo-base"), run_of(same, "demo-base")
     order = ["dataset", "image_id", "question", "wording"]

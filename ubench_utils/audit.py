@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .data import Benchmark, decode
-from .encode import Features, Matches, encode_batched
+from .data import Benchmark
+from .encode import Features, Matches, encode_batched, picture
+from .pixels import Unreadable
 from .predict import predict, predict_matches
 
 SAMPLE = 32  # images; a matching head compares every one with dozens of texts, so it gets fewer
@@ -33,16 +34,19 @@ def flip_rates(model, benchmark: Benchmark, questions: pd.DataFrame, low: str) -
     -------
     dict
         ``flip_rate_low_precision``, ``flip_rate_batch_size`` (shares of ``questions``), ``low_precision``,
-        ``audit_images``, ``audit_questions``.
+        ``audit_images``, ``audit_questions``. Empty where no question is about a readable image, or where one could not
+        be read now.
     """
     row_of = dict(zip(benchmark.images.image_hash, range(len(benchmark.images)), strict=True))
     pixels, sample = [], SAMPLE_MATCHED if model.matching_head else SAMPLE
     hashes = []
     for image_hash in sorted(row_of):
         try:
-            pixels.append(model.preprocess(decode(benchmark.image_bytes(row_of[image_hash]))))
-        except Exception:  # an unreadable image, which the evaluation itself counts and names
+            pixels.append(model.preprocess(picture(benchmark, row_of[image_hash])))
+        except Unreadable:  # the evaluation itself counts and names it
             continue
+        except Exception:  # may be readable the next time, and then belongs to the sample
+            return {}
         hashes.append(image_hash)
         if len(hashes) == sample:
             break

@@ -2,16 +2,21 @@
 
 An entry is one ``.npz`` file named by the hash of everything that determines its content, so two models, two
 preprocessing recipes or two precisions can never share one. Files appear by an atomic rename: a reader sees all
-of an entry or none of it, and two processes that compute the same entry write the same bytes. Every file ends with
-the SHA-256 of what precedes it, checked on reading; an entry that fails is deleted, noted and computed again.
+of an entry or none of it, and two processes that compute the same entry write the same bytes. Every file ends with a
+seal, the SHA-256 of its own name and of what precedes it, checked on reading: an entry that is damaged, or that lies
+under the name of another, is noted, deleted and computed again. So is whatever stands in the place of an entry and is
+no file; a folder is moved aside. Files get the permissions that the umask gives, so that users can share a cache.
 """
 
 import hashlib
 import io
 import json
 import os
+import secrets
 import sys
-import tempfile
+import time
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +25,8 @@ import platformdirs
 from .errors import UserError
 
 SEAL = hashlib.sha256().digest_size
+STORE = 2  # raise it when the form of an entry changes: entries of another form are not looked at
+STALE = 24 * 3600  # seconds, after which a temporary file is what a killed run left behind
 
 
 def cache_dir() -> Path:
@@ -42,40 +49,72 @@ def file_digest(path) -> str:
 def entry(kind: str, *keys) -> Path:
     """Path of the entry of ``kind`` (pixels, images, texts) that is determined by ``keys``."""
     *folders, name = (key if isinstance(key, str) else digest(key) for key in keys)
-    return cache_dir().joinpath(kind, *folders, f"{name}.npz")
+    return cache_dir().joinpath(kind, *folders, f"{digest([STORE, name])}.npz")
 
 
 def read(path: Path) -> dict | None:
-    """Arrays of an entry, or None where it is missing or damaged (a damaged one is deleted, with a note)."""
+    """Arrays of an entry, or None where it is missing, damaged or another's, which is noted."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return _passed_over(path, "is no file") if os.path.lexists(path) else None
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        print(f"ubench: cache entry {path.name} cannot be read ({error}); computing it again", file=sys.stderr)
         return None
     body, seal = content[:-SEAL], content[-SEAL:]
-    if hashlib.sha256(body).digest() != seal:
-        print(f"ubench: cache entry {path.name} is damaged; computing it again", file=sys.stderr)
-        path.unlink(missing_ok=True)
-        return None
-    with np.load(io.BytesIO(body)) as arrays:
-        return dict(arrays)
+    if seal != _seal(path, body):
+        return _passed_over(path, "is damaged or belongs under another name")
+    try:
+        with np.load(io.BytesIO(body)) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):  # objects, which are never unpickled, or none
+        return _passed_over(path, "is damaged: it holds no arrays")
 
 
 def write(path: Path, **arrays) -> None:
-    """Write an entry atomically; arrays must be numeric, boolean or fixed-width text."""
+    """Write an entry atomically; arrays must be numeric, boolean or fixed-width text.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written, or the disk is full; nothing of the entry is left then.
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     body = buffer.getvalue()
+    temporary = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(body + hashlib.sha256(body).digest())
+            with open(temporary, "xb") as file:
+                file.write(body + _seal(path, body))
+            if path.is_dir():  # it may hold somebody's files
+                os.replace(path, path.with_name(f"{path.name}-{secrets.token_hex(4)}.aside"))
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise
     except OSError as error:
         raise UserError(
             f"cannot write to the cache {cache_dir()} ({error}); set UBENCH_CACHE to another folder"
         ) from error
+    for old in path.parent.glob("*.tmp"):
+        with suppress(OSError):  # another run may do the same
+            if time.time() - old.stat().st_mtime > STALE:
+                old.unlink()
+
+
+def _seal(path: Path, body: bytes) -> bytes:
+    """Digest of an entry's name within the cache and of its content."""
+    name = Path(os.path.relpath(path, cache_dir())).as_posix()
+    return hashlib.sha256(name.encode() + b"\0" + body).digest()
+
+
+def _passed_over(path: Path, what: str) -> None:
+    """Say what is wrong with an entry, and delete it if it is no folder."""
+    print(f"ubench: cache entry {path.name} {what}; computing it again", file=sys.stderr)
+    with suppress(OSError):
+        path.unlink()

@@ -6,16 +6,15 @@ the content a fingerprint that does not depend on the order of the rows.
 """
 
 import hashlib
-import io
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from .errors import UserError, first_line
+from .pixels import decode  # noqa: F401  (part of reading a dataset)
 
 HUB_NAME = "jnirschl/uBench"
 HUB_REVISION = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
@@ -58,8 +57,9 @@ class Benchmark:
         Revision on the Hub.
     notes : list of str
         What the reader has to know about the rows (left out, named, not stated), each with a count.
-    change : callable or None
-        What is done to the encoded bytes of an image when it is read, say ``resolution.shrunk``; bytes to bytes.
+    changes : tuple
+        What is done to every image after it is decoded, say by ``resolution.shrunk``: pairs of a recipe, which enters
+        the image's hash by ``digest([hash, *recipe])``, and a function from image to image.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Benchmark:
     fingerprint: str
     revision: str | None = None
     notes: list = field(default_factory=list)
-    change: object = None
+    changes: tuple = ()
 
     @property
     def is_synthetic(self) -> bool:
@@ -77,8 +77,7 @@ class Benchmark:
 
     def image_bytes(self, row: int) -> bytes:
         """Encoded bytes of the image in a row; raises OSError where there are none."""
-        encoded = _encoded(self.rows[row]["image"])
-        return self.change(encoded) if self.change else encoded
+        return _encoded(self.rows[row]["image"])
 
 
 def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
@@ -139,26 +138,6 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     images["image_hash"] = _image_hashes(rows, images)
     fingerprint = _fingerprint(rows, images)
     return Benchmark(name, rows, images, fingerprint, HUB_REVISION if name == HUB_NAME else None, notes)
-
-
-def decode(encoded: bytes) -> Image.Image:
-    """Decode an image file to 8-bit RGB.
-
-    Greyscale of 16 bits is scaled linearly from its full range (65,535 → 255); Pillow's own conversion would cut
-    everything above 255.
-
-    Raises
-    ------
-    ValueError
-        For images of floats, whose range nothing states.
-    """
-    image = Image.open(io.BytesIO(encoded))
-    image.load()
-    if image.mode == "F":
-        raise ValueError("an image of floats has no stated range; store it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
-    return image.convert("RGB")
 
 
 def _open_rows(name: str):

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .cache import cache_dir
-from .errors import UserError
+from .errors import UserError, first_line
 from .registry import find_model, is_merge, pairs, parse_merge
 from .sources import image_size, resolve
 
@@ -85,6 +85,9 @@ def _loads(name: str, device: str) -> bool:
         _tell(*_loaded(name, device))
     except UserError as error:
         _tell("fails", str(error))
+        return False
+    except Exception as error:  # none is expected; the other models are still looked at
+        _tell("fails", f"model '{name}': {first_line(error)}")
         return False
     return True
 

@@ -12,11 +12,11 @@ import pandas as pd
 from PIL import Image
 from scipy.fft import dctn
 
-from .data import Benchmark, decode
-from .encode import Features
-from .errors import first_line
+from .data import Benchmark
+from .encode import Features, picture
 from .evaluate import Evaluation, features
 from .explore import amount
+from .pixels import reason
 from .tables import percent
 
 HAMMING = 4  # of 64 bits: most compressed, halved or brightened copies stay within; unrelated hashes differ in 32
@@ -53,20 +53,21 @@ def look(benchmark: Benchmark) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``benchmark.images`` with ``width, height`` (pixels, 0 where unreadable), ``phash`` (bool, shape (64,), None
-        where unreadable) and ``unreadable`` (the reason, else empty).
+        ``benchmark.images`` with ``width, height`` (pixels as shown, 0 where unreadable), ``phash`` (bool, shape (64,),
+        None where unreadable), ``found`` (what the file was found to be, as from ``pixels.decode``, None where
+        unreadable) and ``unreadable`` (the reason, else empty).
     """
 
     def open_one(row):
         try:
-            image = decode(benchmark.image_bytes(row))
-        except Exception as error:  # Pillow raises many kinds for a damaged file
-            return 0, 0, None, first_line(error)
-        return *image.size, perceptual_hash(image), ""
+            image = picture(benchmark, row)
+        except Exception as error:  # of the file, or of reading it
+            return 0, 0, None, None, reason(error)
+        return *image.size, perceptual_hash(image), image.info["found"], ""
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         found = list(threads.map(open_one, range(len(benchmark.images))))
-    columns = ["width", "height", "phash", "unreadable"]
+    columns = ["width", "height", "phash", "found", "unreadable"]
     return benchmark.images.assign(**dict(zip(columns, zip(*found, strict=True), strict=True)))
 
 

@@ -3,23 +3,30 @@
 Work is cut into chunks of the sorted content hashes (images) or strings (texts), so a chunk, and with it every
 feature, is the same whatever the order of the dataset. A finished chunk is on disk before the next begins: a run
 that is killed loses at most the chunk in flight.
+
+Nothing is stored under a name that it may not deserve: an image whose bytes have another hash than the dataset had when
+it was loaded fails, and so does one that cannot be read for a reason outside of it (a missing file, too little memory).
+Such failures hold for this run; the chunk is not stored, so the next run tries again.
 """
 
+import json
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from . import cache
-from .data import Benchmark, decode
+from . import cache, sources
+from .data import Benchmark
 from .errors import UserError
+from .pixels import Unreadable, decode, decoder, name, reason
 
 CHUNK = 128  # images or texts
+UNREADABLE = "unreadable image"  # begins the reason of a failure that is no model's
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Matches:
     failed: dict
     truncated: list
     encoded: int
+    found: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class Features:
     """Features of a model: ``vectors`` float32 of shape (n, d), one row per key (image hash or text).
 
     ``failed`` maps the keys that could not be encoded to the reason; ``truncated`` lists the texts that were cut;
-    ``encoded`` counts what this call computed, the rest came from the cache.
+    ``encoded`` counts what this call computed, the rest came from the cache; ``found`` says what each image file was
+    found to be (``pixels.decode``).
     """
 
     row_of: dict
@@ -46,6 +55,7 @@ class Features:
     failed: dict
     truncated: list
     encoded: int
+    found: dict = field(default_factory=dict)
 
 
 def image_features(benchmark: Benchmark, key: str, load) -> Features:
@@ -59,7 +69,7 @@ def image_features(benchmark: Benchmark, key: str, load) -> Features:
     load : callable
         Returns the ``Model``; called only if something is not cached.
     """
-    chunks = _chunks(benchmark.images.image_hash)
+    chunks = _chunks(benchmark.images.image_hash[~is_absent(benchmark.images)])
 
     def encode(model, chunk, pixels, reasons):
         vectors = encode_batched(model.encode_images, pixels)
@@ -72,10 +82,11 @@ def image_features(benchmark: Benchmark, key: str, load) -> Features:
     hashes = [image_hash for chunk in chunks for image_hash in chunk]
     return Features(
         row_of={image_hash: row for row, image_hash in enumerate(hashes)},
-        vectors=np.concatenate([entry["vectors"] for entry in found]),
-        failed=_failed(chunks, found),
+        vectors=np.concatenate([entry["vectors"] for entry in found]) if found else np.zeros((0, 1), np.float32),
+        failed=_failed(benchmark, chunks, found),
         truncated=[],
         encoded=encoded,
+        found=_found(chunks, found),
     )
 
 
@@ -85,9 +96,11 @@ def match_images(benchmark: Benchmark, questions, key: str, load) -> Matches:
     Each image is encoded once and then compared with each of its distinct options; parameters as for
     ``image_features``, with ``questions`` as from ``build_questions``.
     """
+    absent = set(benchmark.images.image_hash[is_absent(benchmark.images)])
     options = {
         image_hash: sorted({text for row in rows for text in row})
         for image_hash, rows in questions.groupby("image_hash", sort=False).options
+        if image_hash not in absent
     }
     chunks = _chunks(options)
     keys = [[[image_hash, *options[image_hash]] for image_hash in chunk] for chunk in chunks]
@@ -116,10 +129,11 @@ def match_images(benchmark: Benchmark, questions, key: str, load) -> Matches:
         cache.write(path, **cut)
     return Matches(
         row_of={pair: row for row, pair in enumerate(pairs)},
-        values=np.concatenate([entry["values"] for entry in found]),
-        failed=_failed(chunks, found),
+        values=np.concatenate([entry["values"] for entry in found]) if found else np.zeros(0, np.float32),
+        failed=_failed(benchmark, chunks, found),
         truncated=[text for text, is_cut in zip(texts, cut["truncated"], strict=True) if is_cut],
         encoded=encoded,
+        found=_found(chunks, found),
     )
 
 
@@ -129,7 +143,8 @@ def _over_chunks(benchmark: Benchmark, chunks, kind: str, key: str, keys, load, 
     The next chunk is decoded while the model works on this one.
     """
     row_of_hash = {image_hash: row for row, image_hash in reversed(list(enumerate(benchmark.images.image_hash)))}
-    paths = [cache.entry(kind, key, of) for of in keys]
+    facts = _pixel_facts()
+    paths = [cache.entry(kind, key, [facts, of]) for of in keys]
     found = [cache.read(path) for path in paths]
     missing = [number for number, entry in enumerate(found) if entry is None]
     total = sum(len(chunks[number]) for number in missing)
@@ -143,23 +158,63 @@ def _over_chunks(benchmark: Benchmark, chunks, kind: str, key: str, keys, load, 
             fetch = partial(_pixels, benchmark, row_of_hash, model, threads)
             coming = ahead.submit(fetch, chunks[missing[0]])
             for number, following in zip(missing, [*missing[1:], None], strict=True):
-                pixels, reasons = coming.result()
+                decoded, lasting = coming.result()
                 if following is not None:
                     coming = ahead.submit(fetch, chunks[following])
-                found[number] = encode(model, chunks[number], pixels, reasons)
-                cache.write(paths[number], **found[number])
+                found[number] = encode(model, chunks[number], decoded["pixels"], decoded["reasons"].tolist())
+                found[number]["found"] = decoded["found"]
+                if lasting:
+                    cache.write(paths[number], **found[number])
                 progress.update(len(chunks[number]))
     return found, total
 
 
-def _failed(chunks, found) -> dict:
+def is_absent(images) -> np.ndarray:
+    """Which images had no bytes when the dataset was loaded, so that no hash names them; boolean of shape (n,)."""
+    return ~images.image_hash.str.fullmatch("[0-9a-f]{32}").to_numpy(bool)
+
+
+def picture(benchmark: Benchmark, row: int) -> Image.Image:
+    """Decode the image of a row, checked to be the one that its hash names.
+
+    Raises
+    ------
+    Unreadable
+        As ``decode``: a fact of the file.
+    Exception
+        Whatever reading it raises; OSError if the file changed since the dataset was loaded. These may pass.
+    """
+    encoded = benchmark.image_bytes(row)
+    found = name(encoded)
+    for recipe, _ in benchmark.changes:
+        found = cache.digest([found, *recipe])
+    if found != benchmark.images.image_hash.iloc[row]:
+        raise OSError("the image changed during the run, after its hash was taken; run it again")
+    image = decode(encoded)
+    for _, change in benchmark.changes:
+        image = change(image)
+    return image
+
+
+def _failed(benchmark: Benchmark, chunks, found) -> dict:
     """Image hash to the reason why it could not be encoded."""
-    return {
-        image_hash: str(reason)
-        for chunk, entry in zip(chunks, found, strict=True)
-        for image_hash, reason in zip(chunk, entry["reasons"], strict=True)
-        if reason
-    }
+    failed = {}
+    for row in np.flatnonzero(is_absent(benchmark.images)):
+        try:
+            picture(benchmark, row)
+        except Exception as error:  # there was nothing to read, or it came too late to have a hash
+            failed[benchmark.images.image_hash.iloc[row]] = _unreadable(error)
+    for chunk, entry in zip(chunks, found, strict=True):
+        reasons = zip(chunk, entry["reasons"], strict=True)
+        failed |= {image_hash: str(reason_) for image_hash, reason_ in reasons if reason_}
+    return failed
+
+
+def _found(chunks, found) -> dict:
+    """Image hash to what its file was found to be, of all that could be read."""
+    hashes = [image_hash for chunk in chunks for image_hash in chunk]
+    facts = [json.loads(text) for entry in found for text in entry["found"].tolist()]
+    return {image_hash: of for image_hash, of in zip(hashes, facts, strict=True) if of}
 
 
 def text_features(texts, key: str, load) -> Features:
@@ -218,26 +273,44 @@ def encode_batched(encode, items) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _pixels(benchmark: Benchmark, row_of_hash: dict, model, threads, hashes: list) -> tuple[np.ndarray, list]:
-    """Decoded and resized images of a chunk, uint8 (n, 3, size, size), and why some are blank; cached by recipe."""
+def _pixel_facts() -> dict:
+    """What determines pixels beside the files and a model's recipe: this project's rules and the libraries at work."""
+    libraries = ("torchvision", "open_clip_torch", "transformers", "numpy")
+    return {"engine": sources.ENGINE, **decoder(), **{library: version(library) for library in libraries}}
+
+
+def _pixels(benchmark: Benchmark, row_of_hash: dict, model, threads, hashes: list) -> tuple[dict, bool]:
+    """Decoded and resized images of a chunk, cached by recipe, and whether that is what any run would find.
+
+    The arrays are ``pixels``, uint8 (n, 3, size, size); ``reasons`` why some are blank; ``found``, what each file was
+    found to be, as JSON.
+    """
     recipe = {key: value for key, value in model.recipe.items() if key not in ("mean", "std")}
-    path = cache.entry("pixels", cache.digest(recipe), hashes)
+    path = cache.entry("pixels", cache.digest(recipe), [_pixel_facts(), hashes])
     found = cache.read(path)
-    if found is None:
-        images, reasons = zip(*threads.map(partial(_decode, benchmark, row_of_hash, model), hashes), strict=True)
-        found = {"pixels": np.stack(images), "reasons": np.array(reasons, dtype=str)}
+    if found is not None:
+        return found, True
+    images, reasons, facts, lasting = zip(
+        *threads.map(partial(_decode, benchmark, row_of_hash, model), hashes), strict=True
+    )
+    found = {"pixels": np.stack(images), "reasons": np.array(reasons, dtype=str), "found": np.array(facts, dtype=str)}
+    if all(lasting):
         cache.write(path, **found)
-    return found["pixels"], found["reasons"].tolist()
+    return found, all(lasting)
 
 
-def _decode(benchmark: Benchmark, row_of_hash: dict, model, image_hash: str) -> tuple[np.ndarray, str]:
-    """Pixels of one image and no reason, or a blank and the reason why it cannot be read."""
+def _decode(benchmark: Benchmark, row_of_hash: dict, model, image_hash: str) -> tuple:
+    """Pixels of one image, why they are blank, what its file was found to be, and whether a later run would agree."""
     try:
-        return model.preprocess(decode(benchmark.image_bytes(row_of_hash[image_hash]))), ""
-    except Exception as error:  # Pillow raises many kinds on damaged files; each is that image's own
-        text = re.sub(r" *<_io[^>]*>", "", str(error))[:120]  # an address in memory differs from run to run
-        reason = f"unreadable image ({type(error).__name__}: {text})"
-        return model.preprocess(Image.new("RGB", (64, 64))), reason
+        image = picture(benchmark, row_of_hash[image_hash])
+        return model.preprocess(image), "", json.dumps(image.info.get("found", {})), True
+    except Exception as error:  # each is that image's own
+        blank = model.preprocess(Image.new("RGB", (64, 64)))
+        return blank, _unreadable(error), "{}", isinstance(error, Unreadable)
+
+
+def _unreadable(error: Exception) -> str:
+    return f"{UNREADABLE} ({reason(error)})"
 
 
 def _chunks(keys) -> list[list]:

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import __version__, cache, stats
+from . import __version__, cache, pixels, stats
 from .data import Benchmark, load_benchmark
-from .encode import Features, image_features, match_images, text_features
+from .encode import UNREADABLE, Features, image_features, match_images, text_features
 from .errors import UserError
 from .predict import COLUMNS, predict, predict_matches, predict_randomly
 from .questions import build_questions, read_templates
@@ -106,7 +106,7 @@ def evaluate(
     questions = build_questions(benchmark, wordings)
     notes = benchmark.notes + questions.attrs["notes"]
 
-    tables, failures, passports = [], [], {}
+    tables, failures, passports, files = [], [], {}, {}
     for model in models:
         spec = find_model(model).spec
         if spec == "random":
@@ -117,15 +117,17 @@ def evaluate(
             tables.append(answered.assign(model=model))
             passports[model] = {"identity": identities[model], "notes": found}
         else:
-            answered, failed, passports[model] = _with_model(
+            answered, failed, passports[model], found = _with_model(
                 model, identities[model], benchmark, questions, device, precision, audit
             )
             tables.append(answered)
             failures.append(failed)
+            files |= found
     notes += _unlike_pairs(passports)
     predictions = pd.concat(tables, ignore_index=True)[[*COLUMNS, "tied"]]
     columns = ["model", "dataset", "image_id", "reason"]
     failures = pd.concat([pd.DataFrame(columns=columns), *failures], ignore_index=True)
+    notes += _picture_notes(benchmark, files, failures)
     unread = pd.MultiIndex.from_frame(failures[["dataset", "image_id"]])
     guessers = [model for model in models if find_model(model).spec == "random"]
     asked = pd.MultiIndex.from_frame(predictions[["dataset", "image_id"]])
@@ -183,28 +185,36 @@ def _opened(model: str, identity_: dict, device: str, precision: str) -> tuple:
             from .models import load_model
 
             loaded.append(load_model(model, device, precision))
+            if identity(model) != identity_:  # what it computes would be stored under the name of the other weights
+                loaded.clear()
+                raise UserError(f"model '{model}': its files changed during the run; run it again when they are whole")
         return loaded[0]
 
     return key, load, _remembered("passports", [key], lambda: _facts(load(), device))
 
 
 def _with_model(model, identity_, benchmark, questions, device, precision, audit):
-    """Predictions, failures and passport of one model; the model is loaded only if something is not cached."""
+    """Predictions, failures and passport of one model, and what the image files were found to be.
+
+    The model is loaded only if something is not cached.
+    """
     key, load, passport = _opened(model, identity_, device, precision)
     texts = _texts(questions)
     started = time.monotonic()
     if passport["matching_head"]:
         image = text = match_images(benchmark, questions, key, load)
-        answered = predict_matches(questions, image).assign(model=model)
     else:
         text = text_features(texts, key, load)
         image = image_features(benchmark, key, load)
-        answered = predict(questions, image, text, passport["logit_scale"]).assign(model=model)
-    seconds = time.monotonic() - started
     failed = benchmark.images[benchmark.images.image_hash.isin(image.failed)]
     failed = failed[["dataset", "image_id"]].assign(model=model, reason=failed.image_hash.map(image.failed))
     if len(failed) == len(benchmark.images):
         raise UserError(f"model '{model}': none of {len(failed)} images could be encoded ({failed.reason.iloc[0]})")
+    if passport["matching_head"]:
+        answered = predict_matches(questions, image).assign(model=model)
+    else:
+        answered = predict(questions, image, text, passport["logit_scale"]).assign(model=model)
+    seconds = time.monotonic() - started
     passport = {
         **passport, "device": device, "identity": identity_, "commits": commits(model),
         "texts": len(texts), "texts_truncated": len(text.truncated),
@@ -219,7 +229,17 @@ def _with_model(model, identity_, benchmark, questions, device, precision, audit
         texts_asked = sorted({text for options in questions.options for text in options})
         keys = [key, benchmark.fingerprint, [device, low, len(questions), *texts_asked]]
         passport |= _remembered("audits", keys, lambda: _flip_rates(load(), benchmark, questions, low))
-    return answered, failed, passport
+    return answered, failed, passport, image.found
+
+
+def _picture_notes(benchmark: Benchmark, files: dict, failures: pd.DataFrame) -> list[str]:
+    """Notes on what the image files were found to be, by hash, and on those that no model could read."""
+    keys = benchmark.images.dataset + "/" + benchmark.images.image_id
+    found = {key: files[of] for key, of in zip(keys, benchmark.images.image_hash, strict=True) if of in files}
+    unread = failures[failures.reason.astype(str).str.startswith(UNREADABLE)]
+    inner = unread.reason.astype(str).str.removeprefix(f"{UNREADABLE} (").str.removesuffix(")")
+    reasons = dict(zip(unread.dataset + "/" + unread.image_id, inner, strict=True))
+    return pixels.notes(found, {key: reason for key, reason in reasons.items() if key not in found})
 
 
 def _unlike_pairs(passports: dict) -> list[str]:
@@ -263,12 +283,13 @@ def _speed(keys: list, encoded: int, seconds: float, device: str) -> dict | None
 
 
 def _remembered(kind: str, keys: list, compute) -> dict:
-    """A dictionary from the cache, computed where it is not there."""
+    """A dictionary from the cache, computed where it is not there; an empty one is not kept."""
     path = cache.entry(kind, *keys)
     found = cache.read(path)
     if found is None:
         facts = compute()
-        cache.write(path, json=np.array(json.dumps(facts)))
+        if facts:
+            cache.write(path, json=np.array(json.dumps(facts)))
         return facts
     return json.loads(str(found["json"]))
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from .data import NOT_STATED
 from .evaluate import Evaluation
+from .pixels import DIM, notes
 from .questions import COARSE, HEADLINE_WORDING, NONE_OF_THE_ABOVE
 from .resampling import cell_images, cell_sums, draws, estimates, image_weights, lay_out, numbered, percentiles
 from .stats import wilson
@@ -67,6 +68,55 @@ def subdatasets(looked: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def pictures(looked: pd.DataFrame) -> pd.DataFrame:
+    """How the image files of each sub-dataset are stored, and what of it a score can hang on; a row of text for each.
+
+    Parameters
+    ----------
+    looked : pandas.DataFrame
+        As from ``duplicates.look``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``format`` and ``bits`` per sample, with counts; ``brightest, %``: the largest value of an image in percent of
+        its range, lowest and highest over the images; counts of images that use less than ``DIM`` of their range, are
+        transparent somewhere, turned by a tag, beside copies of themselves, or unreadable; width and height.
+    """
+    rows = []
+    for name, images in looked.groupby("dataset"):
+        row = {"sub-dataset": name, "images": f"{len(images):,}"}
+        facts = pd.DataFrame([found for found in images.found if found])
+        if len(facts):
+            counts = {
+                "under 1/16 of range": facts.high - facts.low < DIM * facts.top,
+                "transparent": facts.transparent,
+                "turned": facts.orientation > 1,
+                "beside copies": facts.pages > 1,
+            }
+            row |= {"format": _counted(facts.format), "bits": _counted(facts.bits)}
+            row |= {"brightest, %": _span(100 * facts.high / facts.top)}
+            row |= {title: f"{which.sum():,}" for title, which in counts.items()}
+            row |= {"width, px": _span(facts.width, ","), "height, px": _span(facts.height, ",")}
+        rows.append(row | {"unreadable": f"{(images.unreadable != '').sum():,}"})
+    table = pd.DataFrame(rows).fillna("–")
+    return table[[*table.columns.drop("unreadable"), "unreadable"]]
+
+
+def picture_line(looked: pd.DataFrame) -> str:
+    """What of the image files a reader has to know, as sentences."""
+    names = looked.dataset + "/" + looked.image_id
+    found = {name: facts for name, facts in zip(names, looked.found, strict=True) if facts}
+    lines = notes(found, {})
+    return " ".join(f"{line[0].upper()}{line[1:]}." for line in lines) or "No file needed more than decoding."
+
+
+def _counted(values: pd.Series) -> str:
+    """The values that occur, most frequent first, with their counts where there are several."""
+    counts = values.value_counts()
+    return str(counts.index[0]) if len(counts) == 1 else ", ".join(f"{value} ({n:,})" for value, n in counts.items())
+
+
 def _several(values: pd.Series, most: int = 2) -> str:
     """The values that occur, or how many they are."""
     found = sorted(set(values))
@@ -75,9 +125,12 @@ def _several(values: pd.Series, most: int = 2) -> str:
 
 def _range(values: pd.Series) -> str:
     values = values[values > 0]
-    if values.empty:
-        return NOT_STATED
-    low, high = f"{values.min():.3g}", f"{values.max():.3g}"
+    return NOT_STATED if values.empty else _span(values)
+
+
+def _span(values: pd.Series, form: str = ".3g") -> str:
+    """Smallest and largest value; one where they are the same."""
+    low, high = f"{values.min():{form}}", f"{values.max():{form}}"
     return low if low == high else f"{low}–{high}"
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .data import decode
-from .encode import Features
+from .encode import Features, picture
 from .evaluate import Evaluation
 from .plots import CHANCE, _cut, _figure, _legend
 from .plots_finetuning import GROUPS
@@ -37,7 +36,7 @@ def answer(model, run: Evaluation) -> pd.DataFrame:
     images = run.benchmark.images.drop_duplicates("image_hash")
     questions = run.questions[run.questions.wording == HEADLINE_WORDING]
     texts = sorted({option for options in questions.options for option in options})
-    pixels = np.stack([model.preprocess(decode(run.benchmark.image_bytes(row))) for row in images.index])
+    pixels = np.stack([model.preprocess(picture(run.benchmark, row)) for row in images.index])
     keys = (images.image_hash, texts)
     vectors = (model.encode_images(pixels), model.encode_texts(texts))
     image, text = (

@@ -13,11 +13,12 @@ import torch
 from open_clip.transformer import AttentionalPooler, TextTransformer
 from timm.models.vision_transformer import VisionTransformer
 
+from .checkpoints import Weights, fit, misfit, read, states
 from .errors import UserError, first_line
+from .folders import Source
 from .load_openclip import spatial
 from .models import Model
 from .registry import ModelCard
-from .sources import Source
 
 # Configuration `conch_ViT-B-16` of the authors' repository; the context is 127 tokens and the class token.
 IMAGE_SIZE, PATCH, WIDTH, LAYERS, HEADS = 448, 16, 768, 12, 12
@@ -67,21 +68,22 @@ def load(card: ModelCard, source: Source) -> Model:
     """
     from transformers import PreTrainedTokenizerFast
 
-    try:
-        state = torch.load(source.checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling raises many kinds
-        raise UserError(f"model '{card.name}': not loaded as a PyTorch checkpoint ({first_line(error)})") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    state = {str(key).removeprefix("module."): value for key, value in state.items()}
-    blocks = [re.match(r"visual\.trunk\.blocks\.(\d+)\.", key) for key in state]
+    who = f"model '{card.name}'"
+    if card.preprocess:
+        raise UserError(f"{who}: `preprocess` in its entry is for models of open_clip; CONCH's is fixed")
+    content = read(source.weights, who)
+    names = [list(state) for _, state in states(content)]
+    blocks = [re.search(r"visual\.trunk\.blocks\.(\d+)\.", key) for keys in names for key in keys]
     layers = 1 + max((int(block[1]) for block in blocks if block), default=0)
+    if layers > max(map(len, names), default=1):
+        raise UserError(f"{who}: the checkpoint numbers more layers than it has weights")
+    with torch.device("meta"):
+        expected = Conch(layers).state_dict()
+    weights = fit(content, expected, _without_captions, who)
+    if weights is None or not weights.fits:
+        raise UserError(f"{who}: the checkpoint {misfit(weights, content, expected, 'CONCH', IMAGE_SIZE)}")
     network = Conch(layers)
-    try:
-        network.load_state_dict({key: value.float() for key, value in state.items() if not key.startswith(UNUSED)})
-    except (RuntimeError, AttributeError) as error:
-        lines = str(error).splitlines()
-        raise UserError(f"model '{card.name}': the checkpoint is of another architecture than CONCH "
-                        f"({lines[min(1, len(lines) - 1)].strip()[:160]})") from error  # fmt: skip
+    network.load_state_dict(weights.values, strict=False)
     try:
         special = {"bos_token": "<start_of_text>", "eos_token": "<end_of_text>", "pad_token": "<pad>"}
         tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(source.files[1]), **special)
@@ -103,3 +105,7 @@ def load(card: ModelCard, source: Source) -> Model:
         activation_from="the architecture, which has no other",
         inverse_temperature=lambda network: network.logit_scale.detach().exp(),
     )  # fmt: skip
+
+
+def _without_captions(state: dict) -> Weights:
+    return Weights({key: value for key, value in state.items() if not key.startswith(UNUSED)}, "")

@@ -9,16 +9,18 @@ import logging
 import warnings
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 from PIL import Image
 
+from .checkpoints import Weights, fit, layers_are_there, misfit, read
 from .errors import UserError, first_line
-from .models import Model
+from .folders import NO_CODE, Source, refuse_code
+from .models import LARGEST_IMAGE, Model
 from .registry import ModelCard
-from .sources import Source
 
 # Families trained on texts that were padded to the whole context, and documented to need it.
 PADDED_TO_CONTEXT = ("siglip", "siglip2")
@@ -37,8 +39,14 @@ def load(card: ModelCard, source: Source) -> Model:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    matching = "BlipForImageTextRetrieval" in (source.config.get("architectures") or ())
-    network = _network(card, source, transformers.BlipForImageTextRetrieval if matching else transformers.AutoModel)
+    refuse_code(Path(source.arch), f"model '{card.name}'")
+    if card.preprocess:
+        raise UserError(
+            f"model '{card.name}': `preprocess` in its entry is for models of open_clip; this one's images "
+            "are prepared as its preprocessor_config.json says"
+        )
+    network, doubt = _network(card, source)
+    matching = isinstance(network, transformers.BlipForImageTextRetrieval)
     processor = _part(card, source, "image processor", transformers.AutoImageProcessor)
     tokenizer = _part(card, source, "tokenizer", transformers.AutoTokenizer)
     text_config = getattr(network.config, "text_config", network.config)
@@ -58,42 +66,94 @@ def load(card: ModelCard, source: Source) -> Model:
 
     towers = (_blip_image, _blip_text) if matching else (_image_features, _text_features)
     return Model(
-        card.name, network, _recipe(card, processor), spatial=partial(_spatial, processor), tokenize=tokenize,
+        card.name, network, _checked_recipe(card, processor), spatial=partial(_spatial, processor), tokenize=tokenize,
         truncated=truncated, image_tower=towers[0], text_tower=towers[1], context_length=context, activation=activation,
         activation_from=activation_from, inverse_temperature=_inverse_temperature,
         matching_image=_blip_patches if matching else None, matching_head=_blip_match if matching else None,
+        doubt=doubt,
     )  # fmt: skip
 
 
-def _network(card: ModelCard, source: Source, auto) -> torch.nn.Module:
+def _network(card: ModelCard, source: Source) -> tuple[torch.nn.Module, str]:
+    """The network with its weights, and what a user should know of them.
+
+    It is built without memory first, so that what does not fit its configuration is found by names and shapes. Where
+    the names do not fit to the last, transformers loads them: it knows the older names of its own models, and tells
+    what it had no weight or no place for.
+    """
+    who = f"model '{card.name}'"
+    config = _part(card, source, "configuration", transformers.AutoConfig)
+    content = read(source.weights, who)
+    if not layers_are_there(source.config, content):
+        raise UserError(f"{who}: its config.json declares more layers than the file holds weights")
+    kind = _class_of(who, source, config)
+    try:
+        with torch.device("meta"):
+            plan = kind(config)
+    except Exception as error:  # whatever the classes that are built say of a setting
+        raise UserError(f"{who}: no network can be built from its config.json ({first_line(error)})") from error
+    expected = plan.state_dict()
+    weights = fit(content, expected, lambda state: None, who)
+    if weights and not (weights.misshapen or weights.odd or weights.beside) and _mostly_there(weights, expected):
+        network, report = _filled(who, kind, config, {**weights.values, **weights.extra})
+        weights.missing = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+        weights.extra = dict.fromkeys(sorted(report["unexpected_keys"]))
+    if weights is None or not weights.fits:  # transformers would go on with random weights, or without them
+        side = getattr(getattr(config, "vision_config", None), "image_size", None)
+        side = side if isinstance(side, int) else None
+        raise UserError(f"{who}: the checkpoint {misfit(weights, content, expected, kind.__name__, side)}")
+    foreign = "its config.json names code of its own, which is not run" if source.config.get("auto_map") else ""
+    return network, "; ".join(filter(None, (weights.note, foreign)))
+
+
+def _mostly_there(weights: Weights, expected: dict) -> bool:
+    """Whether what is missing is less than what is there; transformers would take memory for it."""
+    missing = sum(expected[key].numel() for key in weights.missing)
+    return missing < sum(value.numel() for value in weights.values.values()) + 1
+
+
+def _filled(who: str, kind, config, state: dict) -> tuple[torch.nn.Module, dict]:
+    """Network of transformers with the weights of a state dictionary, and what did not fit."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            network, report = auto.from_pretrained(
-                source.arch, dtype=torch.float32, output_loading_info=True, local_files_only=True
+            return kind.from_pretrained(
+                None,
+                config=config,
+                state_dict=state,
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
-    except Exception as error:  # unpickling, safetensors, sizes, configuration: each its own class
-        raise UserError(f"model '{card.name}': transformers cannot load it ({first_line(error)})") from error
-    kind = type(network).__name__
-    if auto is transformers.AutoModel and not (
-        hasattr(network, "get_image_features") and hasattr(network, "get_text_features")
-    ):
-        raise UserError(f"model '{card.name}': a {kind} has no features of images and of texts to compare; dual "
-                        "encoders such as CLIP, SigLIP and ALIGN do, and BLIP for image-text retrieval")  # fmt: skip
-    if kind == "BlipModel":
-        raise UserError(f"model '{card.name}': of BLIP only the image-text retrieval models (class "
-                        "BlipForImageTextRetrieval) compare options, say Salesforce/blip-itm-base-coco")  # fmt: skip
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers would go on with random ones
-        raise UserError(f"model '{card.name}': the checkpoint lacks {len(missing)} weights of a {kind}, such as "
-                        f"{missing[0]}; it is of another architecture than its config.json says")  # fmt: skip
-    return network
+    except Exception as error:  # sizes, conversion, memory: each its own class
+        raise UserError(f"{who}: transformers cannot load it ({first_line(error)})") from error
+
+
+def _class_of(who: str, source: Source, config):
+    """Class of transformers that a configuration is for; only dual encoders, and BLIP with its matching head."""
+    if "BlipForImageTextRetrieval" in (source.config.get("architectures") or ()):
+        return transformers.BlipForImageTextRetrieval
+    kind = transformers.MODEL_MAPPING.get(type(config), None)
+    name = kind.__name__ if isinstance(kind, type) else type(config).__name__
+    if name == "BlipModel":
+        raise UserError(
+            f"{who}: of BLIP only the image-text retrieval models (class BlipForImageTextRetrieval) "
+            "compare options, say Salesforce/blip-itm-base-coco"
+        )
+    if not (hasattr(kind, "get_image_features") and hasattr(kind, "get_text_features")):
+        raise UserError(
+            f"{who}: a {name} has no features of images and of texts to compare; dual encoders such as "
+            "CLIP, SigLIP and ALIGN do, and BLIP for image-text retrieval"
+        )
+    return kind
 
 
 def _part(card: ModelCard, source: Source, what: str, auto):
     try:
-        return auto.from_pretrained(source.arch, local_files_only=True)
+        return auto.from_pretrained(source.arch, local_files_only=True, trust_remote_code=False)
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(f"model '{card.name}': its {what} {NO_CODE}") from error
         raise UserError(f"model '{card.name}': cannot load its {what} ({first_line(error)})") from error
 
 
@@ -111,6 +171,33 @@ def _spatial(processor, image: Image.Image) -> np.ndarray:
     for name, value in {"pixel_values": pixels, **others}.items():
         record[name] = value
     return record
+
+
+def _checked_recipe(card: ModelCard, processor) -> dict:
+    """Recipe of a processor that has been tried; refuse one that would fail, or fill the memory, at the first image."""
+    who = f"model '{card.name}'"
+    sizes = [dict(getattr(processor, key, None) or {}) for key in ("size", "crop_size", "pad_size")]
+    sides = [side for size in sizes for side in size.values() if isinstance(side, int | float)]
+    patches, side = (getattr(processor, key, None) for key in ("max_num_patches", "patch_size"))
+    if isinstance(patches, int) and isinstance(side, int):  # of one image, whatever its shape
+        sides.append((patches * side * side) ** 0.5)
+    if max(sides, default=0) > LARGEST_IMAGE:
+        raise UserError(
+            f"{who}: its preprocessing makes images of {max(sides):.0f} px; up to {LARGEST_IMAGE} are taken"
+        )
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):  # told below
+            recipe = _recipe(card, processor)
+    except UserError:
+        raise
+    except Exception as error:  # a mean that is no number, say: each processor has its own way to fail
+        raise UserError(f"{who}: its image processor takes no image ({first_line(error)})") from error
+    if not np.isfinite([recipe["mean"], recipe["std"]]).all() or not np.all(recipe["std"]):
+        raise UserError(
+            f"{who}: its image processor gives no finite numbers, or the same for black and for white; "
+            "correct image_mean and image_std in its preprocessor_config.json"
+        )
+    return recipe
 
 
 def _recipe(card: ModelCard, processor) -> dict:

@@ -17,13 +17,14 @@ from .cache import digest
 from .errors import UserError, first_line
 from .merging import interpolate, scale_layers, task_arithmetic, ties, uniform_soup
 from .registry import Merge, find_model, is_merge, parse_merge
-from .sources import differing, identity, image_size, resolve
+from .sources import contents, differing, identity, image_size, resolve
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MERGING = {
     "interpolation": interpolate, "layer-wise linear scaling": scale_layers, "task arithmetic": task_arithmetic,
     "uniform soup": uniform_soup, "TIES": ties,
 }  # fmt: skip
+LARGEST_IMAGE = 4096  # side in pixels; what says more is a slip of the pen that would fill the memory
 MATCH_BATCH = 64  # texts that are matched with one image at a time
 
 
@@ -157,13 +158,22 @@ def _load(name: str, device: str, key: str) -> Model:
         from .load_conch import load
     else:
         from .load_openclip import load
+    before = contents(source.files)
     model = load(card, source)
     for entry, value in model.network.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(
                 f"model '{name}': weight {entry} holds {int((~torch.isfinite(value)).sum())} values that are not finite"
             )
+    for tensor in [*model.network.parameters(), *model.network.buffers()]:
+        tensor.data = tensor.data.clone()  # a library may map the file, and what is written to it later would show
     model.network.to(device).eval()
+    try:
+        same = contents(source.files, again=True) == before and digest(identity(name)) == key
+    except OSError:  # one is gone
+        same = False
+    if not same:
+        raise UserError(f"model '{name}': its files changed while they were loaded; run it again when they are whole")
     return _probed(replace(model, device=torch.device(device)))
 
 
@@ -180,6 +190,13 @@ def _probed(model: Model) -> Model:
     except Exception as error:
         raise UserError(f"model '{model.name}': its weights do not take the tokens that its tokenizer makes "
                         f"({first_line(error, 120)})") from error  # fmt: skip
+    if not (np.isfinite(image).all() and np.isfinite(text).all()):
+        raise UserError(f"model '{model.name}': its weights make features that are not finite")
+    if not 0 < model.logit_scale < float("inf"):
+        raise UserError(
+            f"model '{model.name}': its temperature makes a factor of {model.logit_scale:g} between "
+            "similarities and answers, which says nothing"
+        )
     if image.shape != text.shape:
         raise UserError(f"model '{model.name}': image features have {image.shape[1]} numbers and text features "
                         f"{text.shape[1]}; it is no dual encoder")  # fmt: skip

@@ -4,7 +4,6 @@ Pixel size and field of view differ between sub-datasets together with much else
 description. The sweep is an experiment: the same image, the same question, fewer pixels.
 """
 
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +12,11 @@ from PIL import Image
 from scipy.stats import norm, rankdata
 
 from .cache import digest
-from .data import Benchmark, decode
+from .data import Benchmark
+from .encode import is_absent, picture
 from .errors import UserError
 from .evaluate import Evaluation, evaluate
+from .pixels import size
 from .questions import HEADLINE_WORDING
 from .registry import find_model
 from .resampling import CONFIDENCE
@@ -46,9 +47,8 @@ def image_sizes(benchmark: Benchmark) -> pd.DataFrame:
 
 def _size(benchmark: Benchmark, row: int) -> tuple:
     try:
-        with Image.open(io.BytesIO(benchmark.image_bytes(row))) as image:  # reads the header only
-            return image.size
-    except Exception:  # Pillow raises many kinds on damaged files; the models count these images as failed
+        return picture(benchmark, row).size if benchmark.changes else size(benchmark.image_bytes(row))
+    except Exception:  # of the file, or of reading it; the models count these images as failed
         return np.nan, np.nan
 
 
@@ -153,16 +153,17 @@ def shrunk(benchmark: Benchmark, factor: float) -> Benchmark:
     """
     _check_factors([factor])
 
-    def change(encoded: bytes) -> bytes:
-        return _shrunk_png(benchmark.change(encoded) if benchmark.change else encoded, factor)
-
     recipe = ["shrunk, area", float(factor), SMALLEST]
+    absent = is_absent(benchmark.images)
+    hashes = [
+        of if gone else digest([of, *recipe]) for of, gone in zip(benchmark.images.image_hash, absent, strict=True)
+    ]
     return replace(
         benchmark,
-        images=benchmark.images.assign(image_hash=[digest([of, *recipe]) for of in benchmark.images.image_hash]),
+        images=benchmark.images.assign(image_hash=hashes),
         fingerprint=digest([benchmark.fingerprint, *recipe])[:16],
         notes=[*benchmark.notes, f"all images shrunk by {factor:g}"],
-        change=change,
+        changes=(*benchmark.changes, (recipe, lambda image: _shrunk(image, factor))),
     )
 
 
@@ -172,12 +173,10 @@ def shrunk_size(width: float, height: float, factor: float) -> tuple[int, int]:
     return round(width / factor), round(height / factor)
 
 
-def _shrunk_png(encoded: bytes, factor: float) -> bytes:
-    image = decode(encoded)
-    image = image.resize(shrunk_size(*image.size, factor), Image.Resampling.BOX)  # equal sizes: an exact copy
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+def _shrunk(image: Image.Image, factor: float) -> Image.Image:
+    smaller = image.resize(shrunk_size(*image.size, factor), Image.Resampling.BOX)  # equal sizes: an exact copy
+    smaller.info = image.info
+    return smaller
 
 
 def _check_factors(factors) -> None:

@@ -101,10 +101,13 @@ def angles_of_pairs(pairs) -> pd.DataFrame:
 def _products(base: str, tuned: list[str]) -> pd.DataFrame:
     """Sums over each layer of the base's squares and of the products of each pair of task vectors, from the cache."""
     check_lineage(base, *tuned)
-    path = cache.entry("weights", [identity(model) for model in (base, *tuned)])
+    identities = [identity(model) for model in (base, *tuned)]
+    path = cache.entry("weights", identities)
     found = cache.read(path)
     if found is None:
         table = _sum_products(base, tuned)
+        if [identity(model) for model in (base, *tuned)] != identities:
+            raise UserError(f"the files of '{base}' or of what was tuned from it changed during the run; run it again")
         found = {column: table[column].to_numpy(str if column == "tower" else None) for column in table}
         cache.write(path, **found)
     return pd.DataFrame({column: values.tolist() for column, values in found.items()})
