@@ -21,8 +21,8 @@ def executed(section, **parameters):
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])
     notebook = parameterize_notebook(notebook, parameters, kernel_name="python3", language="python")
-    shell = InteractiveShell.instance()
-    shell.reset()
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(history_manager=None)
     try:
         for cell in notebook.cells:
             if cell.cell_type == "code":
@@ -35,7 +35,6 @@ def executed(section, **parameters):
                 if captured.stdout:
                     cell.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=captured.stdout))
     finally:
-        shell.reset()
         InteractiveShell.clear_instance()
     return notebook
 

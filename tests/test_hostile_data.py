@@ -46,20 +46,27 @@ def hostile_rows(rows, trace):
         for kind in ("questions", "captions"):
             for asked in filter(None, row[kind].values()):
                 asked["question"] += payload("question", trace)
-                asked["options"] = [option + payload("option", trace) * (option != "none of the above")
-                                    for option in asked["options"]]  # fmt: skip
+                asked["options"] = [
+                    option + payload("option", trace) * (option != "none of the above") for option in asked["options"]
+                ]
     return rows
 
 
 def hostile_models(trace):
     evil = {
-        "spec": f"local-dir:{DEMO / 'pathology'}", "base": "demo-base", "category": payload("category", trace),
-        "licence": payload("licence", trace), "about": payload("about", trace),
+        "spec": f"local-dir:{DEMO / 'pathology'}",
+        "base": "demo-base",
+        "category": payload("category", trace),
+        "licence": payload("licence", trace),
+        "about": payload("about", trace),
         "in_domain": {"modality": f"light microscopy {payload('modality', trace)}"},
-    }  # fmt: skip
-    return {f"evil {payload('model', trace)}": evil, "x" * 300: {"spec": f"local-dir:{DEMO / 'second'}"},
-            "模型": {"spec": f"local-dir:{DEMO / 'base'}", "category": "generalist"},
-            "mo$del_{x}^2$": {"spec": f"local-dir:{DEMO / 'fluorescence'}", "base": "模型"}}  # fmt: skip
+    }
+    return {
+        f"evil {payload('model', trace)}": evil,
+        "x" * 300: {"spec": f"local-dir:{DEMO / 'second'}"},
+        "模型": {"spec": f"local-dir:{DEMO / 'base'}", "category": "generalist"},
+        "mo$del_{x}^2$": {"spec": f"local-dir:{DEMO / 'fluorescence'}", "base": "模型"},
+    }
 
 
 @pytest.fixture(scope="module")

@@ -106,10 +106,22 @@ def test_a_leader_needs_fine_questions(mix):
 
 
 def test_who_has_as_many_right_is_named():
-    scores = pd.DataFrame({
-        "model": MODELS, "level": "fine", "question": "classification", "wording": 1, "by": "all", "slice": "all",
-        "estimand": "micro", "accuracy": 0.5, "ci_low": 0.2, "ci_high": 0.8, "chance": 0.25, "n_questions": 10,
-    })  # fmt: skip
+    scores = pd.DataFrame(
+        {
+            "model": MODELS,
+            "level": "fine",
+            "question": "classification",
+            "wording": 1,
+            "by": "all",
+            "slice": "all",
+            "estimand": "micro",
+            "accuracy": 0.5,
+            "ci_low": 0.2,
+            "ci_high": 0.8,
+            "chance": 0.25,
+            "n_questions": 10,
+        }
+    )
     distances = pd.DataFrame({"model": MODELS, "difference": [None, 0.0], "ci_low": -0.3, "ci_high": 0.3})
     text = leaderboard.answer(scores, distances)
     assert text.startswith("In this run demo-base leads") and text.endswith(" With as many right: demo-pathology.")
@@ -121,8 +133,9 @@ def test_the_caption_names_the_panels_that_there_are():
 
     assert levels("fine") == "fine-grained classification"
     assert levels("coarse", "fine") == "all coarse questions (left) and on fine-grained classification (right)"
-    assert levels("coarse", "fine", "cognition").endswith("(left), on fine-grained classification (middle) and on "
-                                                          "cognition (right)")  # fmt: skip
+    assert levels("coarse", "fine", "cognition").endswith(
+        "(left), on fine-grained classification (middle) and on cognition (right)"
+    )
 
 
 def test_α_is_not_chosen_on_too_few_images(mix):

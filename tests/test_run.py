@@ -172,14 +172,17 @@ def test_a_page_has_a_file_name_of_its_own(models):
 
 def test_the_file_name_of_a_short_name_is_the_name():
     assert slugs(["random", "demo-base", "hf:ORG/Name"]) == {
-        "random": "random", "demo-base": "demo-base", "hf:ORG/Name": "hf-org-name",
-    }  # fmt: skip
+        "random": "random",
+        "demo-base": "demo-base",
+        "hf:ORG/Name": "hf-org-name",
+    }
 
 
 @pytest.mark.parametrize("model", [r"a\1\g<0>", "a\n# b", "{{ 1 + 1 }}", "模型"])
 def test_the_title_of_a_card_is_the_name_of_its_model(model):
-    notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# Report card of a model\n\nWords."), v4.new_code_cell(
-        'x = ":class: synthetic"')])  # fmt: skip
+    notebook = v4.new_notebook(
+        cells=[v4.new_markdown_cell("# Report card of a model\n\nWords."), v4.new_code_cell('x = ":class: synthetic"')]
+    )
     run._adapt(notebook, model, False)
     title, _, rest = notebook.cells[0].source.partition("\n")
     assert re.sub(r"\\([^\w\s])", r"\1", title) == "# " + " ".join(model.split()) and rest == "\nWords."
@@ -189,10 +192,19 @@ def test_the_title_of_a_card_is_the_name_of_its_model(model):
 CIRCLE = []
 CIRCLE.append(CIRCLE)
 ODD = {
-    "nested": [[1], 2], "circular": CIRCLE, "mapping": {"a": 1}, "in a list": [None, {}], "set": {1}, "bytes": b"x",
-    "date": date(2026, 1, 1), "nan": float("nan"), "infinite": float("-inf"), "huge": 10**5000, "long": "x" * 10**5,
+    "nested": [[1], 2],
+    "circular": CIRCLE,
+    "mapping": {"a": 1},
+    "in a list": [None, {}],
+    "set": {1},
+    "bytes": b"x",
+    "date": date(2026, 1, 1),
+    "nan": float("nan"),
+    "infinite": float("-inf"),
+    "huge": 10**5000,
+    "long": "x" * 10**5,
     "many": [0] * 10**5,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", ODD)

@@ -10,6 +10,7 @@ from myst_parser.parsers.docutils_ import Parser
 
 from ubench_utils import plots
 from ubench_utils.labels import labels
+from ubench_utils.registry import colours
 from ubench_utils.run import tidy
 from ubench_utils.text import as_markdown, is_unseen, one_line, visible
 
@@ -64,11 +65,16 @@ def test_a_label_shows_what_differs():
     assert [run in label for run, label in zip(("lr1", "lr2"), labels(deep).values(), strict=True)] == [True, True]
 
 
+def test_a_row_of_mixtures_has_as_many_colours():
+    assert len(set(colours(MIXTURES).values())) == len(MIXTURES) == 24
+
+
 def test_a_label_of_a_single_name_is_its_own():
     assert labels(["demo-pathology", "electron microscopy", "/data/run_a/epoch_5.pt"]) == {
-        "demo-pathology": "demo-pathology", "electron microscopy": "electron",
+        "demo-pathology": "demo-pathology",
+        "electron microscopy": "electron",
         "/data/run_a/epoch_5.pt": "/data/run_a/epoch_5.pt",
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pandas as pd
 
 from .answers import _change, _direction, _range, slices
 from .evaluate import Evaluation
+from .explore import amount
 from .groups import FACETS
 from .plots import LEVEL_NAMES
 from .registry import find_model
@@ -116,7 +117,7 @@ def pixel_sizes(sizes: pd.DataFrame, correlations: pd.DataFrame) -> str:
     ``sizes`` is from ``resolution.image_sizes``, ``correlations`` from ``resolution.rank_correlations``.
     """
     missing = sizes[sizes.microns_per_pixel.isna()].dataset.value_counts().sort_index()
-    text = f"The pixel size is stated for {len(sizes) - missing.sum():,} of {len(sizes):,} images"
+    text = f"The pixel size is stated for {len(sizes) - missing.sum():,} of {amount(len(sizes), 'image')}"
     text += f"; not for {', '.join(f'{name} ({n:,})' for name, n in missing.items())}." if len(missing) else "."
     unread = sizes.width.isna().sum()
     if len(missing) and missing.sum() == len(sizes):

@@ -1,5 +1,6 @@
 """Model strings: the forms they take, what models.yml says of a name, and which models make a pair."""
 
+import colorsys
 import os
 import re
 from dataclasses import asdict, dataclass
@@ -312,11 +313,19 @@ def mix_name(base: str, tuned: str, alpha: float) -> str:
     return f"mix:{base}+{tuned}@{alpha:g}"
 
 
+def _own_colour(place: int) -> str:
+    """One of the palette, then, for a row of mixtures, hues at the golden angle, which do not come again."""
+    if place < len(PALETTE):
+        return PALETTE[place]
+    parts = colorsys.hls_to_rgb(0.618034 * place % 1, (0.35, 0.5, 0.65)[place % 3], 0.6)
+    return "#" + "".join(f"{round(255 * part):02X}" for part in parts)
+
+
 def colours(models) -> dict[str, str]:
-    """Colour of each model: the listed one, else one of the palette by place among the unlisted."""
+    """Colour of each model: the listed one, else one of its own by place among the unlisted."""
     cards = [(model, find_model(model)) for model in models]
     unlisted = [model for model, card in cards if card.colour is None]
-    return {model: card.colour or PALETTE[unlisted.index(model) % len(PALETTE)] for model, card in cards}
+    return {model: card.colour or _own_colour(unlisted.index(model)) for model, card in cards}
 
 
 def as_list(models) -> list[str]:

@@ -240,8 +240,19 @@ def build_book() -> Path:
     log, aside, site = build / "build.log", build / "aside", build / "html"
     build.mkdir(exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
-    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(ROOT), "--path-output", str(aside), "--all", "-W", "-n",
-               "--keep-going"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        JUPYTER_BOOK,
+        "build",
+        str(ROOT),
+        "--path-output",
+        str(aside),
+        "--all",
+        "-W",
+        "-n",
+        "--keep-going",
+    ]
     with log.open("w", encoding="utf-8") as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT).returncode
     made = aside / "_build" / "html"

@@ -37,8 +37,18 @@ from .resampling import (
 
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
 KEY = ["model", *CELL]
-SCORES = [*KEY, "estimand", "accuracy", "ci_low", "ci_high", "n_questions", "n_images", "chance", "chance_corrected",
-          "interval"]  # fmt: skip
+SCORES = [
+    *KEY,
+    "estimand",
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "n_questions",
+    "n_images",
+    "chance",
+    "chance_corrected",
+    "interval",
+]
 COMPARISON = [*CELL, "estimand", "base", "tuned", "difference", "ci_low", "ci_high", "interval", "n_questions",
               "n_images", "lost", "gained", "p_mcnemar"]  # fmt: skip
 
