@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubench_utils import finetuning, registry, sources
+from ubench_utils import finetuning, folders, registry
 from ubench_utils.evaluate import evaluate
 
 BASE, TUNED = "demo-base", "demo-pathology"
@@ -202,7 +202,7 @@ def test_sweep_ends_are_the_parents_and_no_checkpoint_is_written(tmp_path, monke
 
     files = [os.path.join(folder, name) for folder, _, names in os.walk(tmp_path / "cache") for name in names]
     assert files and {os.path.splitext(name)[1] for name in files} == {".npz"}
-    assert not [path for path in tmp_path.rglob("*") if path.suffix in (*sources.WEIGHTS, ".pt", ".ckpt")]
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (*folders.WEIGHTS, ".pt", ".ckpt")]
     weights = registry.PACKAGE / "demo" / "base" / "open_clip_model.safetensors"
     for name in files:
         with np.load(name) as arrays:

@@ -175,5 +175,8 @@ def test_one_model_string_is_one_model(mix):
     )
     with pytest.raises(UserError, match="papermill"):
         as_list("['demo-base','random']")
+    for wrong in (None, 3, {"a": 1}, [1], ["a", None]):
+        with pytest.raises(UserError, match="give a list"):
+            as_list(wrong)
     page = executed("overview", dataset=mix("one image"), models="demo-base")
     assert glued(page)["answer"].startswith("At best, demo-base answers")

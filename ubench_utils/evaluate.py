@@ -20,7 +20,7 @@ from .encode import UNREADABLE, Features, image_features, match_images, text_fea
 from .errors import UserError
 from .predict import COLUMNS, predict, predict_matches, predict_randomly
 from .questions import build_questions, read_templates
-from .registry import DEVICES, PRECISIONS, find_model, pairs
+from .registry import DEVICES, PRECISIONS, as_list, find_model, pairs
 from .results import save
 from .sources import commits, differing, identity
 from .submission import read_submission
@@ -51,11 +51,6 @@ class Evaluation:
     predictions: pd.DataFrame
     failures: pd.DataFrame
     record: dict
-
-    @property
-    def models(self) -> list[str]:
-        """The models in the order in which they were given."""
-        return list(self.record["models"])
 
     @cached_property
     def answers(self) -> pd.DataFrame:
@@ -102,7 +97,7 @@ def evaluate(
         For any mistake in the arguments or the data, before anything is computed where that can be known.
     """
     started = time.monotonic()
-    models = _as_list(models)
+    models = as_list(models)
     if not models:
         raise UserError("no model given; `ubench list models` names the known ones")
     wordings = read_templates(templates) if templates else None
@@ -149,16 +144,6 @@ def evaluate(
         "seconds": round(time.monotonic() - started, 3), **_provenance(),
     }  # fmt: skip
     return Evaluation(benchmark, questions, predictions, failures, record)
-
-
-def _as_list(models) -> list[str]:
-    """Model strings, each once; papermill's ``-p`` gives a text where the notebook has a list."""
-    if isinstance(models, str) and models.lstrip().startswith("["):
-        raise UserError(f"models is the text {models[:60]!r}; give a list, with papermill: -y 'models: [A, B]'")
-    models = [models] if isinstance(models, str) else models
-    if not isinstance(models, list | tuple) or not all(isinstance(model, str) for model in models):
-        raise UserError(f"models is {str(models)[:60]}; give a list of names or model strings")
-    return list(dict.fromkeys(models))
 
 
 def features(

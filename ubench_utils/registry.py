@@ -329,16 +329,19 @@ def colours(models) -> dict[str, str]:
 
 
 def as_list(models) -> list[str]:
-    """Models as a list; one model string, as papermill's ``-p models demo-base`` gives it, is a list of one.
+    """Models as a list, each once; one model string, as papermill's ``-p models demo-base`` gives it, is a list of one.
 
     Raises
     ------
     UserError
-        For a list that was written as one text.
+        For a list that was written as one text, and for what is no list of texts.
     """
     if isinstance(models, str) and models.lstrip().startswith(("[", "(")):
-        raise UserError(f"models {models!r} is one text; give papermill a list with -y 'models: [demo-base, random]'")
-    return [models] if isinstance(models, str) else list(models)
+        raise UserError(f"models is the text {models[:60]!r}; give papermill a list with -y 'models: [A, B]'")
+    models = [models] if isinstance(models, str) else models
+    if not isinstance(models, list | tuple) or not all(isinstance(model, str) for model in models):
+        raise UserError(f"models is {str(models)[:60]}; give a list of names or model strings")
+    return list(dict.fromkeys(models))
 
 
 def pairs(models, with_weights: bool = False) -> list[tuple[str, str]]:
