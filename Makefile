@@ -5,7 +5,7 @@ SETUP = .venv/.ready
 # Two processes, each on one core: threads that wait for each other's cores make tiny models a hundred times slower.
 QUIET_CORES = OMP_NUM_THREADS=1
 
-.PHONY: book test lint lock clean
+.PHONY: book test slow lint lock clean
 
 book: $(SETUP)
 	$(BIN)/ubench run
@@ -13,7 +13,11 @@ book: $(SETUP)
 
 test: $(SETUP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadfile tests
+	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests
+
+# The tests that take long, and every executed page run again by nbval.
+slow: $(SETUP)
+	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist load -m slow tests
 	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env book
 
 $(SETUP): requirements.txt pyproject.toml
