@@ -157,6 +157,7 @@ def root(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_a_page(root, capsys):
     """One notebook through papermill: tidy, repeatable, run only when needed, never replaced by a failure."""
     arguments = ["run", "--sections", "overview", "--models", "demo-base", "--limit", "40", "--device", "cpu"]

@@ -264,6 +264,7 @@ def processes():
 
 
 @pytest.mark.parametrize("chunks", [0, 3])
+@pytest.mark.slow
 def test_killed_and_started_again(rows, parquet, cache, tmp_path, monkeypatch, counted, processes, chunks):
     path = parquet(rows)
     victim = processes.Process(target=work, args=(str(cache), path, str(tmp_path / "never"), chunks))
@@ -281,6 +282,7 @@ def test_killed_and_started_again(rows, parquet, cache, tmp_path, monkeypatch, c
     assert len(resumed) == len(build_questions(load_benchmark(path)))
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_on_one_cache(rows, parquet, cache, tmp_path, monkeypatch, processes):
     path = parquet(rows)
     outs, barrier = [tmp_path / "a.parquet", tmp_path / "b.parquet"], processes.Barrier(2)

@@ -316,6 +316,7 @@ def test_biomedclips_format(tmp_path, rows, parquet):
     refused(f"local-dir:{folder}", "holds no tokenizer")
 
 
+@pytest.mark.slow
 def test_conchs_format(tmp_path, rows, parquet):
     """Its own loop: 127 tokens, shortest side to 448 px, one pooled query."""
     folder = conch(tmp_path / "conch")

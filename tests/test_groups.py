@@ -89,6 +89,7 @@ def test_groups_of_one_sub_dataset_are_shared():
     assert gaps(table).n_shared.tolist() == [1]
 
 
+@pytest.mark.slow
 def test_equal_groups_seldom_show_a_gap():
     """The largest of ten gaps of two models: without the family, one in two or three studies would show one."""
     cells = {(name, name): (60, 0.5) for name in "abcde"}

@@ -106,6 +106,7 @@ def test_what_cannot_be_chosen_from_is_an_error():
         selection.cross_fit(answers[(answers.alpha == 0) == (answers.question == "x")])
 
 
+@pytest.mark.slow
 def test_cross_fitting_takes_the_optimism_away():
     """All α are equally good (0.5), so that whatever is chosen has the accuracy 0.5: the hardest choice."""
     found = pd.DataFrame(

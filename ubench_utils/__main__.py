@@ -28,22 +28,24 @@ def end_when_told() -> None:
 
     def wait() -> None:
         number = signal.sigwait(signals)
-        _end_children()
+        children = _children()
         what = "stopped" if number == signal.SIGINT else "told to end"
         start = "\n" if sys.stderr.isatty() else ""  # a progress bar may stand in this line
         os.write(2, f"{start}ubench: {what}; what was encoded is in the cache\n".encode())
+        sys.setswitchinterval(60)  # the main thread must not get to tell that a child of its own was killed
+        for child in children:
+            with suppress(OSError):  # it has ended
+                os.kill(child, signal.SIGKILL)
         os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _end_children() -> None:
-    """End the kernels and builders that this process started, and theirs."""
+def _children() -> list[int]:
+    """Process numbers of the kernels and builders that this process started, and of theirs."""
     import psutil
 
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it has ended
-            child.kill()
+    return [child.pid for child in psutil.Process().children(recursive=True)]
 
 
 if __name__ == "__main__":
