@@ -32,7 +32,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError, features
 from .errors import first_line
 from .planes import several, whole_pages
 
-RULE = 1  # raise it when the same file gives other pixels
+RULE = 2  # raise it when the same file gives other pixels
 FORMATS = {  # and the library that Pillow needs for each
     "PNG": "zlib",
     "JPEG": "jpg",
