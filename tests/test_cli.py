@@ -240,3 +240,12 @@ def test_scoring_touches_no_file_that_it_did_not_make(capsys, rows, parquet, tmp
     fails(capsys, [*score, str(own)], "models.yml", "was not written by ubench")
     assert (own / "models.yml").read_text() == "mine: {spec: random}\n" and len(list(own.iterdir())) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_name_of_the_dataset_forges_no_note(capsys, rows, parquet, tmp_path):
+    rows[0]["dataset"] = "a\u2028note: all is well\u202e"
+    code = main(["evaluate", "--dataset", parquet(rows[:1]), "--models", "random", "--out", str(tmp_path / "o")])
+    assert code == 0
+    out = capsys.readouterr().out
+    assert "a note: all is well\\u202e" in out
+    assert not any(line.startswith("note: all is well") for line in out.splitlines())

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import as_dataset, png
@@ -285,6 +286,24 @@ def test_the_real_sample_is_as_documented():
     assert fine == set(benchmark.images.image_id[~nulls])
     assert not benchmark.is_synthetic and (table.options.map(lambda o: o[-1]) == "none of the above").all()
     assert (table.answer_idx < table.n_options - 1).all()
+
+
+def test_columns_under_other_names_are_missing(rows, tmp_path):
+    table = as_dataset(rows[:1]).data.table
+    pq.write_table(table.rename_columns([name.upper() for name in table.column_names]), tmp_path / "a.parquet")
+    refused(lambda: load_benchmark(str(tmp_path / "a.parquet")), "lacks the columns image_id, image, label_name")
+
+
+def test_questions_under_other_names_or_without_captions_are_counted(rows, tmp_path, parquet):
+    for row in rows[:2]:
+        row["captions"]["modality_2"] = row["captions"]["modality_1"]
+        row["questions"]["counting"] = row["questions"]["modality"]
+    pq.write_table(pa.Table.from_pylist(rows[:2]), tmp_path / "a.parquet")
+    (note,) = build_questions(load_benchmark(str(tmp_path / "a.parquet"))).attrs["notes"]
+    assert note.startswith("4 questions of captions.modality_2, questions.counting: no type of this benchmark")
+    rows[2]["captions"]["stain_0"] = rows[2]["captions"]["stain_1"] = rows[3]["captions"]["stain_0"] = None
+    (note,) = build_questions(load_benchmark(parquet(rows[2:4]))).attrs["notes"]
+    assert note.startswith("1 questions of questions.stain: its captions are null, so it is asked in no wording")
 
 
 def test_questions_that_cannot_be_asked_are_left_out_and_counted(rows, parquet):

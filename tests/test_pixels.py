@@ -297,6 +297,39 @@ def test_reduced_copies_are_no_pages():
     check(tiff(small), scaled(GREY[:3]))  # nothing else is there
 
 
+@pytest.mark.parametrize("tags", [
+    {270: b"ImageJ=1.54f\nimages=5\nslices=5\n\0"}, {270: b'{"shape": [5, 6, 5]}\0'}, {32997: 5}, {33629: (1,) * 10},
+], ids=["ImageJ", "tifffile", "volume", "MetaMorph"])  # fmt: skip
+def test_a_stack_within_one_page_is_refused(tags):
+    one, more = tiff(page(GREY, tags=tags)), np.concatenate([GREY] * 5)
+    strips, known, order = page(more, tags={**tags, 257: 6, 278: 6})
+    for read in (decode, size):
+        with pytest.raises(Unreadable, match=r"a stack of (5|10) planes in one page; store the plane or projection"):
+            read(tiff((strips, known, order)))
+    if 270 in tags:  # the words alone, which a program kept as it saved one plane
+        check(one, scaled(GREY))
+
+
+def test_the_picture_is_not_taken_for_its_copy():
+    for refused, why in (
+        (tiff(page(GREY, tags={254: 1, 330: 8})), "a small copy, and the picture itself where it is not read"),
+        (tiff(page(GREY), page(GREY, photometric=9)), "several pages, one of a kind that Pillow cannot read"),
+        (2 * (b"P5 5 6 65535\n" + GREY.astype(">u2").tobytes()), "several pictures, one after the other"),
+        (2 * (b"P6 48 32 255\n" + FLAT.tobytes()), "several pictures, one after the other"),
+        (2 * (b"P4 9 3\n" + bytes(6)), "several pictures, one after the other"),
+    ):
+        with pytest.raises(Unreadable, match=f"the file holds {why}.*; store the plane or projection you mean"):
+            decode(refused)
+    check(b"P5 5 6 65535\n" + GREY.astype(">u2").tobytes() + b"\n", scaled(GREY))
+
+
+def test_a_tiff_that_does_not_say_what_zero_is():
+    strips, tags, order = page(GREY)
+    del tags[262]
+    with pytest.raises(Unreadable, match="does not say whether zero is black or white"):
+        decode(tiff((strips, tags, order)))
+
+
 def test_a_cameras_preview_or_gain_map_is_no_page():
     small = Image.fromarray(FLAT[::4, ::4].copy())
     encoded = saved(FLAT, "MPO", save_all=True, append_images=[small], quality=95, subsampling=0)

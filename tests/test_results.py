@@ -133,6 +133,37 @@ def test_a_folder_that_cannot_be(tmp_path, name):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["loop", "taken"]
 
 
+def test_tables_do_not_go_among_those_of_the_dataset(tmp_path):
+    (tmp_path / "set" / "out").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("set")
+    for out in ("set", "set/out/new", "link/out"):
+        with pytest.raises(UserError, match="whose tables are read"):
+            check_folder(str(tmp_path / out), inputs=[str(tmp_path / "set")])
+    check_folder(str(tmp_path / "beside"), inputs=[str(tmp_path / "set"), "demo", "a\0b"])
+    with pytest.raises(UserError, match="--out is empty"):
+        check_folder("", inputs=[str(tmp_path / "set")])
+
+
+def test_nothing_goes_through_a_link(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / results.ASIDE).symlink_to(tmp_path)
+    with pytest.raises(UserError, match="is a link; remove it"):
+        check_folder(str(tmp_path / "out"))
+    (tmp_path / "out" / results.ASIDE).unlink()
+    (tmp_path / "out" / "scores.csv").symlink_to("scores.csv")
+    with pytest.raises(UserError, match="scores.csv' was not written by ubench"):
+        check_folder(str(tmp_path / "out"))
+
+
+def test_a_file_among_the_unfinished_ones_stays(runs, tmp_path):
+    aside = tmp_path / "out" / results.ASIDE
+    aside.mkdir(parents=True)
+    (aside / "mine").write_text("")
+    (aside / "tmp123.part").write_text("left by a run that was killed")
+    runs[0].save(tmp_path / "out")
+    assert [file.name for file in aside.iterdir()] == ["mine"]
+
+
 def test_a_trial_leaves_nothing(tmp_path):
     check_folder(str(tmp_path / "a" / "b"))
     check_folder(str(tmp_path))

@@ -126,8 +126,9 @@ def test_a_saved_folder_is_what_its_list_says(rows, parquet, tmp_path):
     state = (saved / "state.json").read_text()
     (saved / "state.json").write_text(state.replace("data-00000", "../other/data-00000"))
     refused(lambda: load_benchmark(str(saved)), "cannot read dataset", "no name of a file in it")
-    (saved / "state.json").write_text("[]")
-    refused(lambda: load_benchmark(str(saved)), "cannot read dataset")
+    for text in ("[]", "{}", "{", '{"_data_files": 3}', '{"_data_files": [{}]}', '{"_data_files": []}', "[" * 100_000):
+        (saved / "state.json").write_text(text)
+        refused(lambda: load_benchmark(str(saved)), "its state.json lists nothing under _data_files; save the dataset")
 
 
 def test_files_with_other_columns_are_not_joined(rows, parquet, tmp_path):

@@ -17,6 +17,7 @@ from . import __version__
 from .data import DATASETS
 from .errors import UserError
 from .registry import DEVICES, KINDS, PRECISIONS, SPEC_HELP, model_cards
+from .text import one_line
 
 
 def main(arguments=None) -> int:
@@ -228,10 +229,10 @@ def _saved(run, out: str, beside: dict | None = None) -> Path:
 def _report(run, folder: Path) -> None:
     """Print what a user has to know."""
     for note in run.record["dataset"]["notes"]:
-        print(f"note: {note}")
+        print(f"note: {one_line(note)}")  # it may hold names of the dataset
     for model, passport in run.record["models"].items():
         for note in passport.get("notes", []):
-            print(f"note: {model}: {note}")
+            print(f"note: {one_line(f'{model}: {note}')}")
         if passport.get("activation_from", "").startswith("nothing"):
             print(f"note: {model}: nothing vouches for its activation, {passport['activation']}; check it")
         if passport.get("doubt"):

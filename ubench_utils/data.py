@@ -107,14 +107,14 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise UserError(f"limit is {limit}; it must be a whole number, at least 1")
     rows, folder, notes = _open_rows(name)
-    if len(rows) == 0:
-        raise UserError(f"dataset '{name}' has no rows")
     missing = [column for column in REQUIRED_COLUMNS if column not in rows.column_names]
     if missing:
         raise UserError(
             f"dataset '{name}' lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"a row in the schema of {HUB_NAME} has {', '.join(REQUIRED_COLUMNS)}"
         )
+    if len(rows) == 0:
+        raise UserError(f"dataset '{name}' has no rows")
     _check_types(rows.data.schema, name)
     of = len(rows)
     numbers = np.arange(of)
@@ -157,14 +157,15 @@ def _open_rows(name: str) -> tuple:
         names = class_names(table.features.arrow_schema)
         kept = [column for column in columns if column in table.column_names]
         table = with_class_names(table.data.table.select(kept), names)
-    elif os.path.exists(os.path.expanduser(name)):
+    elif "\0" not in name and os.path.exists(os.path.expanduser(name)):
         table, folder, notes = open_table(name, columns)
     else:
         raise UserError(f"unknown dataset '{name}': neither {' nor '.join(DATASETS)}, nor an existing file or folder")
     try:  # the fingerprint is the library's own, which would hash every image for it
         return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="rows"), folder, notes
     except Exception as error:  # a type that the library does not know
-        raise UserError(f"cannot read dataset '{name}': {first_line(error)}") from error
+        wanted = "store structs, lists and plain values, as the Hub's dataset does"
+        raise UserError(f"cannot read dataset '{name}': {first_line(error)}; {wanted}") from error
 
 
 def _built_in():

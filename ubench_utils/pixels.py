@@ -14,7 +14,7 @@ The rule follows what a file says of itself, and refuses where that is not enoug
 - Orientation, in EXIF or what stands for it, turns the picture once; a tag that cannot be read turns nothing.
 - A file of several pages or frames is refused, since nothing says which is meant. Reduced copies are no pages: a TIFF
   with one page that is not marked as reduced is read by that page, and a camera's MPO by its picture where the others
-  are previews or of no stated kind (gain maps).
+  are previews or of no stated kind (gain maps). A stack within one page, as ImageJ writes a large one, is refused too.
 - Colour profiles are not applied. CMYK and YCbCr are converted by Pillow's formulas, CIE L*a*b* is refused.
 """
 
@@ -30,8 +30,9 @@ import PIL
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from .errors import first_line
+from .planes import several, whole_pages
 
-RULE = 1  # raise it when the same file gives other pixels
+RULE = 2  # raise it when the same file gives other pixels
 FORMATS = {  # and the library that Pillow needs for each
     "PNG": "zlib",
     "JPEG": "jpg",
@@ -55,6 +56,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+STORE_ONE = "store the plane or projection you mean as a picture of its own"
 ORIENTATION = 274  # number of the tag in EXIF and TIFF
 TURNED_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")  # where a PNG may state its orientation
 # What Pillow raises on broken bytes. Anything else (memory, threads, a missing library) is no fact of the picture.
@@ -147,17 +149,21 @@ def _open(encoded: bytes) -> Image.Image:
     Image.init()  # loads every plugin; only those of FORMATS are asked
     formats = [format_ for format_ in FORMATS if format_ in Image.OPEN]
     image = Image.open(io.BytesIO(encoded), formats=formats)
+    try:
+        whole = whole_pages(image)
+    except SyntaxError as error:
+        raise Unreadable(f"the file holds several pages, one of a kind that Pillow cannot read; {STORE_ONE}") from error
     n = getattr(image, "n_frames", 1)
-    whole = [page for page in range(n) if not _is_copy(image, page)] if n > 1 else [0]
     if len(whole) != 1:
-        what = "pages" if image.format == "TIFF" else "frames"
-        raise Unreadable(f"the file holds {n} {what}; store the plane or projection you mean as a picture of its own")
+        raise Unreadable(f"the file holds {n} {'pages' if image.format == 'TIFF' else 'frames'}; {STORE_ONE}")
     if image.format == "MPO":
         image = Image.open(io.BytesIO(encoded), formats=formats)  # a search that failed leaves traces
     elif image.tell() != whole[0]:
         image.seek(whole[0])
     if image.format == "TIFF":
         _orientation(image)  # Pillow keeps what it found: a broken tag would fail the picture when it is loaded
+    if held := several(image, encoded):
+        raise Unreadable(f"the file holds {held}; {STORE_ONE}")
     image.info["pages"] = n
     return image
 
@@ -168,24 +174,6 @@ def _size(encoded: bytes) -> tuple[int, int]:
         return image.size
     done = image.format == "TIFF" and image.tag_v2.get(ORIENTATION) in range(5, 9)  # by Pillow, as it opens the file
     return image.size[::-1] if _orientation(image) >= 5 and not done else image.size
-
-
-def _is_copy(image: Image.Image, page: int) -> bool:
-    """Whether a page says that it is a smaller copy of another; in an MPO also a smaller one of undefined kind."""
-    if image.format == "TIFF":
-        image.seek(page)
-        return bool(image.tag_v2.get(254, 0) & 1) or image.tag_v2.get(255) == 2
-    if image.format != "MPO" or page == 0:
-        return False
-    image.seek(0)
-    full = image.size
-    try:
-        image.seek(page)
-    except Exception:  # it was cut off, or never was: as in the phones' pictures that some program saved again
-        return True
-    kind = image.mpinfo[0xB002][page]["Attribute"]["MPType"]
-    smaller = image.size[0] < full[0] and image.size[1] < full[1]
-    return kind.startswith("Large Thumbnail") or (kind == "Undefined" and smaller)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -256,6 +244,8 @@ def _refuse(image: Image.Image, tags) -> None:
         raise Unreadable(
             "whole numbers of 32 bits, or with a sign, have no stated range; store 8 or 16 bits without sign"
         )
+    if tags and 262 not in tags:
+        raise Unreadable("a TIFF that does not say whether zero is black or white (PhotometricInterpretation)")
     if image.mode == "LAB":
         raise Unreadable("its colours are in CIE L*a*b*; store it as RGB")
     plain = set(tags.get(258, (1,))) == {8} and tags.get(262) != 0 and tags.get(266, 1) == 1

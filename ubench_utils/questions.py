@@ -84,11 +84,12 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
         If an answer index is no index of the options, or a field holds values of another kind than the schema says;
         names the row and the field.
     """
-    records, left_out, padded, disordered = [], Counter(), Counter(), Counter()
+    records, left_out, padded, disordered, unasked = [], Counter(), Counter(), Counter(), Counter()
     texts = zip(benchmark.rows["captions"], benchmark.rows["questions"], strict=True)
     for row, (captions, questions) in enumerate(texts):
         try:
             captions, questions = _checked(captions, "captions"), _checked(questions, "questions")
+            unasked.update(_unasked(captions, questions))
             asked = [*_of_row(captions, questions, left_out), *_of_templates(questions, templates or {})]
             for question, wording, entry, field, sentences in asked:
                 own = _without_padding(tuple(entry["options"]))
@@ -110,7 +111,7 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
             where = f"row {key.row} (dataset {key.dataset}, image_id {key.image_id})"
             raise UserError(f"dataset '{benchmark.name}', {where}, {error}") from error
     if not records:
-        reasons = "; ".join(f"{reason} ({fields})" for reason, fields, _ in _by_reason(left_out))
+        reasons = "; ".join(f"{reason} ({fields})" for reason, fields, _ in _by_reason(left_out + unasked))
         reasons = reasons or "every caption and question is null"
         raise UserError(f"dataset '{benchmark.name}' holds no question that can be asked: {reasons}")
     columns = ["row", "question", "wording", "level", "options", "labels", "asked", "answer_idx", "n_options"]
@@ -124,6 +125,7 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
             f"{n} captions have not the options of {field} in their order; whole captions are shown instead"
             for field, n in (+disordered).items()
         ),
+        *(f"{n} questions of {fields}: {reason}" for reason, fields, n in _by_reason(unasked)),
     ]
     table.attrs["wordings"] = {number: str(number) for number in WORDINGS} | {
         number: f"{number} ({name})" for number, name in enumerate(templates or {}, start=len(WORDINGS))
@@ -152,6 +154,17 @@ def _checked(entries, column: str) -> dict:
         if not (sentence is None or isinstance(sentence, str)):
             raise UserError(f"{column}.{name}.question: expected text, found {_shown(sentence)}")
     return entries
+
+
+def _unasked(captions: dict, questions: dict):
+    """Yield (field, reason) of what has options, but no name of this benchmark or no captions to choose among."""
+    known = {f"{question}_{wording}" for question in [*COARSE, "classification"] for wording in WORDINGS}
+    reason = f"no type of this benchmark, so not asked; the types are {', '.join(LEVELS)}"
+    for column, entries, names in (("captions", captions, known), ("questions", questions, LEVELS)):
+        yield from ((f"{column}.{name}", reason) for name in entries.keys() - names if entries[name].get("options"))
+    for question in questions.keys() & {*COARSE, "classification"} - {"subdomain"}:  # whose captions are built
+        if questions[question].get("options") and not any(f"{question}_{wording}" in captions for wording in WORDINGS):
+            yield f"questions.{question}", "its captions are null, so it is asked in no wording of the benchmark"
 
 
 def _of_row(captions: dict, questions: dict, left_out: Counter):

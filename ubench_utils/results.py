@@ -8,7 +8,8 @@ SHA-256 of every table, which is how a file is known as this program's own.
 import hashlib
 import io
 import json
-import shutil
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from . import stats
@@ -56,7 +57,11 @@ def save(run, folder, beside: dict | None = None) -> Path:
     (folder / RECORD).unlink(missing_ok=True)
     for name in content:  # the record is the last
         (aside / name).replace(folder / name)
-    shutil.rmtree(aside)
+    (aside / OWN).unlink()
+    for left in aside.glob("tmp*.part"):  # by a run that was killed
+        left.unlink()
+    with suppress(OSError):  # somebody's files are in it
+        aside.rmdir()
     return folder
 
 
@@ -85,10 +90,14 @@ def check_folder(out, inputs=(), others=()) -> None:
     UserError
         If it is a file or cannot be written to, or if a file of somebody else has the name of a result.
     """
+    if not str(out).strip():
+        raise UserError("--out is empty; it names the folder for the tables")
     folder = Path(out)
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"'{out}' is a file; --out names a folder")
+        if (folder / ASIDE).is_symlink():  # through it, files of another folder would be written and removed
+            raise UserError(f"'{folder / ASIDE}' is a link; remove it, or name another folder with --out")
         made = [place for place in (folder, *folder.parents) if not place.exists()]
         (folder / ASIDE).mkdir(parents=True, exist_ok=True)
         (folder / ASIDE / "trial").touch()
@@ -101,10 +110,16 @@ def check_folder(out, inputs=(), others=()) -> None:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise UserError(f"cannot write to the folder '{out}' ({getattr(error, 'strerror', None) or error})") from error
     own = own_digests(folder)
-    read = {Path(file).resolve() for file in inputs}
+    # realpath, since Path.resolve raises at a loop of links
+    read = {os.path.realpath(os.path.expanduser(file)) for file in inputs if "\0" not in file}
+    for place in read & {os.path.realpath(place) for place in (folder, *folder.absolute().parents)}:
+        if os.path.isdir(place):
+            raise UserError(
+                f"'{out}' is within '{place}', whose tables are read as the dataset's; name a folder outside with --out"
+            )
     for name in (*TABLES, RECORD, *others):
         file = folder / name
-        if file.resolve() in read:
+        if os.path.realpath(file) in read:
             raise UserError(
                 f"'{file}' is read by this command and would be overwritten; name another folder with --out"
             )

@@ -204,8 +204,7 @@ def _files_of(path: Path) -> tuple[list[Path], list[str]]:
         alone = shard is None or int(shard[3]) <= 1
         return [path], [] if alone else [f"{path.name} is one of {int(shard[3])} parts of a dataset; it alone was read"]
     if (path / "dataset_dict.json").is_file():
-        splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        split, notes = _chosen(splits)
+        split, notes = _chosen(_listed(path / "dataset_dict.json", "splits"))
         return _saved(path / _plain_name(split)), notes
     if (path / "state.json").is_file():
         return _saved(path), []
@@ -219,10 +218,21 @@ def _files_of(path: Path) -> tuple[list[Path], list[str]]:
 
 def _saved(folder: Path) -> list[Path]:
     """Files of a ``save_to_disk`` folder, as it lists them: others may lie beside them."""
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    if state.get("_indices_data_files"):
+    return [folder / _plain_name(name) for name in _listed(folder / "state.json", "_data_files")]
+
+
+def _listed(file: Path, key: str) -> list[str]:
+    """Names of the splits or files that a list of save_to_disk holds."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        names = [entry["filename"] if isinstance(entry, dict) else entry for entry in content[key]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        names = []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"its {file.name} lists nothing under {key}; save the dataset again with save_to_disk")
+    if content.get("_indices_data_files"):
         raise UserError("an old version of `datasets` saved it as a selection of rows; save it again with a new one")
-    return [folder / _plain_name(entry["filename"]) for entry in state["_data_files"]]
+    return names
 
 
 def _plain_name(name: str) -> str:
