@@ -40,6 +40,7 @@ def evaluate(dataset, *models, out="never"):
 @pytest.mark.parametrize(("model", "word"), [
     ("nonsense", "unknown model 'nonsense'"),
     ("open_clip:ViT-B-33", "no architecture"),
+    (f"open_clip:{300 * 'x'}", "no architecture"),
     ("open_clip:ViT-B-32@missing.pt", "no checkpoint file"),
     ("mix:demo-base+demo-pathology@1.5", "ALPHA between 0 and 1"),
     ("mix:demo-base+nonsense@0.5", "unknown model 'nonsense'"),
@@ -79,7 +80,7 @@ def test_cuda_where_there_is_none(capsys, monkeypatch):
 def test_wrong_sections_and_parameters(capsys):
     fails(capsys, ["run", "--sections", "nonsense"], "unknown section 'nonsense'", "overview")
     fails(capsys, ["run", "-p", "nonsense=1"], "unknown notebook parameter 'nonsense'", "limit")
-    fails(capsys, ["run", "-p", "nonsense"], "NAME=VALUE")
+    fails(capsys, ["run", "-p", "nonsense" * 9999], "NAME=VALUE")
     fails(capsys, ["run", "-p", "shrink=[3"], "parameter 'shrink=[3'", "'[3' is no YAML")
 
 
@@ -88,8 +89,9 @@ def test_build_with_a_wrong_address(capsys, tmp_path, monkeypatch, url):
     monkeypatch.setattr(run_module, "ROOT", tmp_path)
     (tmp_path / "_config.yml").write_text(f"repository:\n  url: {url}\n")
     fails(capsys, ["build"], f"repository: url is '{url}'", "https://github.com/YOU/YOUR-COPY")
-    (tmp_path / "_config.yml").write_text("repository: [")
-    fails(capsys, ["build"], "cannot read", "_config.yml")
+    for text, words in {"repository: [": "is no YAML", "- a": "no mapping", "repository: a": "no mapping"}.items():
+        (tmp_path / "_config.yml").write_text(text)
+        fails(capsys, ["build"], words, "_config.yml")
     assert not (tmp_path / "_build").exists()
 
 

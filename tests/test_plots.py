@@ -156,6 +156,12 @@ def test_alt_text_names_the_models(drawn):
         assert all(model in alt for model in models) and not re.search(r"\bnan\b", alt), (name, alt)
 
 
+def test_the_last_row_may_lack_a_panel():
+    grid = pd.DataFrame(itertools.product([0, 1], [0, 1]), columns=["alpha_image", "alpha_text"]).assign(difference=0.1)
+    grids = {("demo-base", tuned): grid for tuned in ("demo-pathology", "demo-fluorescence", "demo-second")}
+    assert len(plots_finetuning.towers(grids).axes) == 4  # three panels and the scale of colours
+
+
 def test_alt_text_of_a_large_run_names_every_model():
     many = ["random", *PAIR, "CLIP", "OpenCLIP", "BiomedCLIP", "QuiltNet", "demo-fluorescence"]
     for name, figure, models in figures(many):

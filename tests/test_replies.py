@@ -74,6 +74,15 @@ NO_CHOICE = [
     "The answer: B. light microscopy.", "I see B. light microscopy", "It is B. light microscopy",
     "Antwort: B) dense nuclei",
     "<answer>A</answer> \\boxed{B}",
+    "Answer: B or none", "Answer: A/B", "Final answer: B or maybe A", "I choose B or C",
+    '{"answer": "A", "answer": "B"}',
+    "far from electron microscopy", "It lacks the look of electron microscopy", "I doubt it is electron microscopy",
+    "electron microscopy? no", "electron microscopy?", "Is it electron microscopy?", "electron microscopy: no",
+    "hardly electron microscopy",
+    "Electron microscopy would show more detail.", "anything but electron microscopy", "electron microscopy is absent",
+    "Had it been electron microscopy, it would be grey", "too colourful for electron microscopy",
+    "Die Antwort ist nicht B.", "答えはBではありません", "答案不是B", "het antwoord is niet B",
+    "La réponse n'est pas B",
 ]  # fmt: skip
 
 
@@ -98,6 +107,9 @@ def test_options_that_are_letters_or_numbers():
     assert read_reply("B", ("B", "A", "AB")) == NONE  # the blood group or the second option?
     assert read_reply("AB", ("B", "A", "AB")).index == 2
     assert read_reply("B", ("A", "B", "AB")).index == 1
+    sizes = ("0.5 µm", "5", "50")
+    assert [read_reply(reply, sizes).index for reply in ("0.5 um", "It is 0.5 μm.", "It is 5.", "5")] == [-1, 0, 1, 1]
+    assert [read_reply(f"It is {wrong}", sizes) for wrong in ("5.2", "1,5", "-5", "0.5")] == [NONE] * 4
 
 
 def test_marks_in_the_options():
@@ -106,7 +118,7 @@ def test_marks_in_the_options():
         for form in ("NFC", "NFD", "NFKC", "NFKD"):
             reply = unicodedata.normalize(form, f"The stain is {label.upper()}.")
             assert read_reply(reply, labels).index == index, reply
-    assert read_reply("The stain is H&amp;E", labels).index == 2
+    assert read_reply("The stain is H&amp;E", labels).index == 2 == read_reply("It is H & E.", labels).index
 
 
 # Properties

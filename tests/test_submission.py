@@ -242,7 +242,7 @@ def test_templates_are_scored_like_the_two_wordings(path, run, tmp_path):
 @pytest.mark.parametrize(("text", "words"), [
     ("", ["write NAME"]),
     ("- a", ["write NAME"]),
-    ("{", ["cannot be read as YAML"]),
+    ("{", ["is no YAML"]),
     ("own: {colour: 'by {class}'}", ["no question type 'colour'", "modality"]),
     ("own: {modality: 'by light'}", ["own", "modality", "lacks {class}"]),
     ("own: 3\nother: {}", ["wording 'own'"]),

@@ -16,8 +16,11 @@ import yaml
 from . import __version__
 from .data import DATASETS
 from .errors import UserError
+from .files import parse_yaml
 from .registry import DEVICES, KINDS, PRECISIONS, SPEC_HELP, model_cards
 from .text import one_line
+
+LONGEST_LINE = 2000  # characters of a message; a name in it may have many more
 
 
 def main(arguments=None) -> int:
@@ -55,7 +58,8 @@ def main(arguments=None) -> int:
 
 def _one_line(error: BaseException) -> str:
     """Message of an exception without line breaks and control characters, which a name from a file may hold."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE // 2]} … {text[-LONGEST_LINE // 2 :]}"
 
 
 def _kept_traceback() -> str:
@@ -149,11 +153,8 @@ def _run(options) -> None:
     for pair in options.parameter:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise UserError(f"parameter '{pair}': write NAME=VALUE")
-        try:
-            extra[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date that does not exist
-            raise UserError(f"parameter '{pair[:80]}': {value[:80]!r} is no YAML") from error
+            raise UserError(f"parameter '{pair[:80]}': write NAME=VALUE")
+        extra[name] = parse_yaml(value, f"parameter '{pair[:80]}': {value[:80]!r}")
     pages = run_book(options.dataset, options.models or DEFAULT_MODELS, options.sections, extra, **_settings(options))
     others = "pages of other sections still show the run before" if options.sections else "the others were up to date"
     print(f"{len(pages)} pages executed, {others}; tables in _build/tables. Next: ubench build")

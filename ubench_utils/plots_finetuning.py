@@ -395,7 +395,8 @@ def towers(grids: dict) -> Figure:
             axis.set_ylabel("α of the image tower")
         corners = [("image tower alone", 1, 0), ("text tower alone", 0, 1), ("both", 1, 1)]
         words.append(f"{tuned}: " + ", ".join(f"{name} {square.loc[i, j]:+.1f}" for name, i, j in corners))
-    figure.colorbar(image, ax=axes, label="change from the base (points)", shrink=0.8)
+    used = list(axes.flat[: len(grids)])  # the last row may lack a panel
+    figure.colorbar(image, ax=used, label="change from the base (points)", shrink=0.8)
     models = [m for pair in grids for m in pair]
     return _labelled(figure, models, "Heat maps over the shares of the two towers. " + "; ".join(words) + ".")
 

@@ -12,10 +12,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from .data import FACETS, Benchmark
-from .errors import UserError
+from .errors import UserError, shown
+from .files import read_yaml
 
 COARSE = ["domain", "subdomain", "modality", "submodality", "stain"]
 LEVELS = {**dict.fromkeys(COARSE, "coarse"), "classification": "fine", "cognition": "cognition"}
@@ -39,24 +39,24 @@ def read_templates(path: str) -> dict[str, dict[str, str]]:
         If the file cannot be read, names a type that does not exist, or a sentence lacks ``{class}``.
     """
     file = Path(path).expanduser()
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"templates '{path}': cannot be read as YAML ({' '.join(str(error).split())[:160]})") from error
+    content = read_yaml(file, "templates")
+    who = f"templates '{path}'"
     if not isinstance(content, dict) or not content:
-        raise UserError(f"templates '{path}': write NAME: {{QUESTION TYPE: sentence with {SLOT}}}")
+        raise UserError(f"{who}: write NAME: {{QUESTION TYPE: sentence with {SLOT}}}")
     wordings = {file.stem: content} if all(isinstance(value, str) for value in content.values()) else content
     types = [*COARSE, "classification"]
     for name, sentences in wordings.items():
+        where = f"{who}, wording '{shown(name)}'"
         if not isinstance(sentences, dict) or not sentences:
-            raise UserError(f"templates '{path}', wording '{name}': write {{QUESTION TYPE: sentence with {SLOT}}}")
+            raise UserError(f"{where}: write {{QUESTION TYPE: sentence with {SLOT}}}")
         for question, sentence in sentences.items():
             if question not in types:
-                raise UserError(f"templates '{path}', wording '{name}': no question type '{question}'; the types are "
-                                f"{', '.join(types)}")  # fmt: skip
-            if not isinstance(sentence, str) or SLOT not in sentence:
-                raise UserError(f"templates '{path}', wording '{name}', {question}: the sentence {sentence!r} lacks "
-                                f"{SLOT}, the place of the option")  # fmt: skip
+                raise UserError(f"{where}: no question type '{shown(question)}'; the types are {', '.join(types)}")
+            if not isinstance(sentence, str):  # it may hold itself
+                raise UserError(f"{where}, {question}: write a sentence with {SLOT}, not a {type(sentence).__name__}")
+            if SLOT not in sentence:
+                start = shown(sentence)
+                raise UserError(f"{where}, {question}: the sentence '{start}' lacks {SLOT}, the place of the option")
     return {str(name): sentences for name, sentences in wordings.items()}
 
 

@@ -8,10 +8,9 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from .data import FACETS
 from .errors import UserError
+from .files import parse_yaml, read_text
 
 PACKAGE = Path(__file__).parent
 SPEC_HELP = {
@@ -97,22 +96,12 @@ def model_cards() -> dict[str, ModelCard]:
 
 
 def _read_cards(path: Path) -> dict[str, ModelCard]:
-    try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"UBENCH_MODELS: '{path}' is no file")
-        return _parse_cards(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise UserError(f"UBENCH_MODELS: cannot read '{path}' ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"UBENCH_MODELS: '{path}' is not in UTF-8; save it as UTF-8") from error
+    return _parse_cards(read_text(path, "UBENCH_MODELS:"), str(path))
 
 
 @cache
 def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
-    try:
-        entries = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date that does not exist
-        raise UserError(f"'{path}' is no YAML ({' '.join(str(error).split())[:160]})") from error
+    entries = parse_yaml(text, f"'{path}'") or {}
     fields = set(ModelCard.__dataclass_fields__) - {"name"}
     cards = {}
     for name, entry in entries.items() if isinstance(entries, dict) else [("", None)]:

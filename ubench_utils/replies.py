@@ -92,13 +92,18 @@ _LEAD = re.compile(
 _IN_BRACKETS = re.compile(r"(?<!\w)(?<!panel )(?<!figure )[(\[]([A-Z])[)\]]|(?<![\w(\[])([A-Z])\)")
 TAKEN = "\0"
 _OWN_WORDS = {"none", "no", "yes", "other", "unknown"}  # in a sentence these need not be meant as the option
-_BORDER = re.compile(r"[.;:!?,\n|]|\b(?:but|so|therefore|thus|hence|while|whereas)\b|\binstead\b(?! of)", re.I)
+_BORDER = re.compile(
+    r"[.;:!?,\n|]|\b(?:(?<!all )(?<!thing )but|so|therefore|thus|hence|while|whereas)\b|\binstead\b(?! of)", re.I
+)
 _AGAINST = re.compile(
     r"\b(?:not|cannot|\w+n't|never|no|nor|neither|non|rather than|instead of|unlike|without|except|excluding|"
     r"other than|as opposed to|opposed to|compared (?:to|with)|versus|vs|(?:rul\w+|cross\w*) out|exclud\w+|"
     r"eliminat\w+|reject\w+|"
     r"discard\w*|dismiss\w*|differs? from|different from|incorrect|wrong|could|might|may|perhaps|possibly|maybe|"
-    r"at first|initially|consider\w*|suspect\w*|thought|seemed|if|whether|either|between)\b",
+    r"at first|initially|consider\w*|suspect\w*|thought|seemed|if|whether|either|between|lack\w*|absen\w+|hardly|"
+    r"scarcely|barely|doubt\w*|far from|(?:anything|all|everything) but|too \w+ (?:for|to be)|had it been|asked|"
+    r"nicht|kein\w*|weder|niet|geen|inte|ikke|nie|não|ningun\w*|jamais|(?:n'est|est|n'a) pas|не|нет|değil)\b"
+    r"|不|并非|排除|ليس",
     re.IGNORECASE,
 )
 _AUXILIARY = (
@@ -106,10 +111,16 @@ _AUXILIARY = (
     r"(?:and|or) (?:option )?(?-i:[A-Z]))\s+)"
 )
 _REFUTED = re.compile(
-    rf"\s*[)\]\"']*\s*{_AUXILIARY}{{0,6}}(?:not|cannot|\w+n't|incorrect|wrong|unlikely|ruled out|excluded|"
-    r"eliminated|false|rejected|implausible|impossible|inconsistent|less likely)\b",
+    rf"\s*[)\]\"']*\s*(?:{_AUXILIARY}{{0,6}}(?:not|cannot|\w+n't|incorrect|wrong|unlikely|ruled out|excluded|"
+    r"eliminated|false|rejected|implausible|impossible|inconsistent|less likely|dismissed|discarded|absent|missing|"
+    r"lacking|tempting|out)\b|would (?:show|have|look|appear|reveal|give|produce|require|need|display|exhibit)\b|"
+    r"(?:ist|est|es|is|är|er|è|é) (?:nicht|niet|pas|inte|ikke|falsch|faux|fausse|incorrect\w*|fals[ao]|onjuist)\b|"
+    r"(?:では|じゃ)(?:あり|な)|[이가]? ?아[니닙]|不|değil\b)",
     re.IGNORECASE,
 )
+# One of several, or asked rather than said: the whole reply is undecided.
+_OPEN = re.compile(r"\s*[)\]\"']*(?:\s*(?:/|\b(?:and/)?or\b)(?! rather)|[^.;:!\n?]{0,80}\?)", re.IGNORECASE)
+_DENIED = re.compile(r"\s*[:=-]\s*(?:no|false|wrong|incorrect|unlikely|absent)\b", re.IGNORECASE)
 _CORRECTED = re.compile(
     r"\b(?:wait|actually|on second thoughts?|correction|reconsider\w*|let me (?:re)?think|scratch that|sorry|hmm+)\b",
     re.IGNORECASE,
@@ -210,7 +221,8 @@ def _visible(reply: str) -> str:
 def plain(text: str) -> str:
     """Words of a text in one form of Unicode and in lower case, without punctuation but for ``)&+/%``."""
     text = unicodedata.normalize("NFKC", str(text)).casefold()
-    return " ".join(re.sub(r"[^\w)&+/%]|_", " ", text).split())
+    words = " ".join(re.sub(r"[^\w)&+/%]|_", " ", text).split())
+    return re.sub(r" ?([&+/]) ?", r"\1", words)  # "H & E" is "H&E"
 
 
 def _exact(text: str, labels: tuple, options: tuple) -> Reading | None:
@@ -218,6 +230,8 @@ def _exact(text: str, labels: tuple, options: tuple) -> Reading | None:
     whole = plain(text)
     for texts in (labels, options):
         same = [index for index, option in enumerate(texts) if plain(option) == whole and whole]
+        if same and text.endswith("?") and not texts[same[0]].rstrip().endswith("?"):
+            return NONE
         if same:
             letter = ord(whole) - ord("a") if re.fullmatch("[a-z]", whole) else None
             clash = len(same) > 1 or (letter is not None and letter != same[0] and letter < len(labels))
@@ -231,10 +245,10 @@ def _json_answer(text: str) -> str | None:
     if not (body.startswith("{") and body.endswith("}")):
         return None
     try:
-        found = json.loads(body)
+        found = json.loads(body, object_pairs_hook=list)
     except (ValueError, RecursionError):
         return None
-    given = [value for key, value in found.items() if plain(key) in ("answer", "final answer", "choice", "option")]
+    given = [value for key, value in found if plain(key) in ("answer", "final answer", "choice", "option")]
     return given[0] if len(given) == 1 and isinstance(given[0], str) else ""
 
 
@@ -243,7 +257,9 @@ def _named(text: str, labels: tuple) -> tuple[list[_Named], str]:
     rest, found = _lower(text), []
     for index in sorted(range(len(labels)), key=lambda index: -len(labels[index])):
         words = plain(labels[index]).split()
-        pattern = r"(?<!\w)" + r"[\W_]{1,3}".join(re.escape(_lower(word)) for word in words) + r"(?!\w)"
+        words = [re.sub(r"(\\?[&+/])", r" ?\1 ?", re.escape(_lower(word))) for word in words]
+        # "5" is no mention in "0.5", "5.2" or "-5"
+        pattern = r"(?<!\w)(?<!\d[.,])(?<![ .-]-)(?<!^-)" + r"[\W_]{1,3}".join(words) + r"(?!\w|(?<=\d)[.,]\d)"
         for mention in re.finditer(pattern, rest) if words else ():
             found.append(_Named(index, "text", mention.start(), mention.end()))
         for one in found:
@@ -319,13 +335,15 @@ def _within(text: str, named: list, letters: list, spans: list, labels: tuple) -
 
 
 def _meant(text: str, found: list) -> list[_Named]:
-    """Those whose clause neither negates them nor leaves them open, wherever they stand."""
+    """Those whose clause does not negate them, wherever they stand; none where one of them is left open."""
     doubted = {one.index for one in found if not _is_meant(text, one)}
-    return [one for one in found if one.index not in doubted]
+    meant = [one for one in found if one.index not in doubted]
+    return [] if any(_OPEN.match(text, one.end) for one in meant) else meant
 
 
 def _is_meant(text: str, one: _Named) -> bool:
     before = text[max(one.start - 200, 0) : one.start]
     borders = [found.end() for found in _BORDER.finditer(before)]
     clause = before[borders[-1] :] if borders else before
-    return not _AGAINST.search(clause) and not _REFUTED.match(text, one.end)
+    after = (_REFUTED, _DENIED) if one.how == "text" else (_REFUTED,)  # "B: no" may be the option "no"
+    return not _AGAINST.search(clause) and not any(pattern.match(text, one.end) for pattern in after)

@@ -15,14 +15,13 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
-import yaml
 from nbclient.exceptions import DeadKernelError
 
 from .cache import digest, file_digest
 from .data import load_benchmark
 from .errors import UserError, first_line
 from .evaluate import evaluate
-from .files import write_whole
+from .files import read_yaml, write_whole
 from .outputs import tidy
 from .questions import HEADLINE_WORDING
 from .registry import pairs
@@ -230,11 +229,7 @@ def build_book() -> Path:
         If ``_config.yml`` cannot be read or the address in it is none of GitHub; if a page is damaged; if Jupyter Book
         fails or warns. The site that was there is there still.
     """
-    try:
-        config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read '{ROOT / '_config.yml'}' ({error})") from error
-    _check_repository(config)
+    _check_repository(read_yaml(ROOT / "_config.yml", "the book's settings"))
     _check_pages()
     build = ROOT / "_build"
     log, aside, site = build / "build.log", build / "aside", build / "html"
@@ -279,9 +274,12 @@ def _check_pages() -> None:
             raise UserError(f"the page '{name}' is damaged ({reason}); `ubench run` makes it again") from error
 
 
-def _check_repository(config: dict) -> None:
+def _check_repository(config) -> None:
     """Whether launch links can be made of the address in ``_config.yml``."""
-    url = (config.get("repository") or {}).get("url") or ""
+    repository = (config.get("repository") or {}) if isinstance(config, dict) else None
+    if not isinstance(repository, dict):
+        raise UserError("_config.yml is no mapping with repository: {url: …}; restore the file of the checkout")
+    url = repository.get("url") or ""
     if url and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/?", str(url)):
         raise UserError(
             f"_config.yml: repository: url is '{url}'; write https://github.com/YOU/YOUR-COPY, or leave it empty"

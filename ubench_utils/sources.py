@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .cache import file_digest
-from .errors import UserError, first_line
+from .errors import UserError, first_line, shown
 from .folders import Source, conch_folder, fetched, local, open_clip_folder, readable, snapshot, transformers_folder
 from .registry import ModelCard, find_model, is_merge, parse_merge
 
@@ -144,7 +144,8 @@ def _arch_config(arch: str) -> dict:
     """open_clip's own configuration of a named architecture, read without importing torch."""
     folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
     file = folder / f"{arch}.json"
-    if not file.is_file():
+    if not os.path.isfile(file):  # a name may be too long for a file
         near = get_close_matches(arch, [path.stem for path in folder.glob("*.json")], n=3)
-        raise UserError(f"open_clip has no architecture '{arch}'" + (f"; near it: {', '.join(near)}" if near else ""))
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise UserError(f"open_clip has no architecture '{shown(arch)}'{hint}")
     return json.loads(file.read_text(encoding="utf-8"))
