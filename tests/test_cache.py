@@ -229,7 +229,7 @@ def test_a_full_disk_leaves_no_half_entry(monkeypatch):
 def test_what_a_killed_run_left_is_removed_after_a_day():
     path = store.entry("texts", "model", ["a"])
     store.write(path, a=np.ones(3))
-    old, young = path.with_name("old.tmp"), path.with_name("young.tmp")
+    old, young = path.with_name("old.part"), path.with_name("young.part")
     old.touch(), young.touch()
     os.utime(old, (time.time() - store.STALE - 60,) * 2)
     store.write(path, a=np.ones(3))

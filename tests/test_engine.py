@@ -296,7 +296,7 @@ def test_two_processes_at_once_on_one_cache(rows, parquet, cache, tmp_path, monk
     pd.testing.assert_frame_equal(first, second)
     monkeypatch.setenv("UBENCH_CACHE", str(tmp_path / "another"))
     same(first, predictions(path))
-    assert not list(cache.rglob("*.tmp"))
+    assert not list(cache.rglob("*.part"))
 
 
 # Faults

@@ -23,6 +23,7 @@ import numpy as np
 import platformdirs
 
 from .errors import UserError
+from .files import write_whole
 
 SEAL = hashlib.sha256().digest_size
 STORE = 2  # raise it when the form of an entry changes: entries of another form are not looked at
@@ -84,24 +85,16 @@ def write(path: Path, **arrays) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     body = buffer.getvalue()
-    temporary = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(body + _seal(path, body))
-            if path.is_dir():  # it may hold somebody's files
-                os.replace(path, path.with_name(f"{path.name}-{secrets.token_hex(4)}.aside"))
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        if path.is_dir():  # it may hold somebody's files
+            os.replace(path, path.with_name(f"{path.name}-{secrets.token_hex(4)}.aside"))
+        write_whole(path, body + _seal(path, body))
     except OSError as error:
         raise UserError(
             f"cannot write to the cache {cache_dir()} ({error}); set UBENCH_CACHE to another folder"
         ) from error
-    for old in path.parent.glob("*.tmp"):
+    for old in path.parent.glob("*.part"):
         with suppress(OSError):  # another run may do the same
             if time.time() - old.stat().st_mtime > STALE:
                 old.unlink()

@@ -2,8 +2,9 @@
 
 import os
 import re
-import tempfile
+import secrets
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -95,19 +96,12 @@ def write_whole(path, content: bytes | str) -> None:
         Text is written as UTF-8.
     """
     path = Path(path)
-    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    aside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(aside, "xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-        os.chmod(aside, 0o666 & ~_umask())  # mkstemp's files are their owner's alone
         os.replace(aside, path)
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise
-
-
-def _umask() -> int:
-    """Permissions that new files of this process lack; reading it means setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

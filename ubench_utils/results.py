@@ -58,7 +58,7 @@ def save(run, folder, beside: dict | None = None) -> Path:
     for name in content:  # the record is the last
         (aside / name).replace(folder / name)
     (aside / OWN).unlink()
-    for left in aside.glob("tmp*.part"):  # by a run that was killed
+    for left in aside.glob(".*.part"):  # by a run that was killed
         left.unlink()
     with suppress(OSError):  # somebody's files are in it
         aside.rmdir()
