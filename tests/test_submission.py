@@ -306,3 +306,12 @@ def test_a_wrong_models_file(capsys, monkeypatch, tmp_path, text, words):
     fails(capsys, ["list", "models"], *words)
     monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "nowhere.yml"))
     fails(capsys, ["list", "models"], "UBENCH_MODELS", "nowhere.yml")
+
+
+def test_names_of_datasets_are_read_as_in_the_dataset(rows, parquet, tmp_path):
+    """Blanks around a name and decomposed accents, in the answers as in the dataset itself."""
+    rows[0]["dataset"] = "se\u0301rie "
+    questions = build_questions(load_benchmark(parquet(rows[:1])))
+    questions[KEY].assign(dataset="se\u0301rie ", predicted_idx=0).to_csv(tmp_path / "answers.csv", index=False)
+    predictions, _ = read_submission(tmp_path / "answers.csv", questions)
+    assert len(predictions) == len(questions) and set(predictions.dataset) == {"s\u00e9rie"}

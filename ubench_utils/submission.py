@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -121,6 +122,8 @@ def _read(path) -> pd.DataFrame:
     for column in columns:
         _check_cells(table[column], path)
     text = {column: _as_text(table[column]) for column in columns if column in TEXT and column != "answer"}
+    if "dataset" in text:  # read as the dataset's own names are
+        text["dataset"] = text["dataset"].map(lambda name: unicodedata.normalize("NFC", name.strip()))
     return table[columns].assign(**text, row=np.arange(len(table)))
 
 
