@@ -173,6 +173,10 @@ def test_weights_in_parts(folders, copied):
     for wrong in ("../clip/model.safetensors", str(folder / "part-0.safetensors"), "part-9.safetensors"):
         index.write_text(json.dumps({"weight_map": {**places, "logit_scale": wrong}}))
         refused(name, "names weights in", "no file of")
+    index.write_text(json.dumps({"weight_map": places}))
+    stale = {**load_file(folder / "part-1.safetensors"), "logit_scale": weights["logit_scale"] + 1}
+    save_file({**stale, next(iter(weights)): next(iter(weights.values())) + 1}, folder / "part-1.safetensors")
+    refused(name, "another part", "different values")
 
 
 # What is not certain is refused, by its cause

@@ -153,6 +153,7 @@ def test_a_model_that_transformers_knows_is_loaded_by_its_own_class(saved_clip, 
         (put("model_cfg", "vision_cfg", timm_model_name="local-dir:/somewhere"), ["timm"]),
         (put("model_cfg", "vision_cfg", timm_model_name=7), ["timm"]),
         (put("model_cfg", unknown_key=1), ["unknown_key"]),
+        (put("model_cfg", quick_gelu="false"), ["quick_gelu", "without quotes"]),
     ],
 )
 def test_a_folder_of_open_clip_that_asks_for_more_than_it_may(model_folder, trace, change, words):

@@ -132,6 +132,28 @@ def test_mixing_two_activations_is_refused(model_folder):
     refused(f"mix:demo-base+local-dir:{folder}@0.5", "cannot mix", "activation", "quickgelu")
 
 
+@pytest.mark.parametrize(("key", "value", "words"), [("heads", 1, "num_heads"), ("pool_type", "first", "pool_type")])
+def test_mixing_settings_that_leave_no_trace_in_the_weights_is_refused(model_folder, key, value, words):
+    folder = model_folder(change=lambda config: config["model_cfg"]["text_cfg"].update({key: value}))
+    refused(f"mix:demo-base+local-dir:{folder}@0.5", "cannot mix", "configurations differ", words)
+
+
+def test_mixing_what_differs_in_training_alone(model_folder):
+    folder = model_folder(change=lambda config: config["model_cfg"]["vision_cfg"].update(patch_dropout=0.5))
+    assert load_model(f"mix:demo-base+local-dir:{folder}@0.5")
+
+
+def test_a_key_that_occurs_twice(model_folder):
+    file = model_folder() / "open_clip_config.json"
+    file.write_text(file.read_text().replace('"preprocess_cfg"', '"preprocess_cfg": {}, "preprocess_cfg"', 1))
+    refused(f"local-dir:{file.parent}", "a key occurs twice", "preprocess_cfg")
+
+
+def test_a_preprocessing_that_is_left_out_is_a_doubt(model_folder):
+    folder = model_folder(change=lambda config: config["preprocess_cfg"].update(crop_pct=0.9))
+    assert "crop_pct" in load_model(f"local-dir:{folder}").doubt
+
+
 @pytest.mark.parametrize(("key", "value"), [("mean", [0.4, 0.5, 0.5]), ("interpolation", "bilinear")])
 def test_mixing_two_preprocessings_is_refused(model_folder, key, value):
     folder = model_folder(change=lambda config: config["preprocess_cfg"].update({key: value}))

@@ -159,7 +159,7 @@ def test_a_file_among_the_unfinished_ones_stays(runs, tmp_path):
     aside = tmp_path / "out" / results.ASIDE
     aside.mkdir(parents=True)
     (aside / "mine").write_text("")
-    (aside / "tmp123.part").write_text("left by a run that was killed")
+    (aside / ".0123456789abcdef.part").write_text("left by a run that was killed")
     runs[0].save(tmp_path / "out")
     assert [file.name for file in aside.iterdir()] == ["mine"]
 

@@ -222,6 +222,14 @@ def write(tmp_path, text, name="mine.yml"):
     return str(file)
 
 
+def test_scores_that_say_nothing_and_a_column_that_is_not_read_are_noted(path, run, tmp_path):
+    table = own_table(run)[KEY].assign(scores=[[0.5] * n for n in own_table(run).n_options], answer="B")
+    table.to_parquet(tmp_path / "flat.parquet")
+    found = evaluate(path, [f"predictions:{tmp_path / 'flat.parquet'}"])
+    notes = " ".join(found.record["models"][f"predictions:{tmp_path / 'flat.parquet'}"]["notes"])
+    assert "(100.0 %) are exact ties" in notes and "column scores is read, and not answer" in notes
+
+
 def test_templates_are_scored_like_the_two_wordings(path, run, tmp_path):
     file = write(
         tmp_path, "short: {modality: 'by {class}', classification: '{class}'}\nlong: {modality: 'it is {class}'}"

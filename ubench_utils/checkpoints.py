@@ -120,7 +120,11 @@ def read(files: tuple, who: str) -> dict:
     """
     content = {}
     for file in files:
-        content |= _read_safetensors(file, who) if _is_safetensors(file, who) else _read_pickle(file, who)
+        part = _read_safetensors(file, who) if _is_safetensors(file, who) else _read_pickle(file, who)
+        for key in content.keys() & part.keys():
+            if not _equal({key: content[key]}, part):
+                raise UserError(f"{who}: '{file}' and another part hold {shown(key)} with different values")
+        content |= part
     return content
 
 
@@ -331,7 +335,11 @@ def _prefix(state: dict, expected: dict) -> str:
 
 
 def _equal(one: dict, other: dict) -> bool:
-    return all(torch.equal(value, other[key]) for key, value in one.items() if key in other)
+    return all(
+        isinstance(other[key], torch.Tensor) and isinstance(value, torch.Tensor) and torch.equal(value, other[key])
+        for key, value in one.items()
+        if key in other
+    )
 
 
 def _sizes(weights: Weights, expected: dict, image_px: int | None) -> str:

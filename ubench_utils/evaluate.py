@@ -116,7 +116,7 @@ def evaluate(
         elif spec.startswith("predictions:"):
             answered, found = read_submission(spec.removeprefix("predictions:"), questions)
             tables.append(answered.assign(model=model))
-            passports[model] = {"identity": identities[model], "notes": found}
+            passports[model] = {"identity": identities[model], "notes": found + _ties(answered.tied)}
         else:
             answered, failed, passports[model], found = _with_model(
                 model, identities[model], benchmark, questions, device, precision, audit

@@ -84,12 +84,20 @@ def read_json(file: Path, who: str) -> dict:
     if not os.path.isfile(file):
         raise UserError(f"{who}: '{file.parent}' holds no {file.name}" + " that is a file" * os.path.lexists(file))
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{who}: '{file}' is no JSON in UTF-8 ({first_line(error)})") from error
     if not isinstance(config, dict):
         raise UserError(f"{who}: '{file}' holds no JSON object")
     return config
+
+
+def _each_once(pairs: list) -> dict:
+    """Object of JSON; of two equal keys a library would keep the last in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a key occurs twice, one of {shown(', '.join(found))}")
+    return found
 
 
 def refuse_code(folder: Path, who: str) -> None:
@@ -135,6 +143,8 @@ def check_config(config: dict, name: str, who: str) -> None:
         inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         entries += [(part, entry, depth + 1) for part, entry in inner]
         where = f"{who}: its {name} ({shown(key)})"
+        if name == "open_clip_config.json" and isinstance(value, str) and value.lower() in ("true", "false"):
+            raise UserError(f"{where} is the text '{value}', which counts as true; write it without quotes")
         foreign = key == "auto_map" and (depth or name == "open_clip_config.json")
         if value and (foreign or key in ("trust_remote_code", "code_revision")):
             raise UserError(f"{where} {NO_CODE}")

@@ -85,6 +85,9 @@ def _doubt(card: ModelCard, source: Source, recipe: dict) -> str:
         map(str, np.ravel(taken))
     ):
         return f"its preprocess_cfg says images of {shown(stated)} px, its model_cfg {taken} px, which is taken"
+    unknown = sorted(set(source.config.get("preprocess_cfg", {})) - set(asdict(PreprocessCfg())))
+    if unknown:
+        return f"its preprocess_cfg has {shown(', '.join(unknown))}, which open_clip does not know and leaves out"
     if source.tag or "model_cfg" in source.config or card.preprocess:
         return ""
     keys = ("mean", "std", "interpolation", "resize_mode")

@@ -25,6 +25,20 @@ MERGING = {
     "uniform soup": uniform_soup, "TIES": ties,
 }  # fmt: skip
 LARGEST_IMAGE = 4096  # side in pixels; what says more is a slip of the pen that would fill the memory
+# In the name of a value of a network that takes no part in its answers, or is compared as it is used.
+NO_SETTING = (
+    "name_or_path",
+    "version",
+    "dtype",
+    "architectures",
+    "initializer",
+    "training",
+    "drop",
+    "grad_",
+    "output_",
+)
+NO_SETTING += ("image_mean", "image_std", "use_kernels")
+TEXT_OF_ALL_SIGNS = bytes(range(32, 127)).decode()
 MATCH_BATCH = 64  # texts that are matched with one image at a time
 
 
@@ -262,15 +276,11 @@ def check_mixable(base: Model, tuned: Model) -> None:
             )
         if first[key].dtype != second[key].dtype:
             raise UserError(f"{who}: two types of number ({key} is {first[key].dtype} and {second[key].dtype})")
-    text = "A micrograph of H&E-stained tissue, 40× objective."
-    tokens = [model.tokenize([text]) for model in (base, tuned)]
+    text = "A micrograph of H&E-stained tissue, 40× objective."  # beside it a short and a long one: padding, truncation
+    tokens = [model.tokenize([text, "a", f"{TEXT_OF_ALL_SIGNS} {text}" * 40]) for model in (base, tuned)]
     one, other = ([ids.tolist() for ids in (t.values() if isinstance(t, dict) else [t])] for t in tokens)
     if one != other:
         raise UserError(f"{who}: their tokenizers differ")
-    one, other = (_shape_of(model.network) for model in (base, tuned))
-    if one != other:
-        key = next(key for key in {**one, **other} if one.get(key) != other.get(key))
-        raise UserError(f"{who}: their configurations differ in {key} ({one.get(key)} and {other.get(key)})")
     for what in ("activation", "context_length", "recipe"):
         one, other = getattr(base, what), getattr(tuned, what)
         if one != other:
@@ -279,19 +289,25 @@ def check_mixable(base: Model, tuned: Model) -> None:
                 one, other = one.get(what), other.get(what)
                 what = f"preprocessing {what}"
             raise UserError(f"{who}: they differ in {what} ({one} and {other})")
+    one, other = (_shape_of(model.network) for model in (base, tuned))
+    if one != other:
+        key = next(key for key in {**one, **other} if one.get(key) != other.get(key))
+        raise UserError(f"{who}: their configurations differ in {key} ({one.get(key)} and {other.get(key)})")
 
 
 def _shape_of(network) -> dict:
-    """Configuration of a model of transformers, without names and versions: the heads leave no trace in the weights."""
-    config = getattr(network, "config", None)
-    if not hasattr(config, "to_dict"):
-        return {}
-    parts = {
-        "": config.to_dict(),
-        **{name: config.to_dict().get(name) or {} for name in ("text_config", "vision_config")},
-    }
-    ignored = ("name_or_path", "version", "dtype", "architectures", "initializer")
+    """Settings of a network that leave no trace in the names and shapes of its weights, such as its heads.
+
+    Of a model of transformers they are its configuration's, without names and versions, and of any model the plain
+    values of its modules, without those of training alone.
+    """
+    config = network.config.to_dict() if hasattr(getattr(network, "config", None), "to_dict") else {}
+    parts = {"": config, **{name: config.get(name) or {} for name in ("text_config", "vision_config")}}
+    for name, module in network.named_modules():
+        parts[name] = {**parts.get(name, {}), **vars(module)}
     return {
-        f"{part} {key}".strip(): value for part, facts in parts.items() for key, value in facts.items()
-        if not isinstance(value, dict) and not any(word in key for word in ignored)
-    }  # fmt: skip
+        f"{part} {key}".strip(): value
+        for part, facts in parts.items()
+        for key, value in facts.items()
+        if isinstance(value, str | int | float | tuple | list | None) and not any(word in key for word in NO_SETTING)
+    }

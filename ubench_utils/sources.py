@@ -16,7 +16,7 @@ from .errors import UserError, first_line, shown
 from .folders import Source, conch_folder, fetched, local, open_clip_folder, readable, snapshot, transformers_folder
 from .registry import ModelCard, find_model, is_merge, parse_merge
 
-ENGINE = 2  # raise it when features change though weights and libraries do not: a new rule of a loader, say
+ENGINE = 3  # raise it when features change though weights and libraries do not: a new rule of a loader, say
 
 
 def resolve(card: ModelCard) -> Source:

@@ -57,8 +57,9 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
         If the file cannot be read, a column is missing, a key occurs twice or is ambiguous, an index or a list of
         scores does not fit its question, or no row matches.
     """
-    table = _read(path)
+    table, unused = _read(path)
     asked, notes = _match(table, questions, path)
+    notes += unused
     if "scores" in asked:
         predictions, note = _from_scores(asked, path)
         notes.append(note)
@@ -78,8 +79,8 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
     return predictions, notes
 
 
-def _read(path) -> pd.DataFrame:
-    """Table of a file with the columns that are needed; scores become lists."""
+def _read(path) -> tuple[pd.DataFrame, list[str]]:
+    """Table of a file with the columns that are needed, scores as lists, and a note on answers that are not read."""
     file = Path(path).expanduser()
     kind = file.suffix.lower()
     if kind not in (".csv", ".tsv", ".parquet"):
@@ -124,7 +125,9 @@ def _read(path) -> pd.DataFrame:
     text = {column: _as_text(table[column]) for column in columns if column in TEXT and column != "answer"}
     if "dataset" in text:  # read as the dataset's own names are
         text["dataset"] = text["dataset"].map(lambda name: unicodedata.normalize("NFC", name.strip()))
-    return table[columns].assign(**text, row=np.arange(len(table)))
+    others = ", ".join(given[1:])
+    unused = [f"the column {given[0]} is read, and not {others}, which is in the file too"] if others else []
+    return table[columns].assign(**text, row=np.arange(len(table))), unused
 
 
 def _read_text(content: bytes, path) -> pd.DataFrame:
