@@ -29,12 +29,15 @@ LIVE = """() => ({
 })"""
 
 
+COLOUR = "\x1b[31m"  # of a terminal; in the name of an image or a facet it would be refused
+
+
 def payload(where, trace):
     """Code for every reader that a text may meet on its way into a page: each leaves a trace where it runs."""
     jinja = f"{{{{ lipsum.__globals__['os'].popen('touch {trace}').read() }}}}"
     return (
         f"<script>window.pwn='{where}'</script><img src=x onerror=\"window.pwn='{where}'\" class=pwn> {jinja} "
-        "[x](javascript:alert) $\\href{javascript:alert(1)}{x}$ {eval-rst}`x` *em* **strong** `code` \u202e\x1b[31m"
+        "[x](javascript:alert) $\\href{javascript:alert(1)}{x}$ {eval-rst}`x` *em* **strong** `code` \u202e"
     )
 
 
@@ -45,9 +48,10 @@ def hostile_rows(rows, trace):
         row["image_id"] += payload("image_id", trace)
         for kind in ("questions", "captions"):
             for asked in filter(None, row[kind].values()):
-                asked["question"] += payload("question", trace)
+                asked["question"] += payload("question", trace) + COLOUR
                 asked["options"] = [
-                    option + payload("option", trace) * (option != "none of the above") for option in asked["options"]
+                    option + (payload("option", trace) + COLOUR) * (option != "none of the above")
+                    for option in asked["options"]
                 ]
     return rows
 
@@ -56,13 +60,13 @@ def hostile_models(trace):
     evil = {
         "spec": f"local-dir:{DEMO / 'pathology'}",
         "base": "demo-base",
-        "category": payload("category", trace),
-        "licence": payload("licence", trace),
-        "about": payload("about", trace),
+        "category": payload("category", trace) + COLOUR,
+        "licence": payload("licence", trace) + COLOUR,
+        "about": payload("about", trace) + COLOUR,
         "in_domain": {"modality": f"light microscopy {payload('modality', trace)}"},
     }
     return {
-        f"evil {payload('model', trace)}": evil,
+        f"evil {payload('model', trace)}{COLOUR}": evil,
         "x" * 300: {"spec": f"local-dir:{DEMO / 'second'}"},
         "模型": {"spec": f"local-dir:{DEMO / 'base'}", "category": "generalist"},
         "mo$del_{x}^2$": {"spec": f"local-dir:{DEMO / 'fluorescence'}", "base": "模型"},
