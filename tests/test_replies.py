@@ -53,7 +53,7 @@ CORPUS = [
     ("It could be light microscopy, but it is electron microscopy.", ELECTRON),
     ("Light microscopy is ruled out, so this is electron microscopy", ELECTRON),
     ("I think electron microscopy", ELECTRON), ("The answer: B. electron microscopy.", ELECTRON),
-    ("It is B.", ELECTRON),
+    ("It is B.", ELECTRON), ("B (95 % sure)", ELECTRON), ("B (electron microscopy)", ELECTRON),
     ("Rather than light microscopy, this is electron microscopy", ELECTRON), ("(B) is right", ELECTRON),
 ]  # fmt: skip
 NO_CHOICE = [
@@ -73,7 +73,7 @@ NO_CHOICE = [
     "A light microscopy is not what I see", "Compared with electron microscopy it is blurred",
     "The answer: B. light microscopy.", "I see B. light microscopy", "It is B. light microscopy",
     "Antwort: B) dense nuclei",
-    "<answer>A</answer> \\boxed{B}",
+    "<answer>A</answer> \\boxed{B}", "B (light microscopy)", "A (or B)", "A (not B) or C",
     "Answer: B or none", "Answer: A/B", "Final answer: B or maybe A", "I choose B or C",
     '{"answer": "A", "answer": "B"}',
     "far from electron microscopy", "It lacks the look of electron microscopy", "I doubt it is electron microscopy",

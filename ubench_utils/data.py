@@ -134,9 +134,10 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
         if len(rows) == 0:
             raise UserError(f"dataset '{name}' has only rows outside the official tables")
     sizes = images.dataset.value_counts()
-    if (sizes < SMALL_SET).any():
+    n = int((sizes < SMALL_SET).sum())
+    if n:
         notes.append(
-            f"{(sizes < SMALL_SET).sum()} sub-datasets have fewer than {SMALL_SET} images: "
+            f"{n} sub-dataset{'s have' if n > 1 else ' has'} fewer than {SMALL_SET} images: "
             "intervals of pooled scores are too short there"
         )
     images["image_hash"] = _image_hashes(rows, images, folder)

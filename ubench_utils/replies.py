@@ -85,7 +85,7 @@ _LETTER = re.compile(
 )
 _BEFORE = re.compile(r"(?<![A-Za-z0-9_'])([A-Z])\s*[.):\],-]\s*[\"'(]?$")  # the words of an option
 _LEAD = re.compile(
-    r"^[^\w\n]*(?:([A-Z])(?=\s*[)\]:]|[.,;/](?:\s|$)|\s+-|[^\w\n?]*$|"
+    r"^[^\w\n]*(?:([A-Z])(?=\s*[)\]:]|[.,;/](?:\s|$)|\s+(?:-|\([^()\n]*\)\W*$)|[^\w\n?]*$|"
     r"\s+(?:because|since|is (?:the )?(?:correct|right|best|answer))\b)|([a-z])(?=\s*[)\]]|[^\w\n?]*$))",
     re.MULTILINE,
 )
