@@ -17,7 +17,7 @@ from ubench_utils.questions import build_questions
 
 pytestmark = pytest.mark.usefixtures("cache")
 NAMES = ["modality", "submodality", "stain", "domain", "subdomain", "dataset", "label_name", "scale", "ncbitaxon_name"]
-SMALL = "sub-datasets have fewer than"
+SMALL = "fewer than 10 images"
 
 
 @pytest.fixture(scope="module")
