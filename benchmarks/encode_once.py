@@ -16,10 +16,10 @@ import time
 import torch
 from tqdm import tqdm
 
-from ubench_utils import models
-from ubench_utils.data import decode, load_benchmark
-from ubench_utils.evaluate import evaluate
-from ubench_utils.questions import build_questions
+from ubench_utils.data.benchmark import decode, load_benchmark
+from ubench_utils.data.questions import build_questions
+from ubench_utils.evaluation.evaluate import evaluate
+from ubench_utils.models import load
 
 
 def loop(benchmark, questions, model):
@@ -43,7 +43,7 @@ def main():
     options = parser.parse_args()
     benchmark = load_benchmark(options.dataset, limit=options.images)
     questions = build_questions(benchmark)
-    model = models.load_model(options.model)  # kept by the module, so neither side pays for it
+    model = load.load_model(options.model)  # kept by the module, so neither side pays for it
     model.encode_texts(["warm up"])
     with tempfile.TemporaryDirectory() as folder:
         os.environ["UBENCH_CACHE"] = folder

@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from ubench_utils import calibration, paired, selection, stats
+from ubench_utils.statistics import calibration, families, scores, selection
 
 TYPES = {"domain": "coarse", "modality": "coarse", "submodality": "coarse", "stain": "coarse", "classification": "fine"}
 ALPHAS = np.arange(11) / 10
@@ -33,13 +33,18 @@ def made_up(n_models: int, n_images: int, seed: int = 0) -> pd.DataFrame:
         return pd.Categorical.from_codes(codes, [str(name) for name in names])
 
     level = np.array([list(TYPES.values()).index(level) for level in TYPES.values()])
-    questions = pd.DataFrame({
-        "dataset": category(dataset[image], [f"set {i:02}" for i in range(20)]),
-        "image_id": category(image, range(n_images)), "question": category(kind, TYPES), "wording": 1,
-        "level": category((level[kind] > 0).astype(int), ["coarse", "fine"]), "n_options": 6,
-        "modality": category(modality[dataset[image]], ["electron", "fluorescence", "light"]),
-        "scale": category(scale[dataset[image]], ["cellular", "subcellular", "tissue"]),
-    })  # fmt: skip
+    questions = pd.DataFrame(
+        {
+            "dataset": category(dataset[image], [f"set {i:02}" for i in range(20)]),
+            "image_id": category(image, range(n_images)),
+            "question": category(kind, TYPES),
+            "wording": 1,
+            "level": category((level[kind] > 0).astype(int), ["coarse", "fine"]),
+            "n_options": 6,
+            "modality": category(modality[dataset[image]], ["electron", "fluorescence", "light"]),
+            "scale": category(scale[dataset[image]], ["cellular", "subcellular", "tissue"]),
+        }
+    )
     tables, names = [], [f"model {m} at {alpha}" for m in range(n_models) for alpha in ALPHAS]
     for m in range(n_models):
         ease = rng.normal(size=(n_images, 1)) + rng.normal(size=(20, 1))[dataset] + rng.normal(size=len(TYPES))
@@ -47,10 +52,14 @@ def made_up(n_models: int, n_images: int, seed: int = 0) -> pd.DataFrame:
         threshold = rng.logistic(size=ease.shape)
         for a, alpha in enumerate(ALPHAS):
             margin = (ease + alpha * change - threshold + rng.normal(0, 0.2, ease.shape)).ravel()
-            tables.append(questions.assign(
-                model=category(np.full(len(questions), m * len(ALPHAS) + a), names), alpha=alpha, correct=margin > 0,
-                p_predicted=1 / (1 + np.exp(-np.abs(margin))),
-            ))  # fmt: skip
+            tables.append(
+                questions.assign(
+                    model=category(np.full(len(questions), m * len(ALPHAS) + a), names),
+                    alpha=alpha,
+                    correct=margin > 0,
+                    p_predicted=1 / (1 + np.exp(-np.abs(margin))),
+                )
+            )
     return pd.concat(tables, ignore_index=True)
 
 
@@ -59,13 +68,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=10, help="base and fine-tuned pairs, each with 11 α")
     parser.add_argument("--images", type=int, default=20_000, help="five questions each")
-    parser.add_argument("--resamples", type=int, default=stats.RESAMPLES)
+    parser.add_argument("--resamples", type=int, default=scores.RESAMPLES)
     parser.add_argument("--core", action="store_true", help="only intervals, differences and curves")
     options = parser.parse_args()
     answers = made_up(options.models, options.images)
     by = ["modality", "scale", "dataset"]
-    print(f"{answers.model.nunique()} answer vectors × {len(answers) // answers.model.nunique():,} questions, "
-          f"{options.resamples} resamples")  # fmt: skip
+    print(
+        f"{answers.model.nunique()} answer vectors × {len(answers) // answers.model.nunique():,} questions, "
+        f"{options.resamples} resamples"
+    )
     total = time.perf_counter()
 
     def timed(what, function, *arguments):
@@ -75,14 +86,14 @@ def main():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{what:<58} {time.perf_counter() - started:6.1f} s  {rows:>13}  peak so far {peak:.2f} GiB", flush=True)
 
-    timed("score: all intervals and α curves", stats.score, answers, by, options.resamples)
+    timed("score: all intervals and α curves", scores.score, answers, by, options.resamples)
     pairs = [(f"model {m} at 0.0", f"model {m} at {alpha}") for m in range(options.models) for alpha in ALPHAS[1:]]
-    timed("compare_pairs: every α against its base", stats.compare_pairs, answers, pairs, by, options.resamples)
+    timed("compare_pairs: every α against its base", scores.compare_pairs, answers, pairs, by, options.resamples)
     print(f"{'intervals, paired differences, α curves':<58} {time.perf_counter() - total:6.1f} s")
     if not options.core:
         one = answers[answers.model.isin([f"model 0 at {alpha}" for alpha in ALPHAS])]
         ends = ("model 0 at 0.0", "model 0 at 1.0")
-        timed("forgetting_cells: one pair", paired.forgetting_cells, one, *ends, by, options.resamples)
+        timed("forgetting_cells: one pair", families.forgetting_cells, one, *ends, by, options.resamples)
         timed("cross_fit: one sweep", selection.cross_fit, one)
         timed("calibration_error: all answer vectors", calibration.calibration_error, answers, options.resamples)
 

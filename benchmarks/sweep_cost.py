@@ -14,17 +14,17 @@ from pathlib import Path
 
 import torch
 
-from ubench_utils.data import load_benchmark
-from ubench_utils.evaluate import evaluate
-from ubench_utils.finetuning import ALPHAS
-from ubench_utils.models import load_model
-from ubench_utils.registry import mix_name
+from ubench_utils.data.benchmark import load_benchmark
+from ubench_utils.evaluation.evaluate import evaluate
+from ubench_utils.models.load import load_model
+from ubench_utils.models.registry import mix_name
+from ubench_utils.studies.finetuning import ALPHAS
 
 
 def encode_once(benchmark, model) -> float:
     """Seconds to encode all images and texts of a benchmark with a loaded model, through the project's own engine."""
-    from ubench_utils.encode import image_features, text_features
-    from ubench_utils.questions import build_questions
+    from ubench_utils.data.questions import build_questions
+    from ubench_utils.engine.work import image_features, text_features
 
     texts = {text for options in build_questions(benchmark).options for text in options}
     started = time.perf_counter()
@@ -44,8 +44,10 @@ def main():
         base, file = f"open_clip:{options.arch}", Path(folder) / "tuned.pt"
         model = load_model(base)
         torch.manual_seed(0)
-        state = {k: v + 1e-3 * torch.randn_like(v) if v.is_floating_point() else v
-                 for k, v in model.network.state_dict().items()}  # fmt: skip
+        state = {
+            k: v + 1e-3 * torch.randn_like(v) if v.is_floating_point() else v
+            for k, v in model.network.state_dict().items()
+        }
         torch.save(state, file)
         tuned = f"{base}@{file}"
         benchmark = load_benchmark("demo", options.images)

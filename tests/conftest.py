@@ -1,16 +1,11 @@
 """Shared fixtures: a fresh cache, small datasets in the Hub's schema, tiny model folders."""
 
 import copy
-import io
 import json
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-
-DEMO = Path(__file__).parents[1] / "ubench_utils" / "demo"
+from helpers.samples import DEMO, as_dataset
 
 
 @pytest.fixture
@@ -41,16 +36,6 @@ def rows(demo_rows):
     return copy.deepcopy(demo_rows)
 
 
-def as_dataset(rows, drop=()):
-    """Build a Dataset in the demo's features from rows; `drop` leaves columns out."""
-    from datasets import Dataset, Features
-
-    from ubench_utils.demo.sample import sample_features
-
-    features = Features({key: value for key, value in sample_features().items() if key not in drop})
-    return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=features)
-
-
 @pytest.fixture
 def parquet(tmp_path):
     """Write rows to a parquet file and return its path."""
@@ -62,13 +47,6 @@ def parquet(tmp_path):
         return str(path)
 
     return write
-
-
-def png(array):
-    """Encode an array as an image cell; uint16 arrays become 16-bit greyscale."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(array)).save(buffer, "PNG")
-    return {"bytes": buffer.getvalue(), "path": None}
 
 
 @pytest.fixture
@@ -84,7 +62,7 @@ def small_arch(monkeypatch):
     known = {"small": config, "small-quickgelu": {**config, "quick_gelu": True}}
     for name, value in known.items():
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, value)
-    monkeypatch.setattr("ubench_utils.sources._arch_config", lambda arch: known[arch])
+    monkeypatch.setattr("ubench_utils.models.sources._arch_config", lambda arch: known[arch])
 
 
 @pytest.fixture
@@ -113,7 +91,7 @@ def model_folder(tmp_path):
 @pytest.fixture
 def counted(monkeypatch):
     """Count what the encoders are given: images by their bytes, texts as they are."""
-    from ubench_utils.models import Model
+    from ubench_utils.models.load import Model
 
     seen = {"images": [], "texts": []}
     encode_images, encode_texts = Model.encode_images, Model.encode_texts

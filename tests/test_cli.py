@@ -10,41 +10,48 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from conftest import DEMO, as_dataset
+from helpers.refusals import fails
+from helpers.samples import DEMO, as_dataset
 
-from ubench_utils import run as run_module
 from ubench_utils.cli import main
-from ubench_utils.predict import COLUMNS
+from ubench_utils.models.answers import COLUMNS
+from ubench_utils.pages import runner as run_module
 
 pytestmark = pytest.mark.usefixtures("cache")
 ROOT = Path(__file__).parents[1]
 SCORES = [
-    "model", "level", "question", "wording", "by", "slice", "estimand", "accuracy", "ci_low", "ci_high",
-    "n_questions", "n_images", "chance", "chance_corrected",
-]  # fmt: skip
-
-
-def fails(capsys, arguments, *words):
-    """Check for exit code 2 and exactly one line, starting `ubench:`, that holds all words."""
-    assert main(list(map(str, arguments))) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("ubench: "), lines
-    missing = [word for word in words if word not in lines[0]]
-    assert not missing, f"{missing} not in: {lines[0]}"
+    "model",
+    "level",
+    "question",
+    "wording",
+    "by",
+    "slice",
+    "estimand",
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "n_questions",
+    "n_images",
+    "chance",
+    "chance_corrected",
+]
 
 
 def evaluate(dataset, *models, out="never"):
     return ["evaluate", "--dataset", dataset, "--models", *models, "--device", "cpu", "--out", out]
 
 
-@pytest.mark.parametrize(("model", "word"), [
-    ("nonsense", "unknown model 'nonsense'"),
-    ("open_clip:ViT-B-33", "no architecture"),
-    (f"open_clip:{300 * 'x'}", "no architecture"),
-    ("open_clip:ViT-B-32@missing.pt", "no checkpoint file"),
-    ("mix:demo-base+demo-pathology@1.5", "ALPHA between 0 and 1"),
-    ("mix:demo-base+nonsense@0.5", "unknown model 'nonsense'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "word"),
+    [
+        ("nonsense", "unknown model 'nonsense'"),
+        ("open_clip:ViT-B-33", "no architecture"),
+        (f"open_clip:{300 * 'x'}", "no architecture"),
+        ("open_clip:ViT-B-32@missing.pt", "no checkpoint file"),
+        ("mix:demo-base+demo-pathology@1.5", "ALPHA between 0 and 1"),
+        ("mix:demo-base+nonsense@0.5", "unknown model 'nonsense'"),
+    ],
+)
 def test_a_wrong_model(capsys, model, word):
     fails(capsys, evaluate("demo", model), word)
 
@@ -198,7 +205,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_in_a_file(capsys, monke
     def fail(*_, **__):
         raise KeyError("a\nstrange \x1b[31mname")
 
-    monkeypatch.setattr("ubench_utils.evaluate.evaluate", fail)
+    monkeypatch.setattr("ubench_utils.evaluation.evaluate.evaluate", fail)
     assert main(["evaluate", "--models", "random", "--out", "never"]) == 1
     told = capsys.readouterr().err
     assert len(told.splitlines()) == 1 and told.startswith("ubench: this should not have happened (KeyError: ")
@@ -209,7 +216,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_in_a_file(capsys, monke
 
 
 def test_out_of_memory_is_one_line(capsys, monkeypatch):
-    monkeypatch.setattr("ubench_utils.evaluate.evaluate", lambda *_, **__: bytearray(1 << 62))
+    monkeypatch.setattr("ubench_utils.evaluation.evaluate.evaluate", lambda *_, **__: bytearray(1 << 62))
     assert main(["evaluate", "--models", "random", "--out", "never"]) == 1
     assert capsys.readouterr().err.startswith("ubench: out of memory; use --limit")
 

@@ -4,12 +4,12 @@ import os
 from itertools import pairwise
 
 import pytest
-from test_registry import NESTED
+from helpers.refusals import NESTED
 
+from ubench_utils.data.questions import read_templates
 from ubench_utils.errors import UserError
 from ubench_utils.files import parse_yaml
-from ubench_utils.questions import read_templates
-from ubench_utils.registry import model_cards
+from ubench_utils.models.registry import model_cards
 
 BOMB = "a: &a [1, 1]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghij"))
 NO_YAML = {

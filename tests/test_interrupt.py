@@ -26,8 +26,9 @@ READY = "from ubench_utils.__main__ import end_when_told; end_when_told(); print
 def test_a_signal_ends_everything(work, number, code):
     import psutil
 
-    process = subprocess.Popen([sys.executable, "-c", READY + WORK[work]], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", READY + WORK[work]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.7)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -42,8 +43,13 @@ def test_a_signal_ends_everything(work, number, code):
 def test_the_program_can_be_stopped_while_it_loads(tmp_path):
     """An interrupt in the first second, when the libraries are being imported."""
     command = [sys.executable, "-m", "ubench_utils", "evaluate", "--models", "demo-base", "--out", str(tmp_path / "o")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "UBENCH_CACHE": str(tmp_path / "cache")})  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "UBENCH_CACHE": str(tmp_path / "cache")},
+    )
     time.sleep(0.4)
     process.send_signal(signal.SIGINT)
     out, told = process.communicate(timeout=3)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from myst_parser.parsers.docutils_ import Parser
 
-from ubench_utils import plots
-from ubench_utils.labels import labels
-from ubench_utils.registry import colours
-from ubench_utils.run import tidy
+from ubench_utils.models.registry import colours
+from ubench_utils.pages.runner import tidy
+from ubench_utils.report import plots
+from ubench_utils.report.labels import labels
 from ubench_utils.text import as_markdown, is_unseen, one_line, visible
 
 EXTENSIONS = ["amsmath", "colon_fence", "deflist", "dollarmath", "substitution", "tasklist"]

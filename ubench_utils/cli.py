@@ -14,10 +14,10 @@ from pathlib import Path
 import yaml
 
 from . import __version__
-from .data import DATASETS
+from .data.benchmark import DATASETS
 from .errors import UserError
 from .files import parse_yaml
-from .registry import DEVICES, KINDS, PRECISIONS, SPEC_HELP, model_cards
+from .models.registry import DEVICES, KINDS, PRECISIONS, SPEC_HELP, model_cards
 from .text import one_line
 
 LONGEST_LINE = 2000  # characters of a message; a name in it may have many more
@@ -96,13 +96,18 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(command=_evaluate)
 
     score = commands.add_parser(
-        "score", help="the same statistics for answers made elsewhere", formatter_class=argparse.RawTextHelpFormatter,
+        "score",
+        help="the same statistics for answers made elsewhere",
+        formatter_class=argparse.RawTextHelpFormatter,
         epilog="FILE holds one row an answer: dataset, image_id, question, wording (default 1), and one of\n"
-               "predicted_idx (counted from 0), answer (an option, its caption, its letter or a sentence with one\n"
-               "option), scores; say\n\n  dataset,image_id,question,answer\n  demo_colon,0a1b,stain,H&E",
-    )  # fmt: skip
-    score.add_argument("file", metavar="FILE", help="CSV or parquet: dataset, image_id, question, [wording], and "
-                                                    "predicted_idx, answer or scores")  # fmt: skip
+        "predicted_idx (counted from 0), answer (an option, its caption, its letter or a sentence with one\n"
+        "option), scores; say\n\n  dataset,image_id,question,answer\n  demo_colon,0a1b,stain,H&E",
+    )
+    score.add_argument(
+        "file",
+        metavar="FILE",
+        help="CSV or parquet: dataset, image_id, question, [wording], and predicted_idx, answer or scores",
+    )
     score.add_argument("--dataset", required=True, metavar="D", help="demo, a Hub name or a local path")
     score.add_argument("--model", required=True, metavar="NAME", help="name of the model in tables and pages")
     score.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
@@ -116,8 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     lists.set_defaults(command=_list)
 
     doctor = commands.add_parser("doctor", help="what works on this machine, and which models would fail")
-    doctor.add_argument("--models", nargs="+", metavar="M", default=[], help="load each of these (weights that are "
-                                                                             "not here are fetched)")  # fmt: skip
+    doctor.add_argument(
+        "--models",
+        nargs="+",
+        metavar="M",
+        default=[],
+        help="load each of these (weights that are not here are fetched)",
+    )
     doctor.add_argument("--device", choices=DEVICES, default="auto")
     doctor.set_defaults(command=_doctor)
 
@@ -133,13 +143,21 @@ def _evaluation_options(parser, default_models: bool = False) -> None:
     parser.add_argument(
         "--dataset", default="demo", metavar="D", help="demo, a Hub name or a local path (default: demo)"
     )
-    parser.add_argument("--models", nargs="+", metavar="M", required=not default_models,
-                        help="names or model strings, see `ubench list models`")  # fmt: skip
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="M",
+        required=not default_models,
+        help="names or model strings, see `ubench list models`",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="use N images, drawn at random with a fixed seed")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the encoders; scores are float32")
-    parser.add_argument("--templates", metavar="FILE", help="YAML of further caption wordings to score: NAME: "
-                                                            "{QUESTION TYPE: sentence with {class}}")  # fmt: skip
+    parser.add_argument(
+        "--templates",
+        metavar="FILE",
+        help="YAML of further caption wordings to score: NAME: {QUESTION TYPE: sentence with {class}}",
+    )
 
 
 def _settings(options) -> dict:
@@ -147,7 +165,7 @@ def _settings(options) -> dict:
 
 
 def _run(options) -> None:
-    from .run import DEFAULT_MODELS, run_book
+    from .pages.runner import DEFAULT_MODELS, run_book
 
     extra = {}
     for pair in options.parameter:
@@ -161,14 +179,14 @@ def _run(options) -> None:
 
 
 def _build(options) -> None:
-    from .run import build_book
+    from .pages.runner import build_book
 
     print(f"The book is built. Open {build_book()}")
 
 
 def _evaluate(options) -> None:
-    from .evaluate import evaluate
-    from .results import check_folder
+    from .evaluation.evaluate import evaluate
+    from .evaluation.results import check_folder
 
     check_folder(options.out, inputs=filter(None, [options.dataset, options.templates]))
     run = evaluate(options.dataset, options.models, **_settings(options), audit=True)
@@ -177,8 +195,8 @@ def _evaluate(options) -> None:
 
 def _score(options) -> None:
     """Name a file of answers in a models file of its own, so that every page and command can use the name."""
-    from .evaluate import evaluate
-    from .results import check_folder
+    from .evaluation.evaluate import evaluate
+    from .evaluation.results import check_folder
 
     if options.model.partition(":")[0] in KINDS or options.model == "random" or not options.model.strip():
         raise UserError(f"--model '{options.model}' is a model string; give the answers a name, say my-model")
@@ -199,7 +217,7 @@ def _score(options) -> None:
     os.environ["UBENCH_MODELS"] = os.pathsep.join([*([before] if before else []), models])  # of the notebooks, too
     _report(run, folder)
     if options.pages:
-        from .run import run_book
+        from .pages.runner import run_book
 
         pages = run_book(options.dataset, [options.model], templates=options.templates)
         print(f"{len(pages)} pages executed. Next: ubench build")
@@ -223,8 +241,9 @@ def _saved(run, out: str, beside: dict | None = None) -> Path:
     try:
         return run.save(out, beside)
     except OSError as error:
-        raise UserError(f"cannot write to the folder '{out}' ({error.strerror or error}); what was encoded is in the "
-                        "cache") from error  # fmt: skip
+        raise UserError(
+            f"cannot write to the folder '{out}' ({error.strerror or error}); what was encoded is in the cache"
+        ) from error
 
 
 def _report(run, folder: Path) -> None:
@@ -245,20 +264,24 @@ def _report(run, folder: Path) -> None:
 
 
 def _print_scores(run) -> None:
-    from . import stats
-    from .plots import headline, overall
-    from .tables import percent
+    from .report.plots import headline, overall
+    from .report.tables import percent
+    from .statistics import scores as stats
 
     table = headline(stats.score(run.answers, by=()))
     for (model, level), rows in table.groupby(["model", "level"], sort=False):
         row = rows[rows.question == overall(rows, level)].iloc[0]
-        print(f"{model}: {level} {percent(row.accuracy, row.ci_low, row.ci_high)} % of {row.n_questions:,} questions, "
-              f"chance {percent(row.chance)} %")  # fmt: skip
+        print(
+            f"{model}: {level} {percent(row.accuracy, row.ci_low, row.ci_high)} % of {row.n_questions:,} questions, "
+            f"chance {percent(row.chance)} %"
+        )
     names = run.record["dataset"]["wordings"]
     for row in stats.compare_wordings(run.answers[run.answers.model != "random"]).itertuples():
         if row.estimand == "micro" and (row.question == "all" or row.level != "coarse"):
-            print(f"{row.model}: {row.level} in wording {names[row.wording]} {percent(row.tuned)} %, "
-                  f"{percent(row.difference, row.ci_low, row.ci_high, sign='+')} points from the headline")  # fmt: skip
+            print(
+                f"{row.model}: {row.level} in wording {names[row.wording]} {percent(row.tuned)} %, "
+                f"{percent(row.difference, row.ci_low, row.ci_high, sign='+')} points from the headline"
+            )
 
 
 def _list(options) -> None:

@@ -6,10 +6,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .cache import cache_dir
+from .engine.store import cache_dir
 from .errors import UserError, first_line
-from .registry import find_model, is_merge, pairs, parse_merge
-from .sources import image_size, resolve
+from .models.registry import find_model, is_merge, pairs, parse_merge
+from .models.sources import image_size, resolve
 
 PACKAGES = ("torch", "open_clip_torch", "transformers", "datasets", "papermill", "jupytext", "jupyter-book")
 ROOM = 3  # copies of the weights that loading and encoding take at the most, roughly
@@ -33,7 +33,7 @@ def examine(models=(), device: str = "auto") -> int:
     if not models:
         _sample()
         return 0
-    from .evaluate import choose_device
+    from .evaluation.evaluate import choose_device
 
     device, _ = choose_device(device, "auto")
     works = {model: _loads(model, device) for model in dict.fromkeys(models)}
@@ -70,7 +70,7 @@ def _machine() -> None:
 
 
 def _sample() -> None:
-    from .evaluate import evaluate
+    from .evaluation.evaluate import evaluate
 
     try:
         run = evaluate("demo", ["demo-base"], limit=20)
@@ -94,7 +94,7 @@ def _loads(name: str, device: str) -> bool:
 
 def _loaded(name: str, device: str) -> tuple[str, str]:
     """Load a model; its state and a description."""
-    from .models import load_model
+    from .models.load import load_model
 
     spec = find_model(name).spec
     if spec == "random":
@@ -106,8 +106,10 @@ def _loaded(name: str, device: str) -> tuple[str, str]:
     size = sum(file.stat().st_size for source in sources for file in source.files)
     free = _free_memory(device)
     if free is not None and ROOM * size > free:
-        raise UserError(f"model '{name}': its weights are {size / 1e9:.1f} GB and it may need {ROOM} times that; "
-                        f"{free / 1e9:.1f} GB are free on {device}: use another device or machine")  # fmt: skip
+        raise UserError(
+            f"model '{name}': its weights are {size / 1e9:.1f} GB and it may need {ROOM} times that; "
+            f"{free / 1e9:.1f} GB are free on {device}: use another device or machine"
+        )
     model = load_model(name, device)
     doubt = f"; check: {model.doubt}" if model.doubt else ""
     return (
@@ -134,7 +136,7 @@ def _free_memory(device: str) -> int | None:
 
 def _compares(base: str, tuned: str, device: str) -> bool:
     """Whether a pair differs in its weights alone, so that it can be compared and mixed; says why not."""
-    from .models import check_mixable, load_model
+    from .models.load import check_mixable, load_model
 
     if "predictions:" in find_model(base).spec + find_model(tuned).spec:
         return True

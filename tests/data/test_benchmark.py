@@ -1,0 +1,340 @@
+"""Data and questions: what is loaded, named, left out and refused."""
+
+import copy
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers.refusals import refused
+from helpers.samples import as_dataset, png
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ubench_utils.data.benchmark import REQUIRED_COLUMNS, decode, load_benchmark
+from ubench_utils.data.questions import _answer_index, build_questions
+
+pytestmark = pytest.mark.usefixtures("cache")
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real_sample.parquet"
+
+
+@pytest.mark.parametrize("column", REQUIRED_COLUMNS)
+def test_a_missing_column_is_named(rows, parquet, column):
+    path = parquet(rows[:3], drop=[column])
+    refused(lambda: load_benchmark(path), "column", column)
+
+
+def test_a_duplicate_key_is_named_with_its_row(rows, parquet):
+    rows[7]["dataset"], rows[7]["image_id"] = rows[2]["dataset"], rows[2]["image_id"]
+    refused(lambda: load_benchmark(parquet(rows)), "row 7", rows[2]["image_id"], rows[2]["dataset"])
+
+
+def test_one_image_id_may_serve_two_datasets(rows, parquet):
+    rows[4]["image_id"] = rows[0]["image_id"]
+    assert len(load_benchmark(parquet(rows)).images) == len(rows)
+
+
+@pytest.mark.parametrize("answer", ["6", "-1", "x", "", "1.5", None])
+def test_an_answer_index_out_of_range_in_captions_is_named(rows, parquet, answer):
+    rows[5]["captions"]["domain_1"]["answer_idx"] = answer
+    benchmark = load_benchmark(parquet(rows))
+    refused(lambda: build_questions(benchmark), "row 5", rows[5]["image_id"], "captions.domain_1.answer_idx")
+
+
+@pytest.mark.parametrize("answer", [6, -1, None])
+def test_an_answer_index_out_of_range_in_questions_is_named(rows, parquet, answer):
+    rows[3]["questions"]["subdomain"]["answer_idx"] = answer
+    benchmark = load_benchmark(parquet(rows))
+    refused(lambda: build_questions(benchmark), "row 3", rows[3]["image_id"], "questions.subdomain.answer_idx")
+
+
+def test_the_row_of_an_error_is_that_of_the_file(rows, parquet):
+    """Rows that were left out must not shift the number by which the user finds the mistake."""
+    rows[0]["dataset"] = "opencell"
+    rows[5]["captions"]["domain_1"]["answer_idx"] = "9"
+    refused(lambda: build_questions(load_benchmark(parquet(rows))), "row 5")
+
+
+@given(st.integers(-3, 9), st.integers(1, 8))
+@settings(max_examples=50, deadline=None)
+def test_an_answer_index_is_an_index_or_refused(index, n):
+    options = tuple("abcdefgh"[:n])
+    wanted = index if 0 <= index < n else None
+    assert _answer_index(index, options) == _answer_index(str(index), options) == wanted
+
+
+def test_an_empty_dataset_is_refused(rows, tmp_path, parquet):
+    path = parquet(rows[:1])
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    refused(lambda: load_benchmark(path), "no rows")
+    as_dataset(rows[:1]).filter(lambda row: False, keep_in_memory=True).save_to_disk(tmp_path / "empty")
+    refused(lambda: load_benchmark(str(tmp_path / "empty")), str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a parquet file", b"PAR1" + bytes(64) + b"PAR1"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])
+def test_an_unreadable_file_is_refused(tmp_path, content, suffix):
+    file = tmp_path / f"broken.{suffix}"
+    file.write_bytes(content)
+    refused(lambda: load_benchmark(str(file)), "cannot read dataset", str(file))
+
+
+def test_unknown_names_folders_and_limits_are_refused(tmp_path):
+    refused(lambda: load_benchmark("no/such/thing"), "unknown dataset 'no/such/thing'")
+    refused(lambda: load_benchmark(str(tmp_path)), "cannot read dataset")
+    refused(lambda: load_benchmark("demo", limit=0), "limit is 0")
+
+
+def test_a_column_of_the_wrong_kind_is_named(rows, tmp_path):
+    """Captions or questions stored as text (JSON), as after a detour through a CSV file."""
+    for column in ("captions", "questions"):
+        dataset = as_dataset(rows[:3]).remove_columns(column).add_column(column, ["{}"] * 3)
+        dataset.to_parquet(tmp_path / f"{column}.parquet")
+        refused(lambda name=column: build_questions(load_benchmark(str(tmp_path / f"{name}.parquet"))), column)
+
+
+def test_held_rows_are_named_from_stain_and_class(rows, parquet):
+    chosen = rows[:6]
+    stains = ["H2B-mCherry", "GalT–EGFP", "mCherry-tubulin", "H2B-mCherry", "x", "GalT–EGFP"]
+    labels = ["prophase", "golgi", "aster", "interphase", "bipolar_spindle", "midbody"]
+    for row, stain, label in zip(chosen, stains, labels, strict=True):
+        row |= {"dataset": None, "stain": stain, "label_name": label}
+    benchmark = load_benchmark(parquet(chosen))
+    kinds = ["h2b", "galt", "mt", "h2b", "mt", "mt"]
+    assert list(benchmark.images.dataset) == [f"held_et_al_2010_{kind}" for kind in kinds]
+    assert list(benchmark.images.scale) == ["subcellular"] * 6
+    assert any(note.startswith("6 rows") for note in benchmark.notes)
+
+
+@pytest.mark.parametrize("stain", ["GalT-EGFP", "H&E", None])  # a hyphen is no en dash: not on the Hub
+def test_a_nameless_row_that_is_no_held_row_is_refused(rows, parquet, stain):
+    rows[2] |= {"dataset": None, "stain": stain}
+    refused(lambda: load_benchmark(parquet(rows)), "column dataset", "row 2", rows[2]["image_id"], "1 such rows")
+
+
+def test_opencell_is_left_out_with_a_count(rows, parquet):
+    for row in rows[10:13]:
+        row["dataset"] = "opencell"
+    benchmark = load_benchmark(parquet(rows))
+    assert len(benchmark.images) == len(benchmark.rows) == 37
+    assert "opencell" not in set(benchmark.images.dataset)
+    assert list(benchmark.images.image_id) == list(benchmark.rows["image_id"])
+    assert any(note.startswith("3 rows of opencell left out") for note in benchmark.notes)
+    refused(lambda: load_benchmark(parquet([r for r in rows if r["dataset"] == "opencell"])), "only rows outside")
+
+
+def test_null_members_and_null_fields_are_skipped(rows, parquet):
+    chosen = rows[:3]
+    everything = Counter(build_questions(load_benchmark(parquet(chosen))).question)
+    assert everything == dict.fromkeys(everything, 6)  # three images, two wordings
+    for k in (0, 1):
+        chosen[0]["captions"][f"stain_{k}"] = None
+        chosen[1]["captions"][f"stain_{k}"] = dict.fromkeys(chosen[1]["captions"][f"stain_{k}"])
+    chosen[0]["questions"]["subdomain"] = None
+    chosen[1]["questions"]["subdomain"] = dict.fromkeys(chosen[1]["questions"]["subdomain"])
+    left = Counter(build_questions(load_benchmark(parquet(chosen, "nulls.parquet"))).question)
+    assert left == {**everything, "stain": 2, "subdomain": 2}
+
+
+def test_a_dataset_without_any_question_is_refused(rows, parquet):
+    row = rows[0]
+    row["captions"], row["questions"] = dict.fromkeys(row["captions"]), dict.fromkeys(row["questions"])
+    refused(lambda: build_questions(load_benchmark(parquet([row]))), "holds no question")
+
+
+def test_questions_are_those_of_the_rows(rows, parquet):
+    """Against a loop over the plain rows."""
+    table = build_questions(load_benchmark(parquet(rows))).set_index(["image_id", "question", "wording"])
+    expected = 0
+    for row in rows:
+        for name, caption in row["captions"].items():
+            if caption is None:
+                continue
+            question, wording = name.rsplit("_", 1)
+            asked = table.loc[row["image_id"], question, int(wording)]
+            assert list(asked.options) == caption["options"] and asked.n_options == len(caption["options"])
+            assert asked.answer_idx == int(caption["answer_idx"])
+            assert asked.labels[asked.answer_idx] == row["questions"][question]["answer"]
+            assert asked.level == ("fine" if question == "classification" else "coarse")
+            assert (asked.modality, asked.domain) == (row["modality"], row["domain"])
+            expected += 1
+        for wording, sentence in enumerate(
+            ["A micrograph, typically studied in {}.", "A microscopy image frequently studied in {}."]
+        ):
+            asked, own = table.loc[row["image_id"], "subdomain", wording], row["questions"]["subdomain"]
+            assert list(asked.options) == [*map(sentence.format, own["options"][:-1]), "none of the above"]
+            assert asked.answer_idx == own["answer_idx"]
+            expected += 1
+    assert len(table) == expected
+
+
+def test_cognition_questions_are_question_and_option():
+    from datasets import Dataset
+
+    from ubench_utils.data.benchmark import Benchmark
+
+    rows = Dataset.from_list(
+        [
+            {
+                "captions": {},
+                "questions": {"cognition": {"question": "Which stage?", "options": ["early", "late"], "answer_idx": 1}},
+            }
+        ]
+    )
+    import pandas as pd
+
+    from ubench_utils.data.benchmark import FACETS
+
+    images = pd.DataFrame([{"dataset": "d", "image_id": "i", "image_hash": "h", **dict.fromkeys(FACETS, "x")}])
+    asked = build_questions(Benchmark("local", rows, images, "f")).iloc[0]
+    assert asked.options == ("Which stage? early", "Which stage? late") and asked.level == "cognition"
+
+
+def test_scale_taxonomy_and_other_facets(rows, parquet):
+    rows[0]["dataset"] = "kather_et_al_2016"
+    rows[1] |= {"dataset": "someone_else", "stain": None, "ncbitaxon_name": None, "microns_per_pixel": None}
+    images = load_benchmark(parquet(rows)).images.set_index("dataset")
+    assert images.loc["kather_et_al_2016", "scale"] == "tissue"
+    assert images.loc["kather_et_al_2016", "taxonomy"] == "Interpretation of neoplastic histopathology"
+    unknown = images.loc["someone_else"]
+    assert set(unknown[["scale", "taxonomy", "stain", "organism"]]) == {"not stated"}
+    assert np.isnan(unknown.microns_per_pixel)
+    assert set(images.loc["demo_organelle_tem", "scale"]) == {"subcellular"}
+    assert set(images.loc["demo_colon", "organism"]) == {"Homo sapiens"}
+    assert set(images.synthetic) == {"synthetic"}
+
+
+def test_a_scale_column_of_the_rows_goes_before_ours(rows, tmp_path):
+    scales = ["organ", None, "organ"]
+    as_dataset(rows[:3]).add_column("scale", scales).to_parquet(tmp_path / "scaled.parquet")
+    assert list(load_benchmark(str(tmp_path / "scaled.parquet")).images.scale) == ["organ", "subcellular", "organ"]
+
+
+def test_the_fingerprint_is_of_the_content(rows, parquet):
+    def fingerprint(changed, name):
+        return load_benchmark(parquet(changed, f"{name}.parquet")).fingerprint
+
+    original = fingerprint(rows, "original")
+    assert fingerprint(rows[::-1], "reversed") == original
+    assert fingerprint(rows[1:], "shorter") != original
+    pixel, caption, question = (copy.deepcopy(rows) for _ in range(3))
+    array = np.array(Image.open(io.BytesIO(rows[3]["image"]["bytes"])))
+    assert fingerprint([*rows[:3], rows[3] | {"image": png(array)}, *rows[4:]], "png") != original  # bytes count
+    array[5, 5, 0] ^= 1
+    pixel[3]["image"] = png(array)
+    caption[3]["captions"]["domain_0"]["options"][0] += " "
+    question[3]["questions"]["subdomain"]["answer_idx"] = 5
+    changed = [fingerprint(x, str(i)) for i, x in enumerate((pixel, caption, question))]
+    assert len({original, *changed}) == 4
+
+
+def test_every_way_of_storing_gives_the_same_fingerprint(rows, parquet, tmp_path):
+    expected = load_benchmark(parquet(rows)).fingerprint
+    as_dataset(rows).save_to_disk(tmp_path / "disk")
+    parquet(rows[:15], "folder/a.parquet"), parquet(rows[15:], "folder/b.parquet")
+    arrow = next((tmp_path / "disk").glob("*.arrow"))
+    for path in (tmp_path / "disk", tmp_path / "folder", arrow):
+        assert load_benchmark(str(path)).fingerprint == expected
+
+
+def test_limit_draws_the_same_images_each_time(rows, parquet):
+    path = parquet(rows)
+    first, again = (load_benchmark(path, limit=12).images.image_id.tolist() for _ in range(2))
+    assert first == again and len(set(first)) == 12 and first != [row["image_id"] for row in rows[:12]]
+    assert len(load_benchmark(path, limit=1000).images) == len(rows)
+
+
+def test_16_bit_greyscale_is_scaled_not_clipped():
+    values = np.array([[0, 257, 300, 1000, 20000, 32768, 65278, 65535]], dtype=np.uint16)
+    out = np.asarray(decode(png(values)["bytes"]))
+    assert out.shape == (1, 8, 3) and out.dtype == np.uint8
+    for channel in range(3):
+        np.testing.assert_array_equal(out[..., channel], np.round(values / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_becomes_rgb(mode):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF" if mode == "CMYK" else "PNG")
+    decoded = decode(buffer.getvalue())
+    assert decoded.mode == "RGB" and decoded.size == (5, 6)
+    np.testing.assert_array_equal(np.asarray(decoded), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs the project's shared data")
+def test_the_real_sample_is_as_documented():
+    """Counts of the README beside the file: per question type, two wordings each."""
+    benchmark = load_benchmark(str(REAL))
+    table = build_questions(benchmark)
+    counts = dict.fromkeys(["modality", "submodality", "domain", "subdomain"], 306) | {
+        "stain": 261,
+        "classification": 246,
+    }
+    assert Counter(table.question) == {name: 2 * n for name, n in counts.items()}
+    assert sum(table.question != "subdomain") == 2850  # filled captions
+    assert dict(Counter(benchmark.images.dataset)) == {
+        "bccd": 60,
+        "bbbc038_fluorescence": 60,
+        "bbbc038_histology": 36,
+        "isbi_2012_em": 54,
+        "cellprofiler_fluorescence": 45,
+        "cellprofiler_transfluor": 21,
+        "cellprofiler_wound_healing": 24,
+        "cellprofiler_worms_brightfield": 6,
+    }
+    nulls = benchmark.images.dataset.isin(["isbi_2012_em", "cellprofiler_worms_brightfield"])
+    fine = set(table[table.question == "classification"].image_id)
+    assert fine == set(benchmark.images.image_id[~nulls])
+    assert not benchmark.is_synthetic and (table.options.map(lambda o: o[-1]) == "none of the above").all()
+    assert (table.answer_idx < table.n_options - 1).all()
+
+
+def test_columns_under_other_names_are_missing(rows, tmp_path):
+    table = as_dataset(rows[:1]).data.table
+    pq.write_table(table.rename_columns([name.upper() for name in table.column_names]), tmp_path / "a.parquet")
+    refused(lambda: load_benchmark(str(tmp_path / "a.parquet")), "lacks the columns image_id, image, label_name")
+
+
+def test_questions_under_other_names_or_without_captions_are_counted(rows, tmp_path, parquet):
+    for row in rows[:2]:
+        row["captions"]["modality_2"] = row["captions"]["modality_1"]
+        row["questions"]["counting"] = row["questions"]["modality"]
+    pq.write_table(pa.Table.from_pylist(rows[:2]), tmp_path / "a.parquet")
+    (note,) = build_questions(load_benchmark(str(tmp_path / "a.parquet"))).attrs["notes"]
+    assert note.startswith("4 questions of captions.modality_2, questions.counting: no type of this benchmark")
+    rows[2]["captions"]["stain_0"] = rows[2]["captions"]["stain_1"] = rows[3]["captions"]["stain_0"] = None
+    (note,) = build_questions(load_benchmark(parquet(rows[2:4]))).attrs["notes"]
+    assert note.startswith("1 questions of questions.stain: its captions are null, so it is asked in no wording")
+
+
+def test_questions_that_cannot_be_asked_are_left_out_and_counted(rows, parquet):
+    """Options that read alike would make every answer a tie; a subdomain needs a sentence with {class}."""
+    rows[0]["captions"]["modality_1"]["options"][0] = rows[0]["captions"]["modality_1"]["options"][1]
+    rows[1]["captions"]["domain_0"]["question"] = "A micrograph."
+    rows[2]["captions"]["domain_1"]["question"] = None
+    table = build_questions(load_benchmark(parquet(rows)))
+    notes = " ".join(table.attrs["notes"])
+    assert "captions.modality_1: its options are not distinct" in notes and "captions.domain_0.question" in notes
+    assert "captions.domain_1: options without `question`" in notes
+    gone = {
+        (rows[0]["image_id"], "modality", 1),
+        (rows[1]["image_id"], "subdomain", 0),
+        (rows[2]["image_id"], "domain", 1),
+    }
+    assert not gone & set(zip(table.image_id, table.question, table.wording, strict=True))
+
+
+def test_plain_options_in_another_order_than_the_captions_are_not_shown_for_them(rows, parquet):
+    """Labels stand for captions by their place: where the two lists disagree the whole captions are shown."""
+    asked = rows[0]["questions"]["modality"]
+    asked["options"][0], asked["options"][1] = asked["options"][1], asked["options"][0]
+    questions = build_questions(load_benchmark(parquet(rows[:3])))
+    modality = questions[questions.question == "modality"]
+    same = modality.labels == modality.options
+    assert same.tolist() == (modality.image_id == rows[0]["image_id"]).tolist()
+    assert any("2 captions have not the options of questions.modality" in note for note in questions.attrs["notes"])

@@ -1,0 +1,454 @@
+"""Cache: what it refuses to believe, what it does not keep, and what it does where it cannot be used."""
+
+import io
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.runs import KEY, evaluate, predictions, same
+from helpers.samples import DEMO, png
+from PIL import Image
+
+from ubench_utils.data import benchmark
+from ubench_utils.engine import store as store
+from ubench_utils.engine import work
+from ubench_utils.errors import UserError
+from ubench_utils.models import load as models
+from ubench_utils.models import sources
+
+pytestmark = pytest.mark.usefixtures("cache")
+TWO = ("demo-base", "demo-pathology")
+
+
+# Damage
+
+
+def damage(file, how):
+    content = bytearray(file.read_bytes())
+    if how == "truncated":
+        content = content[: len(content) // 2]
+    elif how == "empty":
+        content = content[:0]
+    else:
+        content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "flipped"])
+def test_a_damaged_cache_is_noticed_and_rebuilt(rows, parquet, cache, monkeypatch, capsys, counted, how):
+    monkeypatch.setattr(work, "CHUNK", 16)
+    path = parquet(rows)
+    sound = predictions(path)
+    counted["images"].clear(), counted["texts"].clear()
+    files = {kind: sorted((cache / kind).rglob("*.npz")) for kind in ("images", "texts", "pixels", "passports")}
+    assert [len(files[kind]) for kind in ("images", "pixels", "passports")] == [3, 3, 1]
+    for kind in files:
+        damage(files[kind][0], how)
+    damage(files["images"][1], how)
+    same(sound, predictions(path))
+    assert 16 < len(counted["images"]) < 40 and 0 < len(counted["texts"]) <= 16
+    assert "damaged" in capsys.readouterr().err
+    counted["images"].clear()
+    same(sound, predictions(path))
+    assert not counted["images"]
+
+
+def entry_and_every_flip(tmp_path):
+    path = tmp_path / "entry.npz"
+    arrays = {"vectors": np.arange(12, dtype=np.float32).reshape(4, 3), "reasons": np.array(["", "x", "", ""])}
+    store.write(path, **arrays)
+    content = path.read_bytes()
+    for bit in range(0, 8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        yield bit, path, arrays
+
+
+def test_every_single_bit_flip_is_noticed_or_harmless(tmp_path, capsys):
+    wrong = []
+    for bit, path, arrays in entry_and_every_flip(tmp_path):
+        try:
+            found = store.read(path)
+        except Exception as error:
+            wrong.append((bit, type(error).__name__))
+            continue
+        if found is not None and not (
+            found.keys() == arrays.keys() and all(np.array_equal(found[key], arrays[key]) for key in arrays)
+        ):
+            wrong.append((bit, "other content"))
+    counts = pd.Series([what for _, what in wrong], dtype=object).value_counts().to_dict()
+    assert not wrong, f"{len(wrong)} flips: {counts}"
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    path = tmp_path / "folder" / "entry.npz"
+    store.write(path, a=np.ones(3))
+    monkeypatch.setattr(np, "savez", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        store.write(path, a=np.zeros(3))
+    assert store.read(path)["a"].tolist() == [1, 1, 1]
+    assert [file.name for file in path.parent.iterdir()] == ["entry.npz"]
+
+
+# Entries in the place of others, and other things in the place of entries
+
+
+@pytest.fixture
+def filled(rows, parquet, cache, monkeypatch):
+    """A data set of three chunks, its predictions by two models, and the cache that holds all of it."""
+    monkeypatch.setattr(work, "CHUNK", 16)
+    path = parquet(rows)
+    return path, predictions(path, TWO), cache
+
+
+def exchange(first, second):
+    one, other = first.read_bytes(), second.read_bytes()
+    assert one != other
+    first.write_bytes(other), second.write_bytes(one)
+
+
+EXCHANGES = {
+    "two chunks of one model": ("images", lambda files: [f for f in files if f.parent == files[0].parent][:2], None),
+    "one chunk of two models": ("images", lambda files: [f for f in files if f.name == files[0].name], None),
+    "texts of two models": ("texts", lambda files: [f for f in files if f.name == files[0].name], None),
+    "pixels of two chunks": ("pixels", lambda files: files[:2], "images"),
+    "passports of two models": ("passports", lambda files: files, None),
+}
+
+
+@pytest.mark.parametrize("what", EXCHANGES)
+def test_exchanged_entries_are_noticed_and_computed_again(filled, capsys, what):
+    path, sound, cache = filled
+    kind, choose, drop = EXCHANGES[what]
+    files = choose(sorted((cache / kind).rglob("*.npz")))
+    assert len(files) == 2
+    exchange(*files)
+    if drop:
+        shutil.rmtree(cache / drop)
+    same(sound, predictions(path, TWO))
+    assert capsys.readouterr().err.count("belongs under another name") == 2
+    predictions(path, TWO)
+    assert not capsys.readouterr().err  # mended
+
+
+def test_whole_folders_exchanged_are_noticed(filled, capsys):
+    path, sound, cache = filled
+    one, other = (cache / "images").iterdir()
+    one.rename(cache / "x"), other.rename(one), (cache / "x").rename(other)
+    same(sound, predictions(path, TWO))
+    assert capsys.readouterr().err.count("belongs under another name") == 6
+
+
+def folder(file):
+    file.unlink(), file.mkdir(), (file / "something").touch()
+
+
+ODD = {
+    "folder": folder,
+    "loop": lambda file: (file.unlink(), file.symlink_to(file.name)),
+    "dangling link": lambda file: (file.unlink(), file.symlink_to("/nowhere/at/all")),
+    "pipe": lambda file: (file.unlink(), os.mkfifo(file)),
+}
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_what_is_no_entry_is_noted_and_replaced(filled, capsys, how):
+    path, sound, cache = filled
+    for kind in ("images", "texts", "pixels", "passports"):
+        ODD[how](sorted((cache / kind).rglob("*.npz"))[0])
+    same(sound, predictions(path, TWO))
+    assert "is no file; computing it again" in capsys.readouterr().err
+    assert (how == "folder") == bool(list(cache.rglob("something")))  # what may be somebody's is moved aside
+    predictions(path, TWO)
+    assert not capsys.readouterr().err
+
+
+def test_an_entry_elsewhere_behind_a_link_is_read(filled, counted, tmp_path):
+    path, sound, cache = filled
+    file = sorted((cache / "images").rglob("*.npz"))[0]
+    file.rename(tmp_path / "elsewhere"), file.symlink_to(tmp_path / "elsewhere")
+    same(sound, predictions(path, TWO))
+    assert not counted["images"]
+
+
+class Trace:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_objects_in_an_entry_are_never_unpickled(tmp_path, capsys):
+    path, buffer = store.entry("images", "model", ["chunk"]), io.BytesIO()
+    np.savez(buffer, vectors=np.array([Trace(tmp_path / "trace")], dtype=object))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(buffer.getvalue() + store._seal(path, buffer.getvalue()))
+    assert store.read(path) is None and "holds no arrays" in capsys.readouterr().err
+    assert not (tmp_path / "trace").exists()
+
+
+# Several users, full disks
+
+
+def test_an_entry_has_the_permissions_of_the_umask(tmp_path):
+    path = store.entry("texts", "model", ["a"])
+    before = os.umask(0o022)
+    try:
+        store.write(path, a=np.ones(3))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_cache_that_cannot_be_used_is_told_in_one_line(rows, parquet, tmp_path, monkeypatch):
+    path = parquet(rows[:2])
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("long" * 100)):
+        monkeypatch.setenv("UBENCH_CACHE", str(place))
+        with pytest.raises(
+            UserError, match="cannot write to the cache .*; set UBENCH_CACHE to another folder"
+        ) as caught:
+            evaluate(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_leaves_no_half_entry(monkeypatch):
+    path = store.entry("texts", "model", ["a"])
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="No space left on device"):
+        store.write(path, a=np.ones(3))
+    assert not list(path.parent.iterdir())
+
+
+def test_what_a_killed_run_left_is_removed_after_a_day():
+    path = store.entry("texts", "model", ["a"])
+    store.write(path, a=np.ones(3))
+    old, young = path.with_name("old.part"), path.with_name("young.part")
+    old.touch(), young.touch()
+    os.utime(old, (time.time() - store.STALE - 60,) * 2)
+    store.write(path, a=np.ones(3))
+    assert young.exists() and not old.exists()
+
+
+# Failures
+
+
+BROKEN = {
+    "garbage": lambda image: {"bytes": b"no image", "path": None},
+    "truncated": lambda image: {"bytes": image["bytes"][: len(image["bytes"]) // 2], "path": None},
+    "empty": lambda image: {"bytes": b"", "path": None},
+    "absent": lambda image: None,
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_corrupt_image_is_counted_named_and_left_out(rows, parquet, how):
+    bad = rows[17]
+    without = predictions(parquet([row for row in rows if row is not bad], "without.parquet"))
+    bad["image"] = BROKEN[how](bad["image"])
+    run = evaluate(parquet(rows, "with.parquet"), ["random", "demo-base", "demo-pathology"])
+    assert list(run.failures.image_id) == [bad["image_id"]] * 2
+    assert set(run.failures.model) == {"demo-base", "demo-pathology"} and run.failures.reason.str.len().gt(10).all()
+    assert run.record["models"]["demo-base"]["images_failed"] == 1
+    assert bad["image_id"] not in set(run.predictions.image_id)
+    own = run.predictions[run.predictions.model == "demo-base"].sort_values(["model", *KEY]).reset_index(drop=True)
+    same(own, without)
+    again = evaluate(parquet(rows, "with.parquet"))  # from the cache
+    assert list(again.failures.image_id) == [bad["image_id"]]
+
+
+def test_images_that_all_fail_are_a_users_error(rows, parquet):
+    for row in rows:
+        row["image"] = BROKEN["garbage"](row["image"])
+    with pytest.raises(UserError, match="none of 40 images"):
+        evaluate(parquet(rows))
+
+
+TROUBLE = {
+    "input/output": OSError(5, "Input/output error"),
+    "too many files": OSError(24, "Too many open files"),
+    "memory": MemoryError(),
+    "no decoder": OSError("decoder avif not available"),
+    "thread": RuntimeError("can't start new thread"),
+}
+
+
+@pytest.mark.parametrize("what", TROUBLE)
+@pytest.mark.parametrize("where", ["reading", "decoding"])
+def test_trouble_is_told_and_not_remembered(rows, parquet, monkeypatch, what, where):
+    path = parquet(rows[:8])
+    with monkeypatch.context() as patch:
+        if where == "reading":
+            read = benchmark.Benchmark.image_bytes
+
+            def hiccup(self, row):
+                if row in (3, 4):
+                    raise TROUBLE[what]
+                return read(self, row)
+
+            patch.setattr(benchmark.Benchmark, "image_bytes", hiccup)
+        else:
+            decode, bad = work.decode, [rows[row]["image"]["bytes"] for row in (3, 4)]
+
+            def hiccup(encoded):
+                if encoded in bad:
+                    raise TROUBLE[what]
+                return decode(encoded)
+
+            patch.setattr(work, "decode", hiccup)
+        first = evaluate(path)
+    assert set(first.failures.image_id) == {rows[3]["image_id"], rows[4]["image_id"]}
+    assert type(TROUBLE[what]).__name__ in first.failures.reason[0]
+    assert any("2 of 8 images cannot be read" in note for note in first.record["dataset"]["notes"])
+    for models_ in (["demo-base"], ["demo-pathology"]):
+        again = evaluate(path, models_)
+        assert again.failures.empty and not any("cannot be read" in note for note in again.record["dataset"]["notes"])
+
+
+def test_a_broken_picture_is_remembered(rows, parquet, monkeypatch):
+    rows[2]["image"] = BROKEN["truncated"](rows[2]["image"])
+    path = parquet(rows[:8])
+    first = evaluate(path)
+    monkeypatch.setattr(work, "decode", None)  # nothing is decoded again
+    again = evaluate(path)
+    assert again.failures.equals(first.failures) and len(again.failures) == 1
+
+
+def test_a_reason_belongs_to_its_own_dataset(rows, parquet, monkeypatch):
+    rows[2]["image"] = None
+    path = parquet(rows[:5])
+    assert "holds no image" in evaluate(path).failures.reason[0]
+
+    def gone(cell):
+        raise FileNotFoundError(2, "No such file or directory", "two.png")
+
+    real = benchmark.picture_bytes
+    monkeypatch.setattr(benchmark, "picture_bytes", lambda cell, *rest: real(cell, *rest) if cell else gone(cell))
+    assert "No such file" in evaluate(path).failures.reason[0]
+
+
+def test_what_was_found_is_told_from_the_cache_too(rows, parquet, monkeypatch):
+    rows[1]["image"] = png((np.arange(4096, dtype=np.uint16)).reshape(64, 64))
+    rows[2]["image"] = png(np.dstack([np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 9, np.uint8)]))
+    path = parquet(rows[:5])
+    notes = evaluate(path).record["dataset"]["notes"]
+    assert sum("less than 1/16 of their range" in note or "laid on white" in note for note in notes) == 2
+    monkeypatch.setattr(work, "decode", None)
+    assert evaluate(path).record["dataset"]["notes"] == notes
+
+
+# Changes during a run, and versions
+
+
+def test_a_picture_replaced_during_the_run_is_stored_under_no_name(rows, parquet, monkeypatch, tmp_path):
+    path = parquet(rows[:10])
+    read = benchmark.Benchmark.image_bytes
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            benchmark.Benchmark, "image_bytes", lambda self, row: read(self, (row + 3) % 10 if row < 9 else row)
+        )
+        during = evaluate(path)
+    assert len(during.failures) == 9 and during.failures.reason.str.contains("changed during the run").all()
+    later = predictions(path)
+    monkeypatch.setenv("UBENCH_CACHE", str(tmp_path / "another"))
+    assert later.equals(predictions(path))
+
+
+def replace_weights(file, which):
+    """Put other weights into the place of a file, as an editor does: by a rename."""
+    shutil.copyfile(DEMO / which / file.name, file.with_suffix(".new"))
+    os.replace(file.with_suffix(".new"), file)
+
+
+@pytest.mark.parametrize("put_back", [False, True])
+def test_weights_replaced_while_they_are_loaded_are_stored_under_no_name(
+    rows, parquet, model_folder, monkeypatch, tmp_path, put_back
+):
+    from ubench_utils.models.encoders import openclip
+
+    path, folder = parquet(rows[:6]), model_folder()
+    name, file, load = f"local-dir:{folder}", folder / "open_clip_model.safetensors", openclip.load
+
+    def slow(card, source):
+        replace_weights(file, "pathology")
+        model = load(card, source)
+        if put_back:
+            replace_weights(file, "base")
+        return model
+
+    with monkeypatch.context() as patch:
+        patch.setattr(openclip, "load", slow)
+        with pytest.raises(UserError, match="changed while they were loaded"):
+            evaluate(path, [name])
+    replace_weights(file, "base")
+    later = predictions(path, [name])
+    monkeypatch.setenv("UBENCH_CACHE", str(tmp_path / "another"))
+    assert later.equals(predictions(path, [name]))
+
+
+def test_weights_replaced_before_they_are_loaded_are_noticed(rows, parquet, model_folder, monkeypatch):
+    path, folder = parquet(rows[:6]), model_folder()
+    file, load_model = folder / "open_clip_model.safetensors", models.load_model
+
+    def late(*args):
+        replace_weights(file, "pathology")
+        return load_model(*args)
+
+    monkeypatch.setattr(models, "load_model", late)
+    with pytest.raises(UserError, match="its files changed during the run"):
+        evaluate(path, [f"local-dir:{folder}"])
+    assert not list(store.cache_dir().rglob("*.npz"))
+
+
+def test_other_weights_of_the_same_size_and_time_are_read_again(model_folder):
+    folder = model_folder()
+    file = folder / "open_clip_model.safetensors"
+    facts = file.stat()
+    before = sources.identity(f"local-dir:{folder}")
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    assert sources.identity(f"local-dir:{folder}") != before
+
+
+def test_a_loaded_model_does_not_follow_its_file(model_folder):
+    folder = model_folder()
+    model = models.load_model(f"local-dir:{folder}")
+    before = {key: value.clone() for key, value in model.network.state_dict().items()}
+    file = folder / "open_clip_model.safetensors"
+    with open(file, "r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        opened.write(bytes(file.stat().st_size // 2))
+    assert all(value.equal(before[key]) for key, value in model.network.state_dict().items())
+
+
+def raise_engine(patch):
+    patch.setattr(sources, "ENGINE", sources.ENGINE + 1)
+
+
+def other_pillow(patch):
+    patch.setattr("PIL.__version__", "99.0")
+
+
+@pytest.mark.parametrize("change", [raise_engine, other_pillow])
+def test_another_version_shares_no_pixels(rows, parquet, monkeypatch, change, tmp_path):
+    path = parquet(rows[:10])
+    with monkeypatch.context() as patch:  # an older version, to which all pictures were grey
+        change(patch)
+        patch.setattr(work, "decode", lambda encoded: Image.open(io.BytesIO(encoded)).convert("L").convert("RGB"))
+        older = predictions(path)
+    newer = predictions(path)
+    assert not np.allclose(older.p_answer, newer.p_answer)
+    monkeypatch.setenv("UBENCH_CACHE", str(tmp_path / "another"))
+    assert newer.equals(predictions(path))

@@ -1,0 +1,133 @@
+"""Choosing among options: memory follows the options there are, and answers that are ties are told."""
+
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ubench_utils.engine.work import Features, Matches
+from ubench_utils.evaluation.evaluate import evaluate
+from ubench_utils.models.answers import blocks, in_blocks, predict, predict_matches, predict_randomly
+
+pytestmark = pytest.mark.usefixtures("cache")
+N, LONGEST = 2000, 5000
+
+
+def of_counts(counts):
+    """Questions with these numbers of options, about 20 images, and features of a random model; options repeat."""
+    rng = np.random.default_rng(0)
+    texts = [f"text {i:05}" for i in range(max(counts))]
+    options = [tuple(texts[i] for i in rng.permutation(max(n, 12))[:n]) for n in counts]
+    images = [f"image {i}" for i in rng.integers(20, size=len(counts))]
+    keys = {"dataset": "d", "image_id": images, "image_hash": images, "question": "classification", "wording": 1}
+    answers = [int(rng.integers(n)) for n in counts]
+    questions = pd.DataFrame(keys).assign(options=options, answer_idx=answers, n_options=counts)
+
+    def features(names):
+        vectors = rng.normal(size=(len(names), 16)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return Features({name: row for row, name in enumerate(names)}, vectors, {}, [], 0)
+
+    return questions, features(sorted(set(images))), features(texts)
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """Questions of two to seven options, and one of thousands in their midst."""
+    counts = np.random.default_rng(1).integers(2, 8, size=N)
+    counts[N // 2] = LONGEST
+    return of_counts(counts)
+
+
+def matches_of(questions, images, texts):
+    pairs = sorted(
+        {(image, text) for image, row in zip(questions.image_hash, questions.options, strict=True) for text in row}
+    )
+    values = [images.vectors[images.row_of[image]] @ texts.vectors[texts.row_of[text]] for image, text in pairs]
+    return Matches({pair: row for row, pair in enumerate(pairs)}, np.array(values, np.float32), {}, [], 0)
+
+
+def test_answers_equal_a_loop_over_the_questions(uneven):
+    questions, images, texts = uneven
+    found = predict(questions, images, texts, 10.0)
+    assert found.index.equals(questions.index) and found.image_id.equals(questions.image_id)
+    for answer, question in zip(found.itertuples(), questions.itertuples(), strict=True):
+        vectors = texts.vectors[[texts.row_of[option] for option in question.options]].astype(np.float64)
+        similarity = vectors @ images.vectors[images.row_of[question.image_hash]]
+        probability = np.exp(10 * similarity) / np.exp(10 * similarity).sum()
+        assert answer.predicted_idx == similarity.argmax() and not answer.tied
+        assert answer.correct == (answer.predicted_idx == question.answer_idx)
+        np.testing.assert_allclose(answer.p_predicted, probability.max(), rtol=1e-4)
+        np.testing.assert_allclose(answer.p_answer, probability[question.answer_idx], rtol=1e-4)
+
+
+def test_an_answer_does_not_depend_on_the_other_questions(uneven):
+    """Bit for bit, whatever stands beside a question."""
+    questions, images, texts = uneven
+    whole, part = predict(questions, images, texts, 10.0), questions.sample(frac=0.1, random_state=0)
+    pd.testing.assert_frame_equal(predict(part, images, texts, 10.0), whole.loc[part.index])
+    pd.testing.assert_frame_equal(predict_randomly(part), predict_randomly(questions).loc[part.index])
+    matches = matches_of(questions, images, texts)
+    whole = predict_matches(questions, matches)
+    pd.testing.assert_frame_equal(predict_matches(part, matches), whole.loc[part.index])
+    assert whole.predicted_idx.equals(predict(questions, images, texts, 1.0).predicted_idx)
+
+
+def test_memory_follows_the_options_there_are(uneven):
+    """As one rectangle, similarities alone would take 40 MB, rows and probabilities 80 MB each."""
+    questions, images, texts = uneven
+    matches = matches_of(questions, images, texts)
+    for answer in (
+        lambda: predict(questions, images, texts, 10.0),
+        lambda: predict_matches(questions, matches),
+        lambda: predict_randomly(questions),
+    ):
+        tracemalloc.start()
+        answer()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8e6
+
+
+def test_blocks_hold_every_question_once(uneven):
+    questions = uneven[0]
+    places = blocks(questions)
+    assert sorted(np.concatenate(places)) == list(range(N))
+    for place in places:
+        assert questions.n_options.iloc[place].nunique() == 1
+        assert len(place) == 1 or questions.n_options.iloc[place].sum() <= 24_000
+    table = in_blocks(questions, lambda block: block[["image_id"]].assign(first=[row[0] for row in block.options]))
+    assert table["first"].tolist() == [row[0] for row in questions.options]
+    assert len(predict(questions.iloc[:0], *uneven[1:], 1.0)) == 0
+
+
+# Ties
+
+
+def test_many_ties_are_a_note_beside_the_score(rows, parquet, model_folder):
+    """Weights of zero tie every question; the alphabet's answers must not stand as a score without a word."""
+
+    def zero(state):
+        for tensor in state.values():
+            if tensor.is_floating_point():
+                tensor.zero_()
+
+    folder = model_folder(weights=zero)
+    run = evaluate(parquet(rows[:6]), [f"local-dir:{folder}", "demo-base", "random"], device="cpu")
+    passports = run.record["models"]
+    tied, n = passports[f"local-dir:{folder}"]["questions_tied"], len(run.questions)
+    assert tied == n
+    assert passports[f"local-dir:{folder}"]["notes"] == [
+        f"{n} of {n} questions (100.0 %) are exact ties, decided by the alphabet: these answers say nothing of what "
+        "the model sees"
+    ]
+    assert passports["demo-base"]["notes"] == [] and passports["demo-base"]["questions_tied"] == 0
+    assert not passports["random"].get("notes")
+
+
+@pytest.mark.parametrize("tied, of, told", [(0, 100, 0), (5, 100, 0), (6, 100, 1), (2, 3, 0), (3, 3, 1), (3, 59, 1)])
+def test_the_share_of_ties_that_is_told(tied, of, told):
+    from ubench_utils.evaluation.evaluate import _ties
+
+    assert len(_ties(pd.Series([True] * tied + [False] * (of - tied)))) == told

@@ -1,0 +1,64 @@
+"""Models files of the user: what is wrong in them is told in one line, whatever YAML can hold."""
+
+import pytest
+from helpers.refusals import NESTED
+
+from ubench_utils.errors import UserError
+from ubench_utils.models.registry import model_cards
+
+WRONG = {
+    "a list": ("- mine", "write NAME"),
+    "a text": ("mine", "write NAME"),
+    "circular": ("mine: &a {spec: *a}", "spec is a text, not a dict"),
+    "a circular list": ("mine: {spec: random, about: &a [*a]}", "about is a text, not a list"),
+    "very nested": (f"mine: {NESTED}", "is no YAML"),
+    "a date that does not exist": ("mine: {spec: random, about: 2024-13-45}", "is no YAML"),
+    "a date": ("mine: {spec: random, revision: 2024-01-02}", "revision is a text"),
+    "true": ("mine: {spec: random, category: yes}", "category is a text"),
+    "a key of another kind": ("mine: {spec: random, 1: a}", "unknown key 1"),
+    "a tag that would run": ("mine: !!python/object/apply:os.getcwd []", "is no YAML"),
+    "a base that is a list": ("mine: {spec: random, base: [demo-base]}", "base is a text"),
+    "an empty domain": ("mine: {spec: random, in_domain: {}}", "in_domain"),
+    "a domain of numbers": ("mine: {spec: random, in_domain: {modality: 3}}", "in_domain"),
+    "a mean of text": ("mine: {spec: random, preprocess: {mean: abc}}", "mean in preprocess is a list of three"),
+    "a mean of two": ("mine: {spec: random, preprocess: {mean: [0, 0]}}", "mean in preprocess"),
+    "no deviation": ("mine: {spec: random, preprocess: {std: [0, 1, 1]}}", "std in preprocess is a list of three"),
+    "an infinite mean": ("mine: {spec: random, preprocess: {mean: [.inf, 0, 0]}}", "mean in preprocess"),
+    "another resizing": ("mine: {spec: random, preprocess: {resize_mode: stretch}}", "shortest, longest or squash"),
+    "a list for a word": ("mine: {spec: random, preprocess: {interpolation: [a]}}", "bicubic or bilinear"),
+    "preprocess as text": ("mine: {spec: random, preprocess: squash}", "preprocess is a mapping"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_entry_is_one_line(tmp_path, monkeypatch, name):
+    text, word = WRONG[name]
+    (tmp_path / "models.yml").write_text(text)
+    monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "models.yml"))
+    with pytest.raises(UserError, match=word) as caught:
+        model_cards()
+    assert len(str(caught.value)) < 600
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "latin.yml").write_bytes("mine: {spec: random, about: é}".encode("latin-1"))
+    (tmp_path / "loop.yml").symlink_to("loop.yml")
+    for name, word in {
+        "latin.yml": "save it as UTF-8",
+        "loop.yml": "cannot read",
+        "none.yml": "cannot read",
+        ".": "is no file",
+        "x" * 300: "cannot read",
+    }.items():
+        monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / name))
+        with pytest.raises(UserError, match=word):
+            model_cards()
+
+
+def test_a_sound_entry(tmp_path, monkeypatch):
+    preprocess = (
+        "{mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 1], interpolation: bicubic, resize_mode: squash, fill_color: 0}"
+    )
+    (tmp_path / "a.yml").write_text(f"模型 $x$: {{spec: 'open_clip:RN50', revision: 1, preprocess: {preprocess}}}")
+    monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "a.yml"))
+    assert model_cards()["模型 $x$"].preprocess["std"] == [0.5, 0.5, 1]

@@ -1,0 +1,244 @@
+"""Forgetting: tests against enumeration and scipy, intervals against simulated truth."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.samples import FACETS, random_answers, table_of
+from helpers.simulation import SIZES, questions_of, states_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, norm, permutation_test
+
+from ubench_utils.statistics import families as paired
+from ubench_utils.statistics import resampling, scores
+
+relaxed = settings(deadline=None, derandomize=True, max_examples=40)
+STATES = ["kept", "forgotten", "learned", "never"]
+
+
+def test_churn_by_hand():
+    answers = pd.concat([table_of("base", [1, 1, 0, 0, 1]), table_of("tuned", [1, 0, 1, 0])])
+    found = paired.churn(answers, "base", "tuned")
+    assert list(found.state) == STATES and list(found.image_id) == ["000", "001", "002", "003"]
+    assert paired.churn(answers, "base", "nobody").empty
+
+
+def test_a_question_answered_twice_is_an_error():
+    twice = pd.concat([table_of("base", [1]), table_of("base", [0]), table_of("tuned", [1])])
+    for function in (paired.churn, paired.forgetting_cells, scores.compare):
+        with pytest.raises(ValueError, match="twice"):
+            function(twice, "base", "tuned", **({} if function is paired.churn else {"by": []}))
+
+
+def test_cells_are_those_of_compare():
+    answers = random_answers(seed=2, missing=0.2)
+    cells = paired.forgetting_cells(answers, "a", "c", by=FACETS, n_resamples=50, seed=3)
+    compared = scores.compare(answers, "a", "c", by=FACETS, n_resamples=50, seed=3)
+    compared = compared[compared.estimand == "micro"].set_index(scores.CELL)
+    compared = compared.loc[pd.MultiIndex.from_frame(cells[scores.CELL])].reset_index()
+    assert len(cells) == len(compared) > 80 and not cells.isna().any(axis=None)
+    for column in ("base", "tuned", "difference", "ci_low", "ci_high", "n_questions", "n_images"):
+        assert np.allclose(cells[column], compared[column], atol=1e-6), column
+    assert (cells.forgotten == compared.lost).all() and (cells.learned == compared.gained).all()
+    exact = compared.p_mcnemar.notna()
+    assert (exact == (cells.test == "mcnemar")).all() and exact.any() and not exact.all()
+    assert np.allclose(cells.p[exact], compared.p_mcnemar[exact])
+    assert (cells[STATES].sum(axis=1) == cells.n_questions).all()
+
+
+def test_cells_count_the_churn_and_flip_images():
+    answers = random_answers(seed=5, missing=0)
+    cells = paired.forgetting_cells(answers, "a", "c", by=["scale"], n_resamples=20)
+    scale = answers.drop_duplicates(["dataset", "image_id"])[["dataset", "image_id", "scale"]]
+    states = paired.churn(answers, "a", "c").merge(scale)
+    cell = cells[(cells.question == "all") & (cells.wording == 1) & (cells.slice == "tissue")]
+    rows = states[(states.level == cell.level.item()) & (states.wording == 1) & (states.scale == "tissue")]
+    assert all((rows.state == state).sum() == cell[state].item() for state in STATES)
+    step = rows.state.map({"learned": 1, "forgotten": -1}).fillna(0)
+    changes = step.groupby([rows.dataset, rows.image_id]).sum().astype(int).to_numpy()
+    assert cell.p.item() == pytest.approx(paired.sign_flip(changes)) and cell.test.item() == "sign-flip"
+
+
+def test_simultaneous_holds_pointwise_and_holm_holds_p():
+    cells = paired.forgetting_cells(random_answers(seed=7), "a", "b", by=FACETS, n_resamples=100)
+    assert ((cells.joint_low <= cells.ci_low) & (cells.ci_high <= cells.joint_high)).all()
+    assert ((cells.joint_low >= -1) & (cells.joint_high <= 1) & (cells.p_holm >= cells.p)).all()
+
+
+def test_twins_have_no_change_but_a_width():
+    twin = random_answers(seed=5, models=("a",))
+    cells = paired.forgetting_cells(pd.concat([twin, twin.assign(model="b")]), "a", "b", by=FACETS, n_resamples=40)
+    assert (cells.difference == 0).all() and (cells.p == 1).all() and (cells.p_holm == 1).all()
+    assert ((cells.joint_low < cells.ci_low + 1e-9) & (cells.ci_low < 0) & (cells.ci_high > 0)).all()
+    assert not cells.isna().any(axis=None) and (cells.detectable > 0).all()
+
+
+def test_models_without_a_shared_question_have_no_cell():
+    answers = pd.concat([table_of("a", [1]), table_of("b", [1], dataset="beech")])
+    found = paired.forgetting_cells(answers, "a", "b", by=[])
+    assert found.empty and {"joint_low", "p_holm", "kept", "detectable", "small"} <= set(found.columns)
+
+
+# ------------------------------------------------------------------------------------------------- sign flips
+
+
+@relaxed
+@given(st.lists(st.integers(-6, 6), max_size=9))
+def test_sign_flip_is_the_enumeration(changes):
+    sums = [np.dot(signs, changes) for signs in itertools.product([-1, 1], repeat=len(changes))]
+    expected = np.mean(np.abs(sums) >= abs(sum(changes))) if changes else 1.0
+    assert paired.sign_flip(changes) == pytest.approx(expected, rel=1e-12)
+
+
+def test_sign_flip_is_scipys():
+    changes = np.array([3, -1, 2, 2, 0, 1, -2, 4, 1, 1])
+    found = permutation_test(
+        (changes, 0 * changes), lambda x, y: np.sum(x - y), permutation_type="samples", n_resamples=np.inf
+    )
+    assert paired.sign_flip(changes) == pytest.approx(found.pvalue)
+
+
+def test_sign_flip_is_the_random_flip_where_there_are_many():
+    rng = np.random.default_rng(0)
+    changes = rng.integers(-5, 7, 400)
+    sums = np.abs(rng.choice([-1, 1], (50_000, 400)) @ changes)
+    assert paired.sign_flip(changes) == pytest.approx((sums >= abs(changes.sum())).mean(), abs=0.005)
+
+
+@relaxed
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_sign_flip_of_single_answers_is_mcnemars(lost, gained):
+    changes = np.repeat([-1, 1, 0], [lost, gained, 5])
+    assert paired.sign_flip(changes) == pytest.approx(float(scores.mcnemar_exact(lost, gained)), rel=1e-9)
+
+
+# ------------------------------------------------------------------------------- families and detectable effects
+
+
+@relaxed
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_step_down_loop(p):
+    expected, running = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        running = max(running, min(1.0, (len(p) - rank) * p[i]))
+        expected[i] = running
+    assert paired.holm(p) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_cells", [1, 10, 100])
+def test_critical_value_of_independent_cells_is_sidaks(n_cells):
+    draws = np.random.default_rng(0).normal(size=(n_cells, 20_000)) * np.linspace(1, 5, n_cells)[:, None]
+    draws = np.vstack([draws, np.zeros(20_000)])  # a cell that does not vary is left out
+    found = paired.critical_value(draws, np.zeros(n_cells + 1), draws.std(axis=1))
+    assert found == pytest.approx(norm.isf((1 - 0.95 ** (1 / n_cells)) / 2), abs=0.04)
+
+
+def test_detectable_difference_is_found_with_80_percent_power():
+    rng = np.random.default_rng(0)
+    for n, rate in ((300, 0.1), (2000, 0.2), (80, 0.4)):
+        delta = float(paired.detectable_difference(round(rate * (n + 2)) - 2, n, n))
+        draws = rng.multinomial(n, [(rate - delta) / 2, (rate + delta) / 2, 1 - rate], 20_000)
+        z = (draws[:, 1] - draws[:, 0]) / np.sqrt(np.maximum(draws[:, 0] + draws[:, 1], 1))
+        assert (np.abs(z) > norm.isf(0.025)).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_detectable_difference_has_a_floor_and_shrinks_with_n():
+    n = np.array([1, 3, 10, 30, 100, 1000, 10_000])
+    none = paired.detectable_difference(0 * n, n, n)
+    assert (np.diff(none) <= 0).all() and none[0] == 1 and (none[2:] < 1).all()
+    assert none[4] == pytest.approx((norm.isf(0.025) + norm.isf(0.2)) ** 2 / 100, abs=0.01)
+    assert paired.detectable_difference(50, 500, 100, 0.02) == pytest.approx(2.8016 * 0.02, rel=1e-3)
+
+
+@pytest.mark.parametrize(("n", "small"), [(38, True), (39, False)])
+def test_small_cells_could_not_show_the_loss_of_a_fifth(n, small):
+    answers = pd.concat([table_of("a", [1, 0] * n).iloc[:n], table_of("b", [0, 0] * n).iloc[:n]])
+    cells = paired.forgetting_cells(answers, "a", "b", by=[], n_resamples=10)
+    assert (cells.small == small).all()
+    lost = np.arange(n + 1)
+    power = binom.pmf(lost, n, 0.2) @ (scores.mcnemar_exact(lost, 0) < 0.05)
+    assert (power < 0.8) == small
+
+
+# ------------------------------------------------------------------------------------------------- simulations
+
+
+def simulate(n_blocks, n_pairs, sizes=SIZES, changed=True, n_resamples=1000):
+    """Layouts, states, the true accuracies and weights of blocks of simulated pairs, each with its own weights."""
+    questions = questions_of(sizes)
+    layouts = [resampling.lay_out(questions, facet) for facet in ("all", "modality", "dataset")]
+    for seed in range(n_blocks):
+        states, truth = states_of(questions, n_pairs, seed, changed)
+        yield layouts, states, truth, resampling.image_weights(questions, n_resamples, seed)
+
+
+@pytest.mark.slow
+def test_intervals_of_paired_differences_cover():
+    """2,000 pairs; each rate's Monte-Carlo standard error is 0.5 points."""
+    covered = []
+    for (layout, *_), states, truth, weights in simulate(10, 200):
+        found = scores._comparisons(states, layout, weights, {})
+        answered = np.ones((len(truth), 1))
+        for estimand, rows in found.groupby("estimand"):
+            true = resampling.estimates(layout, truth, answered)[estimand] @ [-1, 1]
+            true = rows[scores.CELL].merge(layout.cells.assign(true=true), how="left").true.to_numpy()
+            covered.append(rows.assign(inside=(rows.ci_low <= true) & (true <= rows.ci_high)))
+    covered = pd.concat(covered)
+    rates = covered.groupby(["estimand", "level", "question"]).inside.agg(["mean", "size"])
+    print(rates)
+    assert (rates["size"] == 2000).all() and set(covered.interval) == {"bootstrap"}
+    assert 0.94 <= covered.inside.mean() <= 0.96
+    pooled = rates.xs("all", level="question")["mean"]  # clusters of five or six correlated answers
+    assert pooled.between(0.94, 0.96).all()
+    assert rates["mean"].between(0.935, 0.965).all()  # 14 rates: three standard errors
+
+
+@pytest.mark.slow
+def test_simultaneous_intervals_cover_jointly():
+    """600 pairs × 151 cells; the Monte-Carlo standard error is 0.9 points."""
+    joint, pointwise = [], []
+    for layouts, states, truth, weights in simulate(3, 200):
+        answered = np.ones((len(truth), 1))
+        drawn, true, tables = [], [], []
+        for layout in layouts:
+            step = states["learned"] - states["forgotten"]
+            drawn.append(resampling.draws(layout, step, answered, weights)["micro"])
+            true.append(resampling.estimates(layout, truth, answered)["micro"] @ [-1, 1])
+            counts = {state: resampling.cell_sums(layout, states[state]) for state in ("forgotten", "learned")}
+            n = {
+                "n_questions": resampling.cell_sums,
+                "n_images": resampling.cell_images,
+                "n_datasets": resampling.cell_datasets,
+            }
+            tables.append((layout.cells.assign(**{k: f(layout, answered)[:, 0] for k, f in n.items()}), counts))
+        drawn, true = np.concatenate(drawn), np.concatenate(true)
+        cells = pd.concat([table for table, _ in tables], ignore_index=True)
+        lost, gained = (np.concatenate([c[way] for _, c in tables]) for way in ("forgotten", "learned"))
+        for pair in range(drawn.shape[1]):
+            own = cells.assign(forgotten=lost[:, pair], learned=gained[:, pair])
+            own["difference"] = (own.learned - own.forgotten) / own.n_questions
+            found = paired.family_intervals(own, drawn[:, pair])
+            joint.append(((found.joint_low <= true) & (true <= found.joint_high)).all())
+            pointwise.append(((found.ci_low <= true) & (true <= found.ci_high)).all())
+    print(
+        f"{len(cells)} cells: all simultaneous intervals cover {np.mean(joint):.3f}, pointwise {np.mean(pointwise):.3f}"
+    )
+    assert len(cells) > 140 and 0.94 <= np.mean(joint) <= 0.98 and np.mean(pointwise) < 0.2
+
+
+def test_sign_flip_has_its_false_positive_rate():
+    """4,000 pairs without a true difference; the Monte-Carlo standard error is 0.35 points."""
+    wrong, ignoring = [], []
+    for (layout, *_), states, *_ in simulate(4, 1000, sizes=[10] * 20, changed=False, n_resamples=1):
+        cell, change = resampling.image_sums(layout, states["learned"] - states["forgotten"])
+        at = layout.cells.question.eq("all").to_numpy().nonzero()[0].item()
+        changes = change[cell == at].astype(int).T
+        wrong += [paired.sign_flip(pair) <= 0.05 for pair in changes]
+        lost, gained = (resampling.cell_sums(layout, states[way])[at] for way in ("forgotten", "learned"))
+        ignoring += list(scores.mcnemar_exact(lost, gained) <= 0.05)
+    print(
+        f"false positives at 5 %: sign-flip {np.mean(wrong):.4f}, McNemar that ignores images {np.mean(ignoring):.4f}"
+    )
+    assert 0.04 <= np.mean(wrong) <= 0.06 < np.mean(ignoring)

@@ -1,0 +1,478 @@
+"""Statistics against plain references: loops, scipy, counting by hand, simulated coverage."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.samples import FACETS, random_answers, table_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
+
+from ubench_utils.statistics import resampling
+from ubench_utils.statistics import scores as stats
+
+relaxed = settings(deadline=None, derandomize=True, max_examples=40)
+
+
+def by_hand(answers, by):
+    """The scores without intervals, cell by cell."""
+    records = {}
+    n_types = answers.groupby("level").question.nunique()
+    for facet in ["all", *by]:
+        sliced = answers.assign(slice="all" if facet == "all" else answers[facet])
+        for (model, level, wording, slice_), rows in sliced.groupby(["model", "level", "wording", "slice"]):
+            cells = dict(list(rows.groupby("question")))
+            if n_types[level] > 1:
+                cells["all"] = rows
+            for question, cell in cells.items():
+                by_set = cell.assign(chance=1 / cell.n_options).groupby("dataset")
+                common = (len(cell), len(cell[["dataset", "image_id"]].drop_duplicates()))
+                key = (model, level, question, wording, facet, slice_)
+                records[*key, "micro"] = (cell.correct.mean(), (1 / cell.n_options).mean(), *common)
+                records[*key, "macro"] = (by_set.correct.mean().mean(), by_set.chance.mean().mean(), *common)
+    columns = ["accuracy", "chance", "n_questions", "n_images"]
+    return pd.DataFrame.from_dict(records, orient="index", columns=columns).sort_index()
+
+
+def indexed(scores):
+    return scores.set_index([*stats.KEY, "estimand"]).sort_index()
+
+
+# ----------------------------------------------------------------------------------------------------- Wilson
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 20, 50, 300])
+@pytest.mark.parametrize("confidence", [0.95, 0.8])
+def test_wilson_is_scipys(n, confidence):
+    successes = np.unique(np.linspace(0, n, 11).astype(int))
+    low, high = stats.wilson(successes, np.full(len(successes), n), confidence)
+    for k, a, b in zip(successes, low, high, strict=True):
+        assert (a, b) == pytest.approx(tuple(binomtest(int(k), n).proportion_ci(confidence, "wilson")), abs=1e-12)
+
+
+def test_wilson_known_values():
+    assert np.allclose(
+        stats.wilson([18, 0, 20], [20, 20, 20]), [[0.69897, 0, 0.83887], [0.97213, 0.16113, 1]], atol=1e-5
+    )
+
+
+@relaxed
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_point_and_is_symmetric(case):
+    k, n = case
+    low, high = stats.wilson(k, n)
+    assert 0 <= low <= k / n <= high <= 1 and high > low
+    assert stats.wilson(n - k, n) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+    wide = np.subtract(*stats.wilson(k, n)[::-1])
+    assert np.subtract(*stats.wilson(4 * k, 4 * n)[::-1]) < wide
+
+
+@pytest.mark.parametrize(("n", "p"), [(20, 0.9), (50, 0.9)])
+def test_wilson_of_a_single_cell_covers(n, p):
+    k = np.arange(n + 1)
+    cells = pd.concat([table_of(f"{i:03}", np.arange(n) < i) for i in k])
+    scores = stats.score(cells, by=(), n_resamples=10)
+    micro = scores[scores.estimand == "micro"].sort_values("model")
+    inside = (micro.ci_low <= p) & (p <= micro.ci_high)
+    assert 0.94 <= binom.pmf(k, n, p) @ inside <= 0.98  # exact: every outcome of the binomial
+    assert set(scores.interval) == {"wilson"}
+
+
+# ------------------------------------------------------------------------------------------ resampling weights
+
+
+@relaxed
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40), st.integers(0, 5))
+def test_weights_keep_the_size_of_each_stratum(strata, seed):
+    weights = resampling.resampling_weights(strata, 7, seed)
+    assert weights.shape == (7, len(strata)) and (weights >= 0).all() and (weights == weights.round()).all()
+    for name in set(strata):
+        members = np.array(strata) == name
+        assert (weights[:, members].sum(1) == members.sum()).all()
+    assert (weights == resampling.resampling_weights(strata, 7, seed)).all()
+
+
+def test_weights_are_multinomial_independent_between_strata_and_seeded():
+    strata = np.repeat(["x", "y"], [8, 8])
+    weights = resampling.resampling_weights(strata, 20000, 3)
+    correlation = np.corrcoef(weights.T)
+    assert np.abs(correlation[:8, 8:]).max() < 0.03
+    assert np.allclose(correlation[:8, :8][~np.eye(8, dtype=bool)], -1 / 7, atol=0.03)
+    assert np.allclose(weights.mean(0), 1, atol=0.03) and np.allclose(weights.var(0), 7 / 8, atol=0.05)
+    assert (weights[:50] != resampling.resampling_weights(strata, 50, 4)).any()
+
+
+def test_percentiles_are_numpys():
+    draws = np.random.default_rng(0).normal(size=(4, 5, 101))
+    draws[0, 0, :30], draws[1, 1, 1:], draws[2, 2] = np.nan, np.nan, np.nan
+    found = resampling.percentiles(draws)
+    with pytest.warns(RuntimeWarning, match="All-NaN"):
+        expected = np.nanquantile(draws, [0.025, 0.975], axis=-1)
+    assert np.allclose(found, expected, equal_nan=True)
+
+
+# ------------------------------------------------------------------------------------------------------ score
+
+
+def test_score_is_the_plain_reference():
+    answers = random_answers()
+    scores = indexed(stats.score(answers, by=FACETS, n_resamples=20))
+    expected = by_hand(answers, FACETS)
+    assert list(scores.index) == list(expected.index) and len(scores) > 500
+    for column in ("accuracy", "chance"):
+        assert np.allclose(scores[column], expected[column], atol=1e-6)
+    for column in ("n_questions", "n_images"):
+        assert (scores[column] == expected[column]).all()
+    corrected = (expected.accuracy - expected.chance) / (1 - expected.chance)
+    assert np.allclose(scores.chance_corrected, corrected, atol=1e-6)
+
+
+def test_score_columns_are_the_contract():
+    scores = stats.score(random_answers(), by=["scale"], n_resamples=20)
+    contract = [
+        "model",
+        "level",
+        "question",
+        "wording",
+        "by",
+        "slice",
+        "estimand",
+        "accuracy",
+        "ci_low",
+        "ci_high",
+        "n_questions",
+        "n_images",
+        "chance",
+        "chance_corrected",
+    ]
+    assert list(scores.columns)[: len(contract)] == contract
+    assert scores[[*stats.KEY, "estimand"]].duplicated().sum() == 0 and not scores.isna().any(axis=None)
+    for column in ("model", "level", "question", "by", "slice"):  # text, to which a page can add text
+        assert (scores[column] + ", ").str.endswith(", ").all(), column
+    assert ((scores.ci_low >= 0) & (scores.ci_low <= scores.ci_high) & (scores.ci_high <= 1)).all()
+
+
+def test_score_does_not_depend_on_row_order():
+    answers = random_answers()
+    shuffled = answers.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(*(stats.score(rows, by=FACETS, n_resamples=30) for rows in (answers, shuffled)))
+
+
+def test_score_does_not_depend_on_the_other_models():
+    answers = random_answers(missing=0)
+    alone = stats.score(answers[answers.model == "b"], by=FACETS, n_resamples=30)
+    among = stats.score(answers, by=FACETS, n_resamples=30)
+    among = among[among.model == "b"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, among)
+
+
+@pytest.mark.parametrize("known", ["human", None])
+def test_an_image_without_a_value_is_in_no_slice(known):
+    answers = random_answers()
+    answers["stain"] = answers.organism.where(answers.organism == known)
+    scores = stats.score(answers, by=["stain", "organism"], n_resamples=20)
+    columns = ["model", "question", "accuracy", "ci_low", "n_questions"]
+    found, expected = scores[scores.by == "stain"], scores[(scores.by == "organism") & (scores.slice == known)]
+    assert len(found) == len(expected) and (found[columns].to_numpy() == expected[columns].to_numpy()).all()
+    assert (stats.compare(answers, "a", "b", by=["stain"], n_resamples=20).slice == "human").any() == (known == "human")
+
+
+def test_seed_moves_bootstrap_intervals_only():
+    answers = random_answers()
+    one, same, other = (stats.score(answers, by=(), n_resamples=100, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(one, same)
+    moved = (one.ci_low != other.ci_low) | (one.ci_high != other.ci_high)
+    assert moved[one.interval == "bootstrap"].any() and not moved[one.interval == "wilson"].any()
+    assert (one.accuracy == other.accuracy).all()
+
+
+def loop_bootstrap(answers, statistic, n_resamples, seed):
+    """Percentile interval of a statistic of the table, each image's rows repeated as often as it is drawn."""
+    images = answers[["dataset", "image_id"]].drop_duplicates().sort_values(["dataset", "image_id"])
+    weights = resampling.resampling_weights(images.dataset, n_resamples, seed)
+    place = {key: i for i, key in enumerate(zip(images.dataset, images.image_id, strict=True))}
+    at = np.array([place[key] for key in zip(answers.dataset, answers.image_id, strict=True)])
+    values = [statistic(answers.iloc[np.repeat(np.arange(len(at)), row[at].astype(int))]) for row in weights]
+    return np.nanquantile(values, [0.025, 0.975])
+
+
+def micro(rows):
+    return rows.correct.mean()
+
+
+def macro(rows):
+    return rows.groupby("dataset").correct.mean().mean()
+
+
+@pytest.mark.parametrize("statistic", [micro, macro])
+@pytest.mark.parametrize("cell", [("all", "all"), ("scale", "tissue"), ("organism", "human")])
+def test_bootstrap_interval_is_that_of_a_plain_loop(statistic, cell):
+    answers = random_answers(seed=4, missing=0.05)
+    scores = indexed(stats.score(answers, by=FACETS, n_resamples=60, seed=9))
+    found = scores.loc[("b", "coarse", "all", 1, *cell, statistic.__name__)]
+    assert found.interval == "bootstrap" and found.ci_low < found.ci_high
+
+    def of_cell(rows):
+        rows = rows[(rows.model == "b") & (rows.level == "coarse") & (rows.wording == 1)]
+        chosen = rows if cell[0] == "all" else rows[rows[cell[0]] == cell[1]]
+        whole = answers if cell[0] == "all" else answers[answers[cell[0]] == cell[1]]
+        # a resample that lost a whole sub-dataset of the cell has no macro mean
+        return (
+            np.nan if statistic is macro and chosen.dataset.nunique() < whole.dataset.nunique() else statistic(chosen)
+        )
+
+    expected = loop_bootstrap(answers, of_cell, 60, 9)
+    assert (found.ci_low, found.ci_high) == pytest.approx(tuple(expected), abs=1e-6)
+
+
+def clustered(n_simulations, correlation=0.3, seed=0):
+    """Simulated benchmarks, one a 'model': 10 strata, 600 images, 5 answers an image that are correlated.
+
+    Also the true accuracy under both estimands.
+    """
+    rng = np.random.default_rng(seed)
+    sizes, p = np.linspace(30, 90, 10).astype(int), np.linspace(0.95, 0.35, 10)
+    stratum = np.repeat(np.arange(10), sizes)
+    total = 1 / correlation - 1
+    ease = rng.beta(p[stratum] * total, (1 - p[stratum]) * total, (n_simulations, len(stratum)))
+    correct = rng.random((n_simulations, len(stratum), 5)) < ease[..., None]
+    table = pd.MultiIndex.from_product(map(range, correct.shape), names=["model", "image_id", "question"])
+    table = table.to_frame(index=False).assign(level="coarse", wording=1, n_options=4, correct=correct.ravel())
+    truth = {"micro": float(p[stratum].mean()), "macro": float(p.mean())}
+    return table.assign(dataset=stratum[table.image_id], question="all"), truth
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    answers, truth = clustered(800)
+    return stats.score(answers, by=(), n_resamples=500), truth
+
+
+@pytest.mark.parametrize("estimand", ["micro", "macro"])
+def test_cluster_bootstrap_covers(simulated, estimand):
+    scores, truth = simulated[0][simulated[0].estimand == estimand], simulated[1][estimand]
+    assert len(scores) == 800 and set(scores.interval) == {"bootstrap"}
+    covered = ((scores.ci_low <= truth) & (truth <= scores.ci_high)).mean()
+    assert 0.93 <= covered <= 0.97
+
+
+def test_an_interval_over_questions_would_not_cover(simulated):
+    scores, truth = simulated[0][simulated[0].estimand == "micro"], simulated[1]["micro"]
+    low, high = stats.wilson(scores.accuracy * scores.n_questions, scores.n_questions)
+    assert ((low <= truth) & (truth <= high)).mean() < 0.9
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_degenerate_cells_keep_a_width(right):
+    types = dict.fromkeys(["domain", "stain"], "coarse")
+    answers = random_answers(types=types, missing=0).assign(correct=right)
+    scores = stats.score(answers, by=FACETS, n_resamples=50)
+    assert (scores.accuracy == right).all() and set(scores.question) == {"domain", "stain", "all"}
+    assert (scores.ci_high - scores.ci_low > 0.05).all()
+    # several answers of one image count as one
+    low, high = stats.wilson(scores.n_images * right, scores.n_images)
+    assert np.allclose(scores.ci_low, low) and np.allclose(scores.ci_high, high)
+
+
+def test_cells_that_no_resample_moves_keep_a_width():
+    half = [table_of("a", [value] * 12, question=name, level="coarse") for name, value in (("x", True), ("y", False))]
+    pooled = indexed(stats.score(pd.concat(half), by=(), n_resamples=50)).xs("all", level="question")
+    assert (pooled.accuracy == 0.5).all() and (pooled.ci_high - pooled.ci_low > 0.3).all()
+
+
+# ---------------------------------------------------------------------------------------------------- compare
+
+
+def test_compare_by_hand():
+    base = table_of("base", [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 0])
+    tuned = table_of("tuned", [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0]).iloc[:-2]  # two questions unanswered
+    other = table_of("other", [0] * 12)
+    found = stats.compare(pd.concat([tuned, other, base]), "base", "tuned", by=["dataset"], n_resamples=50)
+    assert len(found) == 4 and set(found.estimand) == {"micro", "macro"}
+    for row in found.itertuples():
+        assert (row.n_questions, row.n_images, row.lost, row.gained) == (10, 10, 5, 1)
+        assert (row.base, row.tuned, row.difference) == pytest.approx((0.6, 0.2, -0.4))
+        assert row.p_mcnemar == pytest.approx(2 * binom.cdf(1, 6, 0.5))
+        assert row.ci_low < -0.4 < row.ci_high
+
+
+def flips_by_hand(answers, base, tuned, by):
+    """The comparison without intervals, from a wide table."""
+    key = ["dataset", "image_id", "question", "wording"]
+    facets = answers.drop(columns=["model", "correct"]).drop_duplicates(key)
+    wide = answers.pivot(index=key, columns="model", values="correct")[[base, tuned]].dropna().astype(int)
+    rows = wide.reset_index().merge(facets, on=key).assign(step=lambda t: t[tuned] - t[base])
+    types = rows.groupby("level").question.nunique()
+    rows = pd.concat([rows, rows[rows.level.map(types) > 1].assign(question="all")])
+    rows = pd.concat([rows.assign(by="all", slice="all"), *(rows.assign(by=f, slice=rows[f]) for f in by)])
+    cells = rows.groupby(stats.CELL)
+    by_set = rows.groupby([*stats.CELL, "dataset"])[[base, tuned]].mean().groupby(stats.CELL).mean()
+    return pd.DataFrame(
+        {
+            "lost": cells.step.agg(lambda step: (step < 0).sum()),
+            "gained": cells.step.agg(lambda step: (step > 0).sum()),
+            "n_questions": cells.size(),
+            "n_images": cells.apply(lambda cell: len(cell[["dataset", "image_id"]].drop_duplicates())),
+            "base_micro": cells[base].mean(),
+            "tuned_micro": cells[tuned].mean(),
+            "base_macro": by_set[base],
+            "tuned_macro": by_set[tuned],
+        }
+    ).sort_index()
+
+
+def test_compare_is_the_plain_reference():
+    answers = random_answers(seed=2, missing=0.2)
+    found = stats.compare(answers, "a", "c", by=FACETS, n_resamples=20).set_index(stats.CELL).sort_index()
+    expected = flips_by_hand(answers, "a", "c", FACETS)
+    for estimand in stats.ESTIMANDS:
+        rows = found[found.estimand == estimand]
+        assert list(rows.index) == list(expected.index) and len(rows) > 80
+        for column in ("lost", "gained", "n_questions", "n_images"):
+            assert (rows[column] == expected[column]).all()
+        assert np.allclose(rows.base, expected[f"base_{estimand}"], atol=1e-6)
+        assert np.allclose(rows.tuned, expected[f"tuned_{estimand}"], atol=1e-6)
+        assert np.allclose(rows.difference, rows.tuned - rows.base, atol=1e-6)
+        single = rows.n_questions == rows.n_images
+        assert (rows.p_mcnemar.isna() == ~single).all() and single.any() and not single.all()
+        n = (expected.lost + expected.gained)[single]
+        p = np.minimum(1, 2 * binom.cdf(np.minimum(expected.lost, expected.gained)[single], n, 0.5))
+        assert np.allclose(rows.p_mcnemar[single], p)
+
+
+def test_compare_is_antisymmetric():
+    answers = random_answers(seed=3)
+    there, back = (stats.compare(answers, *pair, by=FACETS, n_resamples=40, seed=1) for pair in ("ab", "ba"))
+    for one, other in (("lost", "gained"), ("base", "tuned"), ("p_mcnemar", "p_mcnemar"), ("n_images", "n_images")):
+        pd.testing.assert_series_equal(there[one], back[other], check_names=False)
+    for one, other in (("difference", "difference"), ("ci_low", "ci_high"), ("ci_high", "ci_low")):
+        assert np.allclose(there[one], -back[other], atol=1e-6)
+
+
+def test_pairs_at_once_are_the_pairs_one_by_one():
+    answers = random_answers(seed=3, missing=0)
+    pairs = [("a", "b"), ("a", "c"), ("c", "b")]
+    found = stats.compare_pairs(answers, [*pairs, ("a", "nobody")], by=FACETS, n_resamples=40, seed=1)
+    assert list(found.columns[:2]) == ["base_model", "tuned_model"] and "nobody" not in set(found.tuned_model)
+    for (base, tuned), rows in found.groupby(["base_model", "tuned_model"]):
+        alone = stats.compare(answers, base, tuned, by=FACETS, n_resamples=40, seed=1)
+        pd.testing.assert_frame_equal(rows[alone.columns].reset_index(drop=True), alone)
+
+
+def test_pairs_keep_their_own_questions():
+    answers = random_answers(seed=3, missing=0.3)
+    found = stats.compare_pairs(answers, [("a", "b"), ("a", "c")], by=["organism"], n_resamples=10)
+    for tuned, rows in found.groupby("tuned_model"):
+        alone = stats.compare(answers, "a", tuned, by=["organism"], n_resamples=10)
+        for column in ("n_questions", "n_images", "lost", "gained", "base", "tuned", "difference"):
+            assert np.allclose(rows[column], alone[column]), column
+
+
+def test_compare_of_equal_models_is_zero():
+    twin = random_answers(seed=5, models=("a",))
+    found = stats.compare(pd.concat([twin, twin.assign(model="b")]), "a", "b", by=FACETS, n_resamples=40)
+    assert (found[["difference", "lost", "gained"]] == 0).all(axis=None)
+    assert ((found.ci_low <= 0) & (found.ci_high >= 0)).all() and (found.p_mcnemar.dropna() == 1).all()
+
+
+def test_paired_interval_is_narrower_than_unpaired():
+    rng = np.random.default_rng(0)
+    base = random_answers(seed=6, models=("a",), missing=0)
+    tuned = base.assign(model="b", correct=base.correct ^ (rng.random(len(base)) < 0.05))
+    answers = pd.concat([base, tuned])
+    scores = stats.score(answers, by=())
+    scores["width"] = scores.ci_high - scores.ci_low
+    unpaired = scores.groupby([*stats.CELL, "estimand"]).width.agg(lambda width: np.sqrt((width**2).sum()))
+    paired = stats.compare(answers, "a", "b", by=()).set_index([*stats.CELL, "estimand"])
+    assert ((paired.ci_high - paired.ci_low) < 0.6 * unpaired.reindex(paired.index)).all()
+
+
+def test_paired_interval_keeps_a_width_where_all_flip():
+    answers = pd.concat([table_of("a", [0] * 3), table_of("b", [1] * 3)])
+    found = stats.compare(answers, "a", "b", by=(), n_resamples=50)
+    change = stats.contrast(answers, {"b": 1, "a": -1}, n_resamples=50)
+    assert (found.ci_low < 0.9).all() and change["ci_low"] < 0.9
+
+
+def test_compare_without_a_shared_question_is_empty():
+    answers = pd.concat([table_of("a", [1, 0]), table_of("b", [1, 0], dataset="beech")])
+    found = stats.compare(answers, "a", "b", by=["dataset"])
+    assert found.empty and {"difference", "ci_low", "lost", "p_mcnemar"} <= set(found.columns)
+
+
+@relaxed
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_the_binomial(lost, gained):
+    n = lost + gained
+    expected = min(1, 2 * binom.cdf(min(lost, gained), n, 0.5)) if n else 1
+    assert stats.mcnemar_exact(lost, gained) == pytest.approx(expected) == stats.mcnemar_exact(gained, lost)
+
+
+# --------------------------------------------------------------------------------------------------- contrast
+
+
+@pytest.mark.parametrize("estimand", stats.ESTIMANDS)
+def test_contrast_of_two_is_their_comparison(estimand):
+    answers = random_answers(seed=7, missing=0.15)
+    coarse = answers[(answers.level == "coarse") & (answers.wording == 1)]
+    found = stats.contrast(coarse, {"b": 1, "a": -1}, estimand, n_resamples=80, seed=2)
+    compared = stats.compare(coarse, "a", "b", by=(), n_resamples=80, seed=2)
+    row = compared[(compared.question == "all") & (compared.estimand == estimand)].iloc[0]
+    assert found["estimate"] == pytest.approx(row.difference, abs=1e-6)
+    assert (found["ci_low"], found["ci_high"]) == pytest.approx((row.ci_low, row.ci_high), abs=1e-6)
+    assert (found["n_questions"], found["n_images"]) == (row.n_questions, row.n_images)
+
+
+def test_contrast_of_a_straight_line_is_zero():
+    def curve(middle):  # two questions an image; the base fails both, the tuned model neither, the middle one
+        models = {"base": (0, 0), "middle": middle, "tuned": (1, 1)}
+        parts = [
+            table_of(m, [v] * 20, question=q) for m, right in models.items() for q, v in zip("xy", right, strict=True)
+        ]
+        return stats.contrast(pd.concat(parts), {"middle": 1, "base": -0.5, "tuned": -0.5}, n_resamples=50)
+
+    line = curve((1, 0))
+    assert line["estimate"] == pytest.approx(0) and line["ci_low"] <= 0 <= line["ci_high"]
+    assert (line["n_questions"], line["n_images"]) == (40, 20)
+    assert curve((1, 1))["estimate"] == pytest.approx(0.5) and curve((0, 0))["estimate"] == pytest.approx(-0.5)
+
+
+@settings(relaxed, max_examples=12)
+@given(st.lists(st.floats(-2, 2), min_size=3, max_size=3), st.sampled_from(stats.ESTIMANDS))
+def test_contrast_is_linear(factors, estimand):
+    answers = random_answers(missing=0, types={"domain": "coarse"})
+    weights = dict(zip("abc", factors, strict=True))
+    found = stats.contrast(answers, weights, estimand, n_resamples=10)
+    single = [stats.contrast(answers, {model: 1}, estimand, n_resamples=10)["estimate"] for model in weights]
+    assert found["estimate"] == pytest.approx(np.dot(factors, single), abs=1e-5)
+    turned = stats.contrast(answers, {model: -factor for model, factor in weights.items()}, estimand, n_resamples=10)
+    assert (-turned["ci_high"], -turned["ci_low"]) == pytest.approx((found["ci_low"], found["ci_high"]), abs=1e-5)
+
+
+def test_contrast_without_a_shared_question_says_so():
+    answers = pd.concat([table_of("a", [1, 0]), table_of("b", [1, 0], dataset="beech")])
+    found = stats.contrast(answers, {"a": 1, "b": -1})
+    assert np.isnan([found[key] for key in ("estimate", "ci_low", "ci_high")]).all()
+    assert found["n_questions"] == found["n_images"] == 0
+
+
+def test_wordings_are_compared_question_by_question():
+    """The paired difference between two wordings, counted by hand."""
+    answers = random_answers(seed=3, models=("a", "b"))
+    table = stats.compare_wordings(answers, by=["scale"])
+    assert set(table.model) == {"a", "b"} and set(table.wording) == {0}
+    keys = ["dataset", "image_id", "question"]
+    wide = answers[answers.model == "a"].pivot(index=keys, columns="wording", values="correct").dropna()
+    scale = answers.drop_duplicates(["dataset", "image_id"]).set_index(["dataset", "image_id"]).scale
+    tissue = wide[scale.reindex(wide.index.droplevel(2)).to_numpy() == "tissue"].xs("domain", level="question")
+    row = table[
+        (table.model == "a")
+        & (table.by == "scale")
+        & (table.slice == "tissue")
+        & (table.question == "domain")
+        & (table.estimand == "micro")
+    ].iloc[0]
+    assert row.n_questions == len(tissue)
+    assert row.difference == pytest.approx(tissue[0].mean() - tissue[1].astype(float).mean())
+    assert row.ci_low <= row.difference <= row.ci_high
+    assert stats.compare_wordings(answers[answers.wording == 1]).empty

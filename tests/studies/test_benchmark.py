@@ -1,0 +1,238 @@
+"""What is in a benchmark: compositions add up, and rules that look at no image score what a count by hand gives."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.samples import png
+
+from ubench_utils.data.questions import NONE_OF_THE_ABOVE
+from ubench_utils.evaluation.evaluate import evaluate
+from ubench_utils.statistics.scores import wilson
+from ubench_utils.studies import benchmark as explore
+from ubench_utils.studies import duplicates
+
+
+@pytest.fixture
+def run(rows, parquet, cache):
+    return evaluate(parquet(rows), ["random"])
+
+
+def asked(images, options, answer, question="domain", level="coarse", wording=1):
+    """Questions of ``images`` (dataset, image_id) that all have the same options and answer."""
+    return pd.DataFrame(
+        [
+            {
+                "dataset": dataset,
+                "image_id": image_id,
+                "question": question,
+                "level": level,
+                "wording": wording,
+                "options": tuple(options),
+                "labels": tuple(options),
+                "answer_idx": answer,
+                "n_options": len(options),
+            }
+            for dataset, image_id in images
+        ]
+    )
+
+
+def images(n, dataset="a"):
+    return [(dataset, f"{i}") for i in range(n)]
+
+
+def at(scores, rule, question="domain"):
+    return scores[(scores.rule == rule) & (scores.question == question)].squeeze()
+
+
+def test_every_facet_adds_up_to_all_images(run):
+    table = explore.composition(run.benchmark.images)
+    assert list(table.facet.unique()) == explore.SHOWN_FACETS
+    assert (table.groupby("facet").images.sum() == 40).all()
+    light = table[table.value == "light microscopy"].squeeze()
+    own = run.benchmark.images[run.benchmark.images.modality == "light microscopy"]
+    assert (light.images, light.datasets) == (len(own), own.dataset.nunique())
+    assert explore.crossing(run.benchmark.images).images.sum() == 40
+
+
+def test_one_sub_dataset_gives_one_row_a_facet(rows, parquet, cache):
+    run = evaluate(parquet([row for row in rows if row["dataset"] == "demo_colon"]), ["random"])
+    table = explore.composition(run.benchmark.images)
+    assert list(table.facet) == explore.SHOWN_FACETS and (table.images == 4).all() and (table.datasets == 1).all()
+    assert len(explore.subdatasets(duplicates.look(run.benchmark), run.questions)) == 1
+    assert "4 images of 1 sub-dataset, 1 modality" in explore.answer(run, duplicates.counts({}))
+
+
+def test_sub_datasets_are_described_from_their_rows(rows, parquet, cache):
+    for row in rows:
+        if row["dataset"] == "demo_mitosis":
+            row["microns_per_pixel"] = None
+        if row["dataset"] == "demo_colon":
+            row["microns_per_pixel"] = 0.5
+    rows[[row["dataset"] for row in rows].index("demo_colon")]["image"] = png(np.zeros((64, 128, 3), np.uint8))
+    run = evaluate(parquet(rows), ["random"])
+    table = explore.subdatasets(duplicates.look(run.benchmark), run.questions).set_index("sub-dataset")
+    assert (table.images == "4").all() and len(table) == 10
+    assert list(table.loc["demo_mitosis", ["pixel, µm", "field, µm"]]) == ["not stated", "not stated"]
+    assert list(table.loc["demo_colon", ["pixel, µm", "field, µm"]]) == ["0.5", "32–64"]
+    fine = run.questions[(run.questions.question == "classification") & (run.questions.dataset == "demo_colon")]
+    assert float(table.loc["demo_colon", "chance, fine"]) == pytest.approx(100 * (1 / fine.n_options).mean(), abs=0.05)
+
+
+def test_chance_is_one_over_the_options(run):
+    table = explore.chance(run.questions).set_index("question")
+    assert list(table.index) == ["domain", "subdomain", "modality", "submodality", "stain", "classification"]
+    assert list(table.loc["modality", ["options", "chance %", "images"]]) == ["4", "25.0", "40"]
+    assert (table["“none” offered %"] == "100.0").all() and (table["“none” right %"] == "0.0").all()
+    mixed = pd.concat([asked(images(3), "ab", 0), asked(images(1, "b"), ["a", NONE_OF_THE_ABOVE, "c", "d"], 1)])
+    row = explore.chance(mixed).squeeze()
+    assert list(row[["options", "chance %", "“none” right %"]]) == ["2–4", "43.8", "25.0"]
+
+
+def test_a_question_counts_once_whatever_its_wordings(run):
+    unique = run.questions.drop_duplicates(["dataset", "image_id", "question"])
+    assert len(explore.once(run.questions)) == len(unique) and (explore.once(run.questions).wording == 1).all()
+    only = run.questions[run.questions.wording == 0]
+    assert len(explore.once(only)) == len(only)
+
+
+def test_token_lengths_are_those_of_the_tokenizer(run):
+    from open_clip import tokenize
+
+    longest = " ".join(["cell"] * 80)
+    questions = pd.concat([run.questions, asked([("a", "1"), ("a", "2")], [longest, "short"], 0, wording=0)])
+    table = explore.token_lengths(questions, {0: "0", 1: "1"}).set_index(["question", "wording"])
+    for question, wording in (("modality", 1), ("classification", 0)):
+        rows = run.questions[(run.questions.question == question) & (run.questions.wording == wording)]
+        texts = sorted({option for options in rows.options for option in options})
+        length = (tokenize(texts, context_length=200).numpy() > 0).sum(axis=1)
+        row = table.loc[question, str(wording)]
+        assert list(row[["options", "longest", "over 77"]]) == [f"{len(texts)}", f"{length.max()}", "0"]
+        assert float(row["median"]) == np.median(length)
+    assert list(table.loc["domain", "0"][["longest", "over 77", "questions cut"]]) == ["82", "1", "2 of 42"]
+    assert table.loc["domain", "1"]["over 77"] == "0"
+
+
+def test_rules_score_what_a_count_by_hand_gives():
+    nota = NONE_OF_THE_ABOVE
+    questions = pd.concat(
+        [
+            asked(images(6), ["aaa", "b", "cc", nota], 0),  # the answer is the longest and the first
+            asked(images(4, "b"), ["a", "bbb", "ccc", nota], 2),  # one of two longest
+        ]
+    )
+    scores = explore.shortcuts(questions)
+    expected = {
+        "longest option": (6 + 4 / 2) / 10,
+        "shortest option": 0,
+        "first option": 6 / 10,
+        explore.ELIMINATION: 1 / 3,
+    }
+    assert {rule: at(scores, rule).accuracy for rule in expected} == pytest.approx(expected)
+    assert (scores.chance == 0.25).all() and (scores.n_questions == 10).all() and (scores.n_images == 10).all()
+    assert at(scores, "longest option").over == pytest.approx(0.8 - 1 / 3)
+
+
+def test_a_leak_by_length_is_named_and_luck_is_not():
+    leak = explore.shortcuts(asked(images(60), ["a", "a longer one", "bb", NONE_OF_THE_ABOVE], 1))
+    line = explore.shortcut_line(leak)
+    assert (
+        "leak the answer in 1 of 3 comparisons: the longest" in line
+        and "the longest option is right in 100.0 %" in line
+    )
+    assert "from 25.0 to 33.3 %" in line
+    rng = np.random.default_rng(0)
+    options = ["a", "bb", "ccc", NONE_OF_THE_ABOVE]
+    fair = pd.concat(
+        [
+            asked([("a", f"{i}")], rng.permutation(options[:3]).tolist() + options[3:], rng.integers(3))
+            for i in range(300)
+        ]
+    )
+    assert "none of 3 comparisons shows a leak" in explore.shortcut_line(explore.shortcuts(fair))
+    without = explore.shortcuts(asked(images(60), ["aa", "bb"], 1))
+    assert "Never choosing" not in explore.shortcut_line(without)
+
+
+def test_one_image_is_no_proof_of_a_leak():
+    scores = explore.shortcuts(asked(images(1), ["a", "bbb", "cc", NONE_OF_THE_ABOVE], 1))
+    row = at(scores, "longest option")
+    assert row.accuracy == 1 and row.over_low < 0 and (row.ci_low, row.ci_high) == tuple(map(float, wilson(1, 1)))
+    assert "none of 3" in explore.shortcut_line(scores)
+
+
+def test_the_source_gives_away_what_is_constant_in_it():
+    sets = {"a": 9, "b": 2, "c": 3}
+    questions = pd.concat([asked(images(n, name), ["x", "y", "z"], at) for at, (name, n) in enumerate(sets.items())])
+    scores = explore.source_shortcuts(questions)
+    own, overall = (at(scores, rule) for rule in explore.SOURCE_RULES)
+    assert own.accuracy == 1 and own.over == pytest.approx(2 / 3) and overall.accuracy == pytest.approx(9 / 14)
+    assert "100.0 [" in explore.source_line(scores) and "14 coarse questions" in explore.source_line(scores)
+
+
+def test_an_image_without_another_half_is_not_answered():
+    scores = explore.source_shortcuts(
+        pd.concat([asked(images(2), ["x", "y"], 0), asked(images(1, "b"), ["x", "y"], 0)])
+    )
+    assert at(scores, explore.SOURCE_RULES[0]).accuracy == pytest.approx(2 / 3)
+    assert at(scores, explore.SOURCE_RULES[1]).accuracy == 1
+
+
+def test_a_rule_is_scored_on_the_half_that_did_not_set_it():
+    """However x, x, x, y is halved, the half x, y ties and gives x: three are right."""
+    mixed = asked(images(4), ["x", "y"], 0).assign(answer_idx=[0, 0, 0, 1])
+    assert at(explore.source_shortcuts(mixed), explore.SOURCE_RULES[0]).accuracy == 0.75
+    differing = asked(images(2), ["x", "y"], 0).assign(answer_idx=[0, 1])
+    assert (explore.source_shortcuts(differing).accuracy == 0).all()
+
+
+@pytest.mark.parametrize("size", [2, 5, 20])
+def test_answers_that_know_no_source_give_chance_however_few_the_images(size):
+    rng, n = np.random.default_rng(size), 2400
+    everyone = [image for number in range(n // size) for image in images(size, f"{number:04}")]
+    questions = asked(everyone, "vwxyz", 0).assign(answer_idx=rng.integers(5, size=n))
+    scores = explore.source_shortcuts(questions)
+    assert scores.accuracy.to_numpy() == pytest.approx([0.2, 0.2], abs=4 * np.sqrt(0.2 * 0.8 / n))
+
+
+def test_source_rules_stay_below_the_count_on_the_same_images(run):
+    scores = explore.source_shortcuts(run.questions)
+    shuffled = explore.source_shortcuts(run.questions.sample(frac=1, random_state=0))
+    pd.testing.assert_frame_equal(scores, shuffled)
+    for question in ("stain", "submodality", "classification"):
+        rows = run.questions[(run.questions.question == question) & (run.questions.wording == 1)]
+        right = [labels[i] for labels, i in zip(rows.labels, rows.answer_idx, strict=True)]
+        counts = pd.crosstab(rows.dataset, pd.Series(right, rows.index))
+        for rule, most in zip(explore.SOURCE_RULES, (counts.max(axis=1).sum(), counts.sum().max()), strict=True):
+            assert at(scores, rule, question).accuracy <= most / len(rows) + 1e-6
+
+
+def test_images_and_not_questions_are_resampled():
+    """Five questions that an image answers alike are no more evidence than one."""
+    rng = np.random.default_rng(1)
+    right = rng.random(80) < 0.5
+    one = pd.concat([asked([("a", f"{i}")], ["x", "y"], int(hit)) for i, hit in enumerate(right)])
+    five = pd.concat(
+        [one.assign(question=name) for name in ("domain", "subdomain", "modality", "submodality", "stain")]
+    )
+    hits = {name: pd.DataFrame({"rule": np.tile(right, k).astype(float)}) for name, k in (("one", 1), ("five", 5))}
+    single = explore.score_rules(one, hits["one"], np.full(80, 0.5)).squeeze()
+    pooled = at(explore.score_rules(five, hits["five"], np.full(400, 0.5)), "rule", "all")
+    assert (pooled.n_questions, pooled.n_images) == (400, 80)
+    assert pooled.ci_high - pooled.ci_low == pytest.approx(single.ci_high - single.ci_low, rel=0.02)
+    assert pooled.over_low == pytest.approx(pooled.ci_low - 0.5, abs=1e-6)
+
+
+def test_the_answer_line_holds_the_counts(run):
+    copies = duplicates.counts({"identical files": duplicates.identical(run.benchmark.images)})
+    line = explore.answer(run, copies)
+    n = len(run.questions) // 2
+    assert f"40 images of 10 sub-datasets, 3 modalities, {n} questions in 2 wordings" in line
+    assert "chance 16.7 to 25.0 %; 0 pairs of identical files." in line
+
+
+def test_rule_table_has_a_row_a_question_type(run):
+    table = explore.rule_table(explore.shortcuts(run.questions))
+    assert len(table) == 7 and "all coarse" in set(table.question)
+    assert not table["without “none”"].str.contains(r"\[").any()
+    assert table["longest option"].str.contains(r"\[").all()

@@ -1,0 +1,320 @@
+"""Rows of the benchmark: whether they are sound, and what is known of each image.
+
+``load_benchmark`` opens the built-in sample, the Hub dataset at its pinned revision, or a local copy in the same
+schema (see ``storage``); names the rows that the Hub leaves unnamed; adds the facets that the results are broken down
+by; and gives the content a fingerprint that does not depend on the order of the rows.
+"""
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..errors import UserError, first_line
+from . import columns
+from .pixels import decode  # noqa: F401  (part of reading a dataset)
+from .storage import class_names, open_table, picture_bytes, with_class_names
+
+HUB_NAME = "jnirschl/uBench"
+HUB_REVISION = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
+DATASETS = {
+    "demo": "built-in synthetic sample, drawn by code; no network needed",
+    HUB_NAME: f"μ-Bench on the Hugging Face Hub, split test, revision {HUB_REVISION[:7]}; 3.6 GB",
+}
+REQUIRED_COLUMNS = [
+    "image_id",
+    "image",
+    "label_name",
+    "dataset",
+    "domain",
+    "subdomain",
+    "modality",
+    "submodality",
+    "stain",
+    "captions",
+    "questions",
+]
+OPTIONAL_COLUMNS = ["microns_per_pixel", "ncbitaxon_name", "synthetic", "scale"]
+FACETS = [
+    "modality",
+    "submodality",
+    "scale",
+    "domain",
+    "subdomain",
+    "stain",
+    "organism",
+    "synthetic",
+    "microns_per_pixel",
+    "taxonomy",
+]
+NOT_STATED = "not stated"
+SMALL_SET = 10  # images; below, resampling within a sub-dataset shows too little of the scatter
+
+# The Hub leaves `dataset` null on the Held et al. (2010) rows; their stain or their class names them.
+HELD_BY_STAIN = {"H2B-mCherry": "held_et_al_2010_h2b", "GalT–EGFP": "held_et_al_2010_galt"}
+HELD_MT_CLASSES = {"aster", "bipolar_spindle", "midbody"}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A validated dataset.
+
+    Attributes
+    ----------
+    name : str
+        What it was loaded from.
+    rows : datasets.Dataset
+        The rows, of plain types: nothing in them is decoded, and no path in them opened, when they are read.
+    images : pandas.DataFrame
+        One row per image, in the order of ``rows``: ``row`` (its number in the file), ``dataset, image_id,
+        label_name, image_hash`` and the facets.
+    fingerprint : str
+        Hash of all images, captions and questions, independent of row order.
+    revision : str or None
+        Revision on the Hub.
+    notes : list of str
+        What the reader has to know about the rows (left out, named, not stated), each with a count.
+    changes : tuple
+        What is done to every image after it is decoded, say by ``resolution.shrunk``: pairs of a recipe, which enters
+        the image's hash by ``digest([hash, *recipe])``, and a function from image to image.
+    folder : pathlib.Path or None
+        Where the files lie that rows name by path; None where rows hold their images.
+    """
+
+    name: str
+    rows: object
+    images: pd.DataFrame
+    fingerprint: str
+    revision: str | None = None
+    notes: list = field(default_factory=list)
+    changes: tuple = ()
+    folder: Path | None = None
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether every image is synthetic, as in the built-in sample."""
+        return bool((self.images.synthetic == "synthetic").all())
+
+    def image_bytes(self, row: int) -> bytes:
+        """Encoded bytes of the image in a row; raises OSError where there are none."""
+        return picture_bytes(self.rows[row]["image"], self.folder)
+
+
+def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
+    """Load and check a benchmark in the Hub schema.
+
+    Parameters
+    ----------
+    name : str
+        ``demo``, ``jnirschl/uBench``, or the path of a parquet or arrow file, of a folder of them, or of a
+        ``save_to_disk`` folder.
+    limit : int, optional
+        Keep this many images, drawn at random with a fixed seed.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown, the file unreadable or empty, or the schema broken: names the column and the row.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise UserError(f"limit is {limit}; it must be a whole number, at least 1")
+    rows, folder, notes = _open_rows(name)
+    missing = [column for column in REQUIRED_COLUMNS if column not in rows.column_names]
+    if missing:
+        raise UserError(
+            f"dataset '{name}' lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"a row in the schema of {HUB_NAME} has {', '.join(REQUIRED_COLUMNS)}"
+        )
+    if len(rows) == 0:
+        raise UserError(f"dataset '{name}' has no rows")
+    _check_types(rows.data.schema, name)
+    of = len(rows)
+    numbers = np.arange(of)
+    if limit is not None:
+        numbers = np.sort(np.random.default_rng(0).permutation(of)[:limit])
+        rows = rows.select(numbers)
+    images, more = _describe(rows, name, numbers)
+    notes += more
+    if limit is not None:
+        notes.append(f"{len(rows):,} of {of:,} rows, drawn at random with a fixed seed")
+    official = _known_datasets().official.reindex(images.dataset).to_numpy()
+    outside = official == False  # noqa: E712 (unknown names are NaN and stay)
+    if outside.any():
+        notes.append(
+            f"{outside.sum()} rows of {', '.join(sorted(set(images.dataset[outside])))} left out: "
+            "segmentation only, outside the official tables"
+        )
+        rows, images = rows.select(np.flatnonzero(~outside)), images[~outside].reset_index(drop=True)
+        if len(rows) == 0:
+            raise UserError(f"dataset '{name}' has only rows outside the official tables")
+    sizes = images.dataset.value_counts()
+    n = int((sizes < SMALL_SET).sum())
+    if n:
+        notes.append(
+            f"{n} sub-dataset{'s have' if n > 1 else ' has'} fewer than {SMALL_SET} images: "
+            "intervals of pooled scores are too short there"
+        )
+    images["image_hash"] = _image_hashes(rows, images, folder)
+    fingerprint = _fingerprint(rows, images)
+    revision = HUB_REVISION if name == HUB_NAME else None
+    return Benchmark(name, rows, images, fingerprint, revision, notes, folder=folder)
+
+
+def _open_rows(name: str) -> tuple:
+    """Rows as a `datasets.Dataset` of plain types, the folder of picture paths, and notes on what was read."""
+    import datasets
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    columns, folder, notes = REQUIRED_COLUMNS + OPTIONAL_COLUMNS, None, []
+    if name in DATASETS:
+        table = _built_in() if name == "demo" else _from_hub()
+        names = class_names(table.features.arrow_schema)
+        kept = [column for column in columns if column in table.column_names]
+        table = with_class_names(table.data.table.select(kept), names)
+    elif "\0" not in name and os.path.exists(os.path.expanduser(name)):
+        table, folder, notes = open_table(name, columns)
+    else:
+        raise UserError(f"unknown dataset '{name}': neither {' nor '.join(DATASETS)}, nor an existing file or folder")
+    try:  # the fingerprint is the library's own, which would hash every image for it
+        return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="rows"), folder, notes
+    except Exception as error:  # a type that the library does not know
+        wanted = "store structs, lists and plain values, as the Hub's dataset does"
+        raise UserError(f"cannot read dataset '{name}': {first_line(error)}; {wanted}") from error
+
+
+def _built_in():
+    from ..demo.sample import draw_sample
+
+    return draw_sample()
+
+
+def _from_hub():
+    import datasets
+
+    try:
+        return datasets.load_dataset(HUB_NAME, split="test", revision=HUB_REVISION)
+    except Exception as error:  # the Hub client raises many kinds: offline, not found, disk full
+        raise UserError(f"cannot load {HUB_NAME} from the Hub: {first_line(error)}") from error
+
+
+def _check_types(schema: pa.Schema, name: str) -> None:
+    """Check the columns that no name stands in: captions and questions are structs, images bytes or paths."""
+    for column in ("captions", "questions"):
+        kind = schema.field(column).type
+        if not (pa.types.is_struct(kind) or pa.types.is_null(kind)):
+            raise UserError(f"dataset '{name}', column {column}: expected a struct of question types, found {kind}")
+    kind = schema.field("image").type
+    parts = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else None
+    if parts is None:
+        right = _may_be(kind, columns.is_bytes) or _may_be(kind, columns.is_text)
+    else:
+        own, path = (parts.get(part, pa.null()) for part in ("bytes", "path"))
+        right = not parts.keys().isdisjoint(("bytes", "path"))
+        right = right and _may_be(own, columns.is_bytes) and _may_be(path, columns.is_text)
+    if not right:
+        expected = "image bytes, paths, or a struct of bytes and path"
+        raise UserError(f"dataset '{name}', column image: expected {expected}, found {kind}")
+
+
+def _may_be(kind: pa.DataType, is_right) -> bool:
+    return pa.types.is_null(kind) or is_right(kind)
+
+
+def _known_datasets() -> pd.DataFrame:
+    """What this project knows of a sub-dataset by its name: task, scale, taxonomy, in the official tables."""
+    from ..demo.sample import SETS
+
+    known = pd.read_csv(Path(__file__).with_name("datasets.csv"))
+    demo = pd.DataFrame(SETS)[["dataset", "scale", "taxonomy"]].assign(official=True)
+    return pd.concat([known, demo]).set_index("dataset")
+
+
+def _describe(rows, name: str, numbers: np.ndarray) -> tuple[pd.DataFrame, list]:
+    """Facets of every image (``numbers``: its row in the file), and notes on what was named or is not stated."""
+    read = [
+        column for column in REQUIRED_COLUMNS + OPTIONAL_COLUMNS if column not in ("image", "captions", "questions")
+    ]
+    table = rows.select_columns([column for column in read if column in rows.column_names]).with_format("arrow")[:]
+    images, notes, rewritten = pd.DataFrame(index=range(len(rows))), [], {}
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        where = f"dataset '{name}', column {column}"
+        if column == "image_id":
+            images[column] = columns.keys(values, where, numbers)
+        elif column == "synthetic":
+            images[column] = columns.synthetic(values, where, numbers)
+        elif column == "microns_per_pixel":
+            images[column], unread = columns.pixel_sizes(values, where)
+            if unread:
+                shown = repr(str(unread[0])[:20])
+                notes.append(f"{len(unread):,} pixel sizes are no positive number, such as {shown}: not stated")
+        else:
+            images[column], rewritten[column] = columns.names(values, where, numbers)
+    if any(rewritten.values()):
+        changed = ", ".join(column for column in rewritten if rewritten[column])
+        notes.append(
+            f"{sum(rewritten.values()):,} values of {changed} have blanks around them or decomposed accents; "
+            "they were read without"
+        )
+
+    unnamed = images.dataset.isna()
+    if unnamed.any():
+        held = images.stain.map(HELD_BY_STAIN)
+        held[images.label_name.isin(HELD_MT_CLASSES)] = "held_et_al_2010_mt"
+        images.loc[unnamed, "dataset"] = held[unnamed]
+        nameless = images.dataset.isna()
+        if nameless.any():
+            row = int(nameless.to_numpy().argmax())
+            raise UserError(
+                f"dataset '{name}', column dataset, row {numbers[row]} (image_id {images.image_id[row]}): null, and "
+                f"neither its stain nor its class is of Held et al. 2010 ({nameless.sum()} such rows); name it"
+            )
+        notes.append(f"{unnamed.sum()} rows without a sub-dataset named as Held et al. 2010 from stain and class")
+    twice = images.duplicated(["dataset", "image_id"])
+    if twice.any():
+        row = int(twice.to_numpy().argmax())
+        raise UserError(
+            f"dataset '{name}', row {numbers[row]}: the key (dataset {images.dataset[row]}, "
+            f"image_id {images.image_id[row]}) occurs twice ({twice.sum()} repeated rows); keys must be unique"
+        )
+
+    known = _known_datasets().reindex(images.dataset)
+    scale = pd.Series(known.scale.to_numpy(), index=images.index)
+    images["scale"] = images.scale.where(images.scale.notna(), scale) if "scale" in images else scale
+    images["taxonomy"] = known.taxonomy.to_numpy()
+    images["organism"] = images.pop("ncbitaxon_name") if "ncbitaxon_name" in images else None
+    if "microns_per_pixel" not in images:
+        images["microns_per_pixel"] = np.nan
+    if "synthetic" not in images:
+        images["synthetic"] = None
+    unscaled = sorted(set(images.dataset[images.scale.isna()]))
+    if unscaled:
+        notes.append(f"scale not stated for {', '.join(unscaled)}; add a column `scale` to break results down by it")
+    text = [column for column in FACETS if column != "microns_per_pixel"]
+    images[text] = images[text].astype(object).where(images[text].notna(), NOT_STATED)
+    return images.assign(row=numbers)[["row", "dataset", "image_id", "label_name", *FACETS]], notes
+
+
+def _image_hashes(rows, images: pd.DataFrame, folder: Path | None) -> list[str]:
+    """SHA-256 of each image's encoded bytes; an absent image gets a name that no content can have, with the reason."""
+    hashes = []
+    for image, dataset, image_id in zip(rows["image"], images.dataset, images.image_id, strict=True):
+        try:
+            hashes.append(hashlib.sha256(picture_bytes(image, folder)).hexdigest()[:32])
+        except OSError as error:
+            hashes.append(f"absent: {dataset}/{image_id}: {error}")
+    return hashes
+
+
+def _fingerprint(rows, images: pd.DataFrame) -> str:
+    """SHA-256 (16 hex digits) over the sorted hashes of (key, image, captions, questions)."""
+    keys = zip(images.dataset, images.image_id, images.image_hash, strict=True)
+    texts = zip(rows["captions"], rows["questions"], strict=True)
+    content = (repr((key, text)).encode() for key, text in zip(keys, texts, strict=True))
+    lines = sorted(hashlib.sha256(line).digest() for line in content)
+    return hashlib.sha256(b"".join(lines)).hexdigest()[:16]

@@ -1,0 +1,377 @@
+"""Model folders: which of their files are read, and what is refused before a library sees it.
+
+Only regular files are read. Nothing here imports torch.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import UserError, first_line, shown
+from .registry import ModelCard
+
+WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a folder
+TEXT_FILES = (".json", ".txt", ".gz", ".model")  # configurations, vocabularies, merges, sentencepiece models
+FETCHED = [*(f"*{suffix}" for suffix in TEXT_FILES), "*.safetensors"]  # of a Hub repository
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+CONCH_TOKENIZER = "conch_byte_level_bpe_uncased.json"
+# Which of its files open_clip takes for the weights of a folder, first come, first served.
+OPEN_CLIP_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)
+TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # or an index beside, that names several files
+TOKENIZER_KEYS = ("bpe_path", "clean", "strip_sep_token", "additional_special_tokens", "language")
+ADAPTERS = ("adapter_config.json", "adapter_model.*", "pytorch_adapter.bin", "pytorch_lora_weights.*")
+TOKENIZER_PARTS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
+# Files that say which classes read a folder, and the key under which a class of transformers is named.
+CLASSES = {
+    "config.json": "model_type",
+    "tokenizer_config.json": "tokenizer_class",
+    "preprocessor_config.json": "image_processor_type",
+    "processor_config.json": "processor_class",
+}
+NO_CODE = "needs code of its own, which this project does not run; it reads models that transformers and open_clip know"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model is loaded from, resolved from its string (downloaded where need be).
+
+    Attributes
+    ----------
+    kind : {"open_clip", "transformers", "conch", "predictions"}
+        Which loader reads it.
+    arch : str
+        The name to give open_clip; for the other kinds the folder, or the file of answers.
+    config : dict
+        The architecture's or the folder's configuration.
+    tag : str or None
+        open_clip's pretrained tag.
+    weights : tuple of Path
+        Files of weights, several where they are saved in parts; none for random weights.
+    files : tuple of Path
+        All files that determine the features.
+    commit : str or None
+        Commit of the Hub repository that was fetched.
+    """
+
+    kind: str
+    arch: str
+    config: dict
+    tag: str | None = None
+    weights: tuple = ()
+    files: tuple = ()
+    commit: str | None = None
+
+
+def read_json(file: Path, who: str) -> dict:
+    """JSON object that a file of a model holds.
+
+    Raises
+    ------
+    UserError
+        If it is no regular file, no JSON in UTF-8, or no object.
+    """
+    if not os.path.isfile(file):
+        raise UserError(f"{who}: '{file.parent}' holds no {file.name}" + " that is a file" * os.path.lexists(file))
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{who}: '{file}' is no JSON in UTF-8 ({first_line(error)})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{who}: '{file}' holds no JSON object")
+    return config
+
+
+def _each_once(pairs: list) -> dict:
+    """Object of JSON; of two equal keys a library would keep the last in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a key occurs twice, one of {shown(', '.join(found))}")
+    return found
+
+
+def refuse_code(folder: Path, who: str) -> None:
+    """Refuse a folder whose files name classes that only code beside them defines; nobody is asked to allow it.
+
+    Raises
+    ------
+    UserError
+        If a file has an ``auto_map`` and its class is none of transformers'.
+    """
+    import transformers
+
+    for name, key in CLASSES.items():
+        config = read_json(folder / name, who) if os.path.isfile(folder / name) else {}
+        stated = config.get(key)
+        known = isinstance(stated, str) and (
+            stated in transformers.CONFIG_MAPPING if key == "model_type" else hasattr(transformers, stated)
+        )
+        if config.get("auto_map") and not known:
+            raise UserError(f"{who}: its {name} {NO_CODE}")
+
+
+def check_config(config: dict, name: str, who: str) -> None:
+    """Refuse a configuration that would make a library run code of others, or read other weights than are looked at.
+
+    Parameters
+    ----------
+    config : dict
+        What its file holds.
+    name : str
+        Name of the file.
+    who : str
+        What a message starts with.
+
+    Raises
+    ------
+    UserError
+        At the first such key, at any depth.
+    """
+    entries = [(key, value, 0) for key, value in config.items()]
+    while entries:
+        key, value, depth = entries.pop()
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        entries += [(part, entry, depth + 1) for part, entry in inner]
+        where = f"{who}: its {name} ({shown(key)})"
+        if name == "open_clip_config.json" and isinstance(value, str) and value.lower() in ("true", "false"):
+            raise UserError(f"{where} is the text '{value}', which counts as true; write it without quotes")
+        foreign = key == "auto_map" and (depth or name == "open_clip_config.json")
+        if value and (foreign or key in ("trust_remote_code", "code_revision")):
+            raise UserError(f"{where} {NO_CODE}")
+        attention = list(value.values()) if isinstance(value, dict) else [value]
+        if str(key).endswith("_implementation") and not all(kind in (None, "eager", "sdpa") for kind in attention):
+            raise UserError(f"{where} asks for '{shown(value)}', which may be code of the Hub; leave that key out")
+        if value and key in ("quantization_config", "fusion_config", "transformers_weights"):
+            raise UserError(
+                f"{where} asks for weights that are quantised, fused or of another file; save the model's "
+                "plain weights with save_pretrained, without that key"
+            )
+
+
+def open_clip_folder(folder: Path, commit: str | None, card: ModelCard) -> Source:
+    """Source of a folder in open_clip's format; raises UserError where it is incomplete or asks for foreign code."""
+    who = f"model '{card.name}'"
+    if not os.path.isdir(folder):
+        raise UserError(f"{who}: no folder '{folder}'")
+    _refuse_adapter(folder, who)
+    file = folder / "open_clip_config.json"
+    config = read_json(file, who)
+    check_config(config, file.name, who)
+    parts = config.get("model_cfg")
+    if not isinstance(parts, dict):
+        raise UserError(f"{who}: '{file}' lacks the key model_cfg")
+    for name, part in (
+        *((name, parts.get(name)) for name in ("text_cfg", "vision_cfg")),
+        ("preprocess_cfg", config.get("preprocess_cfg", {})),
+    ):
+        if not isinstance(part, dict):
+            raise UserError(f"{who}: '{file}' has no {name} that is an object")
+    merges = _check_tokenizer(folder, parts["text_cfg"], who)
+    if parts["text_cfg"].get("hf_tokenizer_name"):
+        _need_tokenizer(folder, who)
+    there = [path for path in _entries(folder, who) if path.suffix in WEIGHTS]
+    first = next((folder / name for name in OPEN_CLIP_WEIGHTS if folder / name in there), None)
+    safe = [path for path in there if path.suffix == ".safetensors"]
+    weights = [first] if first else safe or there
+    if len(weights) > 1:
+        names = ", ".join(path.name for path in weights)
+        raise UserError(
+            f"{who}: '{folder}' holds several files of weights ({shown(names)}) and nothing says which is "
+            f"meant; name it {OPEN_CLIP_WEIGHTS[0]}"
+        )
+    files = _files(folder, weights, WEIGHTS, who)
+    files += tuple(path for path in merges if path not in files)
+    return Source("open_clip", f"local-dir:{folder}", config, weights=tuple(weights), files=files, commit=commit)
+
+
+def _check_tokenizer(folder: Path, text: dict, who: str) -> list:
+    """File of merges that the configuration of a text tower names, if any; refuse settings of no published model.
+
+    Settings reach the constructors of tokenizers, which would take some of them for a permission to run code.
+    """
+    if os.path.lexists(folder / "tokenizer_config.json"):
+        check_config(read_json(folder / "tokenizer_config.json", who), "tokenizer_config.json", who)
+    settings = text.get("tokenizer_kwargs") or {}
+    unknown = sorted(set(settings) - set(TOKENIZER_KEYS)) if isinstance(settings, dict) else ["tokenizer_kwargs"]
+    if unknown:
+        raise UserError(
+            f"{who}: its open_clip_config.json asks for a tokenizer with {shown(unknown[0])}; "
+            f"tokenizer_kwargs may hold {', '.join(TOKENIZER_KEYS)}"
+        )
+    if "bpe_path" not in settings:
+        return []
+    place = str(settings["bpe_path"])
+    path = folder / place
+    if os.path.isabs(place) or ".." in Path(place).parts or not os.path.isfile(path):
+        raise UserError(
+            f"{who}: its open_clip_config.json names the merges '{shown(place)}', which is no file of its folder"
+        )
+    return [path]
+
+
+def transformers_folder(folder: Path, commit: str | None, card: ModelCard, tokenizer: bool = True) -> Source:
+    """Source of a folder in transformers' format; raises UserError as ``open_clip_folder``."""
+    who = f"model '{card.name}'"
+    _refuse_adapter(folder, who)
+    config = read_json(folder / "config.json", who)
+    for name in CLASSES:
+        if os.path.lexists(folder / name):
+            check_config(read_json(folder / name, who), name, who)
+    weights = next((found for name in TRANSFORMERS_WEIGHTS if (found := _parts(folder, name, who))), [])
+    files = _files(folder, weights, TRANSFORMERS_WEIGHTS, who)
+    if tokenizer:
+        _need_tokenizer(folder, who)
+        if not any(os.path.isfile(folder / name) for name in ("preprocessor_config.json", "processor_config.json")):
+            raise UserError(
+                f"{who}: '{folder}' holds no preprocessor_config.json, so nothing says how its images are "
+                "to be prepared"
+            )
+    return Source("transformers", str(folder), config, weights=tuple(weights), files=files, commit=commit)
+
+
+def _parts(folder: Path, name: str, who: str) -> list:
+    """A file of weights, or those that its index names; none where neither is there."""
+    index = folder / f"{name}.index.json"
+    if os.path.isfile(folder / name) or not os.path.isfile(index):
+        return [folder / name] * os.path.isfile(folder / name)
+    places = read_json(index, who).get("weight_map")
+    names = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
+    for part in names:
+        if Path(part).name != part or not os.path.isfile(folder / part):
+            raise UserError(f"{who}: {index.name} names weights in '{shown(part)}', which is no file of '{folder}'")
+    return [folder / part for part in names]
+
+
+def conch_folder(place: str, card: ModelCard) -> Source:
+    """Weights from the Hub (gated) or a folder; the tokenizer is published with the authors' code, not beside them."""
+    who = f"model '{card.name}'"
+    folder, commit = fetched(place, card, ["pytorch_model.bin", "*.json"], also=())
+    weights = folder / "pytorch_model.bin"
+    if not os.path.isfile(weights):
+        raise UserError(f"model '{card.name}': '{folder}' holds no pytorch_model.bin")
+    package = find_spec("conch")
+    places = [
+        folder,
+        *(
+            Path(path) / "open_clip_custom" / "tokenizers"
+            for path in (package.submodule_search_locations or [] if package else [])
+        ),
+    ]
+    tokenizer = next((path / CONCH_TOKENIZER for path in places if os.path.isfile(path / CONCH_TOKENIZER)), None)
+    if tokenizer is None:
+        raise UserError(
+            f"model '{card.name}': its tokenizer {CONCH_TOKENIZER} is missing; the authors publish it with "
+            "their code (folder conch/open_clip_custom/tokenizers of the repository mahmoodlab/CONCH): "
+            "install that package, or put the file and pytorch_model.bin into one folder and write "
+            "conch:DIR"
+        )
+    return Source(
+        "conch", str(folder), {}, weights=(weights,), files=readable((weights, tokenizer), who), commit=commit
+    )
+
+
+def _entries(folder: Path, who: str) -> list:
+    """Regular files of a folder, sorted; pipes, folders and broken links among them hold nothing to read."""
+    try:
+        return [path for path in sorted(folder.iterdir()) if os.path.isfile(path)]
+    except OSError as error:
+        raise UserError(f"{who}: cannot read the folder '{folder}' ({error.strerror})") from error
+
+
+def _files(folder: Path, weights: list, expected: tuple, who: str) -> tuple:
+    """Files of a folder that determine the features: all configurations and vocabularies, and the weights."""
+    there = _entries(folder, who)
+    if not weights:
+        odd = [path.name for path in sorted(folder.iterdir()) if path.suffix in WEIGHTS and path not in there]
+        why = f"; {shown(odd[0])} is a folder, a pipe or a broken link" if odd else ""
+        raise UserError(f"{who}: '{folder}' holds no weights ({', '.join(expected)}){why}")
+    return readable((*(path for path in there if path.suffix in TEXT_FILES), *weights), who)
+
+
+def _refuse_adapter(folder: Path, who: str) -> None:
+    """Refuse an adapter (LoRA and its like), alone or beside its base: no library here adds it to the weights."""
+    found = [path.name for pattern in ADAPTERS for path in folder.glob(pattern)] if os.path.isdir(folder) else []
+    if found:
+        file = folder / "adapter_config.json"
+        of = read_json(file, who).get("base_model_name_or_path") if os.path.isfile(file) else None
+        raise UserError(
+            f"{who}: '{folder}' holds an adapter ({shown(found[0])}), which would be left out; merge it "
+            f"into its base{f' ({shown(of)})' if of else ''} first, with peft's merge_and_unload, and save "
+            "the whole model"
+        )
+
+
+def _need_tokenizer(folder: Path, who: str) -> None:
+    for name in (*TOKENIZERS, *TOKENIZER_PARTS):
+        if os.path.lexists(folder / name) and not os.path.isfile(folder / name):  # a library would do without it
+            raise UserError(f"{who}: '{folder / name}' is a folder, a pipe or a broken link")
+    if not any(os.path.isfile(folder / name) for name in TOKENIZERS):
+        raise UserError(
+            f"{who}: '{folder}' holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights with "
+            "tokenizer.save_pretrained"
+        )
+
+
+def readable(files: tuple, who: str) -> tuple:
+    """The files, all of which this user may read.
+
+    Raises
+    ------
+    UserError
+        At the first that may not be read.
+    """
+    closed = [file for file in files if not os.access(file, os.R_OK)]
+    if closed:
+        raise UserError(f"{who}: no permission to read '{closed[0]}'")
+    return files
+
+
+def local(place: str) -> Path:
+    """Path that a user wrote, with the home folder for its tilde."""
+    return Path(os.path.expanduser(place))
+
+
+def fetched(place: str, card: ModelCard, patterns=FETCHED, also=("*.bin",)) -> tuple[Path, str | None]:
+    """A folder and no commit, or the files of a Hub repository and its commit; see ``snapshot``."""
+    folder = local(place)
+    if os.path.isdir(folder):
+        return folder, None
+    if place.startswith((".", "/", "~")) or place.count("/") != 1:
+        raise UserError(f"model '{card.name}': no folder '{place}'")
+    return snapshot(place, card, patterns, also)
+
+
+def snapshot(repository: str, card: ModelCard, patterns=FETCHED, also=("*.bin",)) -> tuple[Path, str]:
+    """Files of a Hub repository that match, and its commit; ``also`` those too where there are no safetensors."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    who = f"model '{card.name}'"
+    try:
+        folder = Path(snapshot_download(repository, revision=card.revision, allow_patterns=list(patterns)))
+        if also and not list(folder.glob("*.safetensors")):
+            snapshot_download(repository, revision=card.revision, allow_patterns=list(also))
+    except GatedRepoError as error:
+        raise UserError(
+            f"{who}: access to '{repository}' on the Hub is gated; ask for it on the model's page there with your "
+            "account, then log in with `hf auth login` or set HF_TOKEN, and try again"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"{who}: '{repository}' on the Hub has no revision '{card.revision}'") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"{who}: there is no '{repository}' on the Hub, or it is private and you are not logged in"
+        ) from error
+    except Exception as error:  # offline, disk full, interrupted: each its own class
+        raise UserError(f"{who}: cannot fetch '{repository}' from the Hub ({first_line(error)})") from error
+    return folder, folder.name

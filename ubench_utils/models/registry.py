@@ -1,0 +1,360 @@
+"""Model strings: the forms they take, what models.yml says of a name, and which models make a pair."""
+
+import colorsys
+import os
+import re
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+from ..data.benchmark import FACETS
+from ..errors import UserError
+from ..files import parse_yaml, read_text
+
+PACKAGE = Path(__file__).parents[1]
+SPEC_HELP = {
+    "NAME": "a name in ubench_utils/models.yml, or in a file of your own that $UBENCH_MODELS names",
+    "open_clip:ARCH/TAG": "open_clip's architecture and pretrained tag, say open_clip:ViT-B-32/laion2b_s34b_b79k",
+    "open_clip:ARCH": "that architecture with random weights (seed 0); it prefers some answer, so it is no guesser",
+    "open_clip:ARCH@FILE": "that architecture with the weights of a local checkpoint",
+    "open_clip:ARCH@hf:ORG/NAME": "that architecture with CLIP weights in transformers' format (Hub or folder)",
+    "hf-hub:ORG/NAME": "a Hub repository in open_clip's format",
+    "local-dir:DIR": "a folder in open_clip's format (open_clip_config.json and weights)",
+    "hf:ORG/NAME or hf:DIR": "a dual encoder of transformers (CLIP, SigLIP, ALIGN, BLIP, …), from the Hub or a folder",
+    "conch:ORG/NAME or conch:DIR": "CONCH's own format: pytorch_model.bin and its tokenizer file",
+    "mix:BASE+TUNED@ALPHA": "weights (1 − ALPHA)·BASE + ALPHA·TUNED of two models of one architecture",
+    "mix:BASE+TUNED@FIRST..LAST": "the same with an ALPHA that grows from the first to the last layer (LiNeS)",
+    "mix:BASE+T1+T2@LAMBDA": "task arithmetic: BASE + LAMBDA·(what T1 and T2 changed in it), two specialists or more",
+    "soup:A+B": "the mean of the weights of two models or more",
+    "ties:BASE+T1+T2@LAMBDA": "TIES merging: the largest changes of the specialists where their signs agree",
+    "mix!: soup!: ties!:": "the same for models that are known not to share a base, which is refused otherwise",
+    "predictions:FILE": "answers made elsewhere, CSV or parquet (see `ubench score`)",
+    "random": "the random-choice baseline",
+}
+
+
+def _three(least: float):
+    """Whether a value is three finite numbers above a least one."""
+    return lambda value: (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(number) in (int, float) and least < number < float("inf") for number in value)
+    )
+
+
+PREPROCESS = {  # what an entry may set of open_clip's, and what is right
+    "mean": (_three(-float("inf")), "a list of three numbers"),
+    "std": (_three(0), "a list of three numbers above 0"),
+    "interpolation": (("bicubic", "bilinear").__contains__, "bicubic or bilinear"),
+    "resize_mode": (("shortest", "longest", "squash").__contains__, "shortest, longest or squash"),
+    "fill_color": (lambda value: type(value) is int and 0 <= value <= 255, "a whole number from 0 to 255"),
+}
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+PRECISIONS = ["auto", "float32", "float16", "bfloat16"]  # of the encoders
+MERGES = {  # how to write each
+    "mix": "mix:BASE+TUNED@ALPHA with ALPHA between 0 and 1, mix:BASE+TUNED@FIRST..LAST with both between 0 and 1, or "
+    "mix:BASE+T1+T2@LAMBDA with LAMBDA between 0 and 3",
+    "soup": "soup:A+B or soup:A+B+C",
+    "ties": "ties:BASE+T1+T2@LAMBDA with LAMBDA between 0 and 3",
+}
+LARGEST_WEIGHT = 3.0  # of task vectors: a factor above 1 extrapolates, one far above is a slip of the pen
+TIES_DENSITY = 0.2  # share of the entries of a task vector that trimming keeps; the authors' default
+# What may stand before the colon; with an exclamation mark a merge goes ahead whatever the lineage.
+KINDS = ("open_clip", "hf-hub", "local-dir", "hf", "conch", "predictions", *MERGES, *(f"{kind}!" for kind in MERGES))
+# The palette of models without a colour of their own; those that models.yml uses come last.
+PALETTE = ["#44AA99", "#661100", "#999933", "#6699CC", "#CC6677", "#225555", "#AA7744", "#4477AA"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What models.yml, or the model string itself, says of a model."""
+
+    name: str
+    spec: str
+    category: str = "unlisted"
+    base: str | None = None
+    in_domain: dict | None = None
+    activation: str | None = None
+    preprocess: dict | None = None
+    colour: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+    citation: str | None = None
+    about: str = ""
+
+
+def model_cards() -> dict[str, ModelCard]:
+    """All entries of models.yml, by name, and those of the user's own files that ``$UBENCH_MODELS`` names."""
+    own = [Path(path).expanduser() for path in os.environ.get("UBENCH_MODELS", "").split(os.pathsep) if path]
+    cards = {
+        name: card for path in (PACKAGE / "models" / "models.yml", *own) for name, card in _read_cards(path).items()
+    }
+    for name, card in cards.items():
+        known = card.base is None or card.base in cards or str(card.base).partition(":")[0] in KINDS
+        if not known or card.base == name:
+            raise UserError(
+                f"entry '{name}': its base '{card.base}' is no model string and no other entry of "
+                "models.yml or $UBENCH_MODELS"
+            )
+    return cards
+
+
+def _read_cards(path: Path) -> dict[str, ModelCard]:
+    return _parse_cards(read_text(path, "UBENCH_MODELS:"), str(path))
+
+
+@cache
+def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
+    entries = parse_yaml(text, f"'{path}'") or {}
+    fields = set(ModelCard.__dataclass_fields__) - {"name"}
+    cards = {}
+    for name, entry in entries.items() if isinstance(entries, dict) else [("", None)]:
+        if not isinstance(entry, dict) or not entry.get("spec"):
+            raise UserError(f"'{path}', entry '{name}': write NAME: {{spec: MODEL STRING, …}}")
+        unknown = set(map(str, entry)) - fields
+        if unknown:
+            keys = ", ".join(sorted(fields))
+            raise UserError(f"'{path}', entry {name}: unknown key {min(unknown)}; the keys are {keys}")
+        _check_entry(entry, f"'{path}', entry {name}")
+        card = {key: value if isinstance(value, dict | None) else str(value) for key, value in entry.items()}
+        card["spec"] = card["spec"].replace("{package}", str(PACKAGE))
+        cards[str(name)] = ModelCard(str(name), **card)
+    return cards
+
+
+def _check_entry(entry: dict, where: str) -> None:
+    """Refuse values that would only fail on a page, or far into a run."""
+    domain, activation, colour = (entry.get(key) for key in ("in_domain", "activation", "colour"))
+    for key in set(entry) - {"in_domain", "preprocess"}:
+        if not isinstance(entry[key], str | int | float | None) or isinstance(entry[key], bool):
+            raise UserError(f"{where}: {key} is a text, not {_shown(entry[key])}")
+    if domain is not None and not (
+        isinstance(domain, dict)
+        and domain
+        and set(domain) <= set(FACETS)
+        and all(isinstance(value, str) for value in domain.values())
+    ):
+        raise UserError(f"{where}: write in_domain as {{FACET: VALUE}} with a facet of {', '.join(FACETS)}")
+    if activation not in (None, "gelu", "quickgelu"):
+        raise UserError(f"{where}: activation is gelu or quickgelu, not '{activation}'")
+    if colour is not None and not re.fullmatch("#[0-9A-Fa-f]{6}", str(colour)):
+        raise UserError(f"{where}: write the colour as \"#rrggbb\", not '{colour}'")
+    preprocess = entry.get("preprocess", {})
+    if not isinstance(preprocess, dict) or not set(preprocess) <= set(PREPROCESS):
+        raise UserError(f"{where}: preprocess is a mapping with keys of {', '.join(PREPROCESS)}")
+    for key, value in preprocess.items():
+        if not PREPROCESS[key][0](value):
+            raise UserError(f"{where}: {key} in preprocess is {PREPROCESS[key][1]}, not {_shown(value)}")
+
+
+def _shown(value) -> str:
+    """A value from a YAML file, which may hold itself, in a few characters."""
+    return f"a {type(value).__name__}" if isinstance(value, dict | list | set) else repr(value)[:40]
+
+
+def find_model(name: str) -> ModelCard:
+    """Card of a model by its name or by any model string; a listed spec keeps its listed facts.
+
+    Raises
+    ------
+    UserError
+        If the string is neither a listed name nor of a known form.
+    """
+    cards = model_cards()
+    if name in cards:
+        return cards[name]
+    for card in cards.values():
+        if card.spec == name:
+            return card
+    if name.partition(":")[0] in KINDS and name.partition(":")[2]:
+        if is_merge(name):
+            merge = parse_merge(name)
+            parent = merge.equal_parent
+            if parent is not None:
+                return ModelCard(**{**asdict(find_model(parent)), "name": name})
+        return ModelCard(name, name)
+    lower = {card.lower(): card for card in cards}
+    near = get_close_matches(name.lower(), lower, n=1)
+    hint = f" (near it: {lower[near[0]]})" if near else ""
+    raise UserError(
+        f"unknown model '{name}'{hint}; the names are {', '.join(cards)}, and `ubench list models` shows "
+        "the forms of a model string"
+    )
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A merge of weights, as its model string says.
+
+    Attributes
+    ----------
+    method : str
+        ``interpolation``, ``layer-wise linear scaling``, ``task arithmetic``, ``uniform soup`` or ``TIES``.
+    parents : tuple of str
+        Names or model strings, the base first (of a soup any).
+    parameters : dict of str to float
+        ``alpha``; ``first`` and ``last``; ``weight``; none; ``weight`` and ``density``.
+    """
+
+    method: str
+    parents: tuple
+    parameters: dict
+
+    @property
+    def equal_parent(self) -> str | None:
+        """The parent that the merge equals bit for bit, None where it equals none."""
+        if self.parameters.get("alpha", self.parameters.get("weight")) == 0:
+            return self.parents[0]
+        return self.parents[1] if self.parameters.get("alpha") == 1 else None
+
+
+def is_merge(spec: str) -> bool:
+    """Whether a model string is that of a merge of other models."""
+    return spec.partition(":")[0].removesuffix("!") in MERGES
+
+
+def parse_merge(spec: str) -> Merge:
+    """Method, parents and parameters of a merge by its model string.
+
+    Raises
+    ------
+    UserError
+        If it is malformed, if a parent is unknown or a merge itself, or if the parents are known not to share a base
+        and no exclamation mark (``mix!:…``) says to go on.
+    """
+    kind, _, rest = spec.partition(":")
+    form = kind.removesuffix("!")
+    models, _, numbers = (rest, "", "") if form == "soup" else rest.rpartition("@")
+    parents = _split_parents(models)
+    method, parameters = _method(form, len(parents), numbers)
+    if method is None or not all(parents):
+        raise UserError(f"model '{spec}': write {MERGES[form]}")
+    for parent in parents:
+        if is_merge(find_model(parent).spec):
+            raise UserError(f"model '{spec}': '{parent}' is a merge itself; name the models that it is made of")
+    if not kind.endswith("!"):
+        try:
+            check_lineage(*parents)
+        except UserError as error:
+            raise UserError(f"model '{spec}': {error}; write {kind}!:{rest} to merge them all the same") from error
+    return Merge(method, parents, parameters)
+
+
+def _method(form: str, n_parents: int, numbers: str) -> tuple[str | None, dict]:
+    """Method and parameters of a merge, None where form and numbers do not fit together."""
+    values = [_number(text) for text in numbers.split("..")]
+    is_share = all(0 <= value <= 1 for value in values)
+    is_weight = len(values) == 1 and 0 <= values[0] <= LARGEST_WEIGHT
+    if form == "soup" and n_parents > 1:
+        return "uniform soup", {}
+    if form == "ties" and n_parents > 1 and is_weight:
+        return "TIES", {"weight": values[0], "density": TIES_DENSITY}
+    if form == "mix" and n_parents > 2 and is_weight:
+        return "task arithmetic", {"weight": values[0]}
+    if form == "mix" and n_parents == 2 and is_share and len(values) <= 2:
+        if values[0] == values[-1]:  # equal ends: one α for all layers
+            return "interpolation", {"alpha": values[0]}
+        return "layer-wise linear scaling", {"first": values[0], "last": values[1]}
+    return None, {}
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0  # out of every range
+
+
+def _split_parents(models: str) -> tuple:
+    """Split at the plus signs; a path may hold one of its own, so a model starts where a known form or name does."""
+    parts = models.split("+")
+    parents, start = [], 0
+    for end in range(1, len(parts) + 1):
+        if end == len(parts) or any(_is_known("+".join(parts[end:stop])) for stop in range(len(parts), end, -1)):
+            parents.append("+".join(parts[start:end]))
+            start = end
+    if len(parents) == 1:
+        return tuple(parts)  # which of them is unknown, or what is wrong with the string, is told by others
+    return tuple(model for parent in parents for model in ([parent] if _is_known(parent) else parent.split("+")))
+
+
+def _is_known(name: str) -> bool:
+    return name in model_cards() or (name.partition(":")[0] in KINDS and bool(name.partition(":")[2]))
+
+
+def root(name: str) -> str | None:
+    """The model that a model descends from by the ``base`` entries of models.yml, None where nothing is known of it."""
+    card, seen = find_model(name), set()
+    while card.base and card.name not in seen:
+        seen.add(card.name)
+        card = find_model(card.base)
+    return card.name if seen or card.name in model_cards() else None
+
+
+def check_lineage(*models: str) -> None:
+    """Refuse models that are known not to descend from one model: their weights are not comparable number by number.
+
+    Raises
+    ------
+    UserError
+        If the roots of two of them are known and differ.
+    """
+    roots = {root(model): model for model in models}
+    roots.pop(None, None)
+    if len(roots) > 1:
+        (root_1, one), (root_2, other) = list(roots.items())[:2]
+        raise UserError(
+            f"'{one}' and '{other}' do not share a base (they go back to {root_1} and {root_2}), so their "
+            "weights are not comparable number by number"
+        )
+
+
+def mix_name(base: str, tuned: str, alpha: float) -> str:
+    """Model string of an interpolated model."""
+    return f"mix:{base}+{tuned}@{alpha:g}"
+
+
+def _own_colour(place: int) -> str:
+    """One of the palette, then, for a row of mixtures, hues at the golden angle, which do not come again."""
+    if place < len(PALETTE):
+        return PALETTE[place]
+    parts = colorsys.hls_to_rgb(0.618034 * place % 1, (0.35, 0.5, 0.65)[place % 3], 0.6)
+    return "#" + "".join(f"{round(255 * part):02X}" for part in parts)
+
+
+def colours(models) -> dict[str, str]:
+    """Colour of each model: the listed one, else one of its own by place among the unlisted."""
+    cards = [(model, find_model(model)) for model in models]
+    unlisted = [model for model, card in cards if card.colour is None]
+    return {model: card.colour or _own_colour(unlisted.index(model)) for model, card in cards}
+
+
+def as_list(models) -> list[str]:
+    """Models as a list, each once; one model string, as papermill's ``-p models demo-base`` gives it, is a list of one.
+
+    Raises
+    ------
+    UserError
+        For a list that was written as one text, and for what is no list of texts.
+    """
+    if isinstance(models, str) and models.lstrip().startswith(("[", "(")):
+        raise UserError(f"models is the text {models[:60]!r}; give papermill a list with -y 'models: [A, B]'")
+    models = [models] if isinstance(models, str) else models
+    if not isinstance(models, list | tuple) or not all(isinstance(model, str) for model in models):
+        raise UserError(f"models is {str(models)[:60]}; give a list of names or model strings")
+    return list(dict.fromkeys(models))
+
+
+def pairs(models, with_weights: bool = False) -> list[tuple[str, str]]:
+    """Pairs (base, fine-tuned) of the models whose entry names a base, be the base among them or not.
+
+    ``with_weights`` leaves out pairs of which one is a file of answers, whose weights nobody can mix.
+    """
+    found = [(card.base, model) for model in models if (card := find_model(model)).base]
+    return [pair for pair in found if not with_weights or all(map(_has_weights, pair))]
+
+
+def _has_weights(model: str) -> bool:
+    spec = find_model(model).spec
+    return spec != "random" and not spec.startswith("predictions:")

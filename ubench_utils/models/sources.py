@@ -1,0 +1,161 @@
+"""Where a model's configuration and weights lie, and the identity that keys every cache.
+
+Nothing here imports torch, so a page whose embeddings are cached needs none.
+"""
+
+import json
+import os
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..engine.store import file_digest
+from ..errors import UserError, first_line, shown
+from .folders import Source, conch_folder, fetched, local, open_clip_folder, readable, snapshot, transformers_folder
+from .registry import ModelCard, find_model, is_merge, parse_merge
+
+ENGINE = 3  # raise it when features change though weights and libraries do not: a new rule of a loader, say
+
+
+def resolve(card: ModelCard) -> Source:
+    """Find (or download) what a model is loaded from.
+
+    Raises
+    ------
+    UserError
+        If the architecture, tag, folder, file or Hub repository is unknown, incomplete, gated or out of reach.
+    """
+    kind, _, rest = card.spec.partition(":")
+    if kind == "hf-hub":
+        return open_clip_folder(*snapshot(rest, card), card)
+    if kind == "local-dir":
+        return open_clip_folder(local(rest), None, card)
+    if kind == "hf":
+        return transformers_folder(*fetched(rest, card), card)
+    if kind == "conch":
+        return conch_folder(rest, card)
+    if kind == "predictions":
+        path = local(rest)
+        if not os.path.isfile(path):
+            raise UserError(f"model '{card.name}': no file '{rest}' with answers")
+        return Source("predictions", str(path), {}, files=(path,))
+    if kind != "open_clip":
+        raise UserError(f"model '{card.name}': '{card.spec}' is no model string; `ubench list models` shows the forms")
+    arch, at, place = rest.partition("@")
+    arch, slash, tag = arch.partition("/")
+    if (at and not place) or (slash and not tag) or (place and tag):
+        raise UserError(f"model '{card.name}': write open_clip:ARCH/TAG or open_clip:ARCH@FILE, not '{card.spec}'")
+    config = _arch_config(arch)
+    if place.startswith("hf:"):
+        folder = transformers_folder(*fetched(place.removeprefix("hf:"), card), card, tokenizer=False)
+        if folder.config.get("model_type") != "clip":
+            raise UserError(
+                f"model '{card.name}': '{place}' is of type {folder.config.get('model_type')}, only CLIP "
+                f"weights fit an open_clip architecture; evaluate it as '{place}'"
+            )
+        files = (*folder.weights, Path(folder.arch) / "config.json")
+        return Source("open_clip", arch, config, weights=folder.weights, files=files, commit=folder.commit)
+    if place:
+        path = local(place)
+        if not os.path.isfile(path):
+            raise UserError(f"model '{card.name}': no checkpoint file '{place}'")
+        beside = path.with_name("config.json")  # of weights in transformers' format: says which activation
+        files = readable((path, *([beside] * os.path.isfile(beside))), f"model '{card.name}'")
+        return Source("open_clip", arch, config, weights=(path,), files=files)
+    if tag:
+        from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+
+        entry = get_pretrained_cfg(arch, tag)
+        if not entry:
+            tags = ", ".join(list_pretrained_tags_by_model(arch)) or "none"
+            raise UserError(f"model '{card.name}': open_clip has no tag '{tag}' for {arch}; it has: {tags}")
+        try:
+            file = Path(download_pretrained(entry))
+        except Exception as error:  # network, Hub and file system each have their own
+            raise UserError(f"model '{card.name}': cannot fetch its weights ({first_line(error)})") from error
+        return Source("open_clip", arch, config, tag=tag, weights=(file,), files=(file,))
+    return Source("open_clip", arch, config)
+
+
+def identity(name: str) -> dict:
+    """Everything that determines a model's features but the device: the key of its cached embeddings.
+
+    The weights enter by the SHA-256 of their file, so a name can be reused for other weights without harm.
+    """
+    card = find_model(name)
+    if card.spec == "random":
+        return {"kind": "random choice", "seed": 0}
+    if is_merge(card.spec):
+        merge = parse_merge(card.spec)
+        base, *tuned = map(identity, merge.parents)
+        return {"kind": merge.method, "base": base, "tuned": tuned[0] if len(tuned) == 1 else tuned, **merge.parameters}
+    source = resolve(card)
+    if source.files:
+        weights = {file.name: sha for file, (_, sha) in zip(source.files, contents(source.files), strict=True)}
+    else:
+        weights = f"random, seed 0, torch {version('torch')}"
+    library = "transformers" if source.kind == "transformers" else "open_clip_torch"
+    own = {"preprocess": card.preprocess} if card.preprocess else {}
+    return {
+        "engine": ENGINE,
+        "kind": source.kind,
+        library: version(library),
+        "config": source.config,
+        **own,
+        "tag": source.tag,
+        "activation": card.activation,
+        "weights": weights,
+    }
+
+
+def image_size(recipe: dict) -> str:
+    """Size of the images that a preprocessing recipe makes, in words."""
+    size = recipe["size"]
+    if isinstance(size, str):  # a number of patches
+        return size
+    return f"{size if isinstance(size, int) else size[0]} px"
+
+
+def commits(name: str) -> dict[str, str]:
+    """Commit of every Hub repository that a model (or the parents of a merge) was fetched from, by model string."""
+    spec = find_model(name).spec
+    cards = [find_model(parent) for parent in (parse_merge(spec).parents if is_merge(spec) else [name])]
+    return {card.spec: commit for card in cards if (commit := resolve(card).commit)}
+
+
+def differing(one: dict, other: dict) -> str | None:
+    """First key in which two preprocessing recipes differ, those that both have first; None where they do not."""
+    keys = sorted({**one, **other}, key=lambda key: key not in one or key not in other)
+    return next((key for key in keys if one.get(key) != other.get(key)), None)
+
+
+def contents(files, again: bool = False) -> list[tuple]:
+    """State (size, times, inode) and SHA-256 of files, read once a process for each state, or ``again``.
+
+    The time of change alone says nothing of the content, as it can be set; the state as a whole differs after anything
+    was written to a file or put in its place.
+    """
+    found = []
+    for file in files:
+        facts = Path(file).stat()
+        state = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
+        found.append((state, file_digest(file) if again else _cached_digest(str(file), state)))
+    return found
+
+
+@cache
+def _cached_digest(file: str, state: tuple) -> str:
+    return file_digest(file)
+
+
+def _arch_config(arch: str) -> dict:
+    """open_clip's own configuration of a named architecture, read without importing torch."""
+    folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
+    file = folder / f"{arch}.json"
+    if not os.path.isfile(file):  # a name may be too long for a file
+        near = get_close_matches(arch, [path.stem for path in folder.glob("*.json")], n=3)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise UserError(f"open_clip has no architecture '{shown(arch)}'{hint}")
+    return json.loads(file.read_text(encoding="utf-8"))

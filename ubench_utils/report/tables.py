@@ -1,0 +1,377 @@
+"""Tables and example cards of the pages, as plain HTML that needs no script and no style of its own."""
+
+import base64
+import html
+import io
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, display
+from markupsafe import Markup, escape
+
+from ..data.benchmark import NOT_STATED, decode
+from ..data.questions import HEADLINE_WORDING
+from ..evaluation.evaluate import Evaluation
+from ..models.registry import PACKAGE, find_model
+from ..models.sources import image_size
+
+THUMBNAIL = 224  # pixels, long side
+NO_CHOICE = "no option"  # of a reply, made elsewhere, that names none
+
+
+def percent(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
+    """A proportion in percent with its interval: ``43.1 [40.2, 46.0]``."""
+    if pd.isna(value):
+        return "–"
+    text = f"{100 * value:{sign}.1f}"
+    text = text if low is None else f"{text} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    return text.replace("-0.0", "0.0").replace("-", "−")
+
+
+def show(table: pd.DataFrame, caption: str, sortable: list | None = None) -> None:
+    """Display a table of finished text (or ``link``) with a caption; one of sentences wraps, one of numbers scrolls.
+
+    In the place of a table without rows stands a line that says so.
+
+    Parameters
+    ----------
+    sortable : list of str, optional
+        Let the reader sort and search the table, and choose among the values of these columns (``sortable.js``).
+    """
+    if table.empty:
+        display(HTML(f"<p>{html.escape(caption)}: there is nothing to show in this run.</p>"))
+        return
+    table = table.map(lambda cell: str(escape(cell)))
+    kind = "wide" if table.map(lambda cell: len(Markup(cell).striptags())).to_numpy().max(initial=0) > 40 else "numbers"
+    kind += " sortable" if sortable is not None else ""
+    body = table.rename(columns=escape).to_html(index=False, border=0, escape=False, classes=kind, justify="left")
+    body = body.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1)
+    if sortable is not None:
+        columns = ",".join(table[sortable].columns)
+        body = f'<div data-filter="{html.escape(columns)}">\n{body}\n</div>'
+    display(HTML(body))
+
+
+def link(text: str, address: str) -> Markup:
+    """A cell that leads to an address; both are escaped."""
+    return Markup('<a href="{}">{}</a>').format(address, text)
+
+
+def scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores as text, one row a model, question and wording, both estimands side by side, with n and chance."""
+    keys = ["model", "level", "question", "wording"]
+    micro, macro = (table[table.estimand == estimand].set_index(keys) for estimand in ("micro", "macro"))
+    rows = [
+        {
+            "model": key[0],
+            "question": key[2] if key[2] != "all" else f"all {key[1]}",
+            "wording": key[3],
+            "n": f"{row.n_questions:,}",
+            "chance %": percent(row.chance),
+            "micro % [95 %]": percent(row.accuracy, row.ci_low, row.ci_high),
+            "macro % [95 %]": percent(*macro.loc[key, ["accuracy", "ci_low", "ci_high"]]),
+            "chance-corrected": f"{row.chance_corrected:+.2f}".replace("-", "−"),
+        }
+        for key, row in micro.iterrows()
+    ]
+    text = pd.DataFrame(rows)
+    return text.drop(columns="model") if text.model.nunique() == 1 else text
+
+
+def wordings(table: pd.DataFrame, by_dataset: pd.DataFrame, models: list, names: dict) -> pd.DataFrame:
+    """Paired differences between wordings as text, a row a model, level and wording.
+
+    ``table`` and ``by_dataset`` are from ``stats.compare_wordings``: over all images, and by sub-dataset, of which the
+    one that moves most is named.
+    """
+    rows = []
+    overall = table[(table.estimand == "micro") & ((table.question == "all") | (table.level != "coarse"))]
+    for row in sorted(overall.itertuples(), key=lambda row: (models.index(row.model), row.level, row.wording)):
+        sets = by_dataset[(by_dataset.by == "dataset") & (by_dataset.estimand == "micro")]
+        for column in ("model", "wording", "level", "question"):
+            sets = sets[sets[column] == getattr(row, column)]
+        most = sets.loc[sets.difference.abs().idxmax()]
+        rows.append(
+            {
+                "model": row.model,
+                "level": row.level,
+                "wording": names[row.wording],
+                "n": f"{row.n_questions:,}",
+                "difference [95 %]": percent(row.difference, row.ci_low, row.ci_high, sign="+"),
+                "moves most": most.slice,
+                "by": percent(most.difference, sign="+"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def passport(run: Evaluation, model: str) -> pd.DataFrame:
+    """Everything that decides whether two models were treated alike, and how firm the answers are; one row a fact."""
+    facts = run.record["models"][model]
+    card = find_model(model)
+    rows = [
+        ("model string", card.spec.replace(str(PACKAGE), "ubench_utils")),
+        ("category", card.category),
+        ("fine-tuned from", card.base or "–"),
+        ("licence of the weights", card.licence or "not stated"),
+    ]
+    if "parameters" not in facts:
+        kind = "answers made elsewhere" if "notes" in facts else "answers drawn at random"
+        return pd.DataFrame(
+            [*rows, ("weights", f"none: {kind}"), *(("note", note) for note in facts.get("notes", []))],
+            columns=["what", "value"],
+        )
+    recipe = facts["preprocessing"]
+    mean, std = (", ".join(f"{v:.4g}" for v in np.atleast_1d(recipe[key])) for key in ("mean", "std"))
+    rows += [
+        ("weights", f"{facts['parameters']:,}"),
+        ("activation", f"{facts['activation']} (says {facts['activation_from']})"),
+        ("images", f"{image_size(recipe)}, resized by {recipe['resize_mode']}, {recipe['interpolation']}"),
+        ("normalisation", f"mean {mean}; standard deviation {std}"),
+        ("context", f"{facts['context_length']} tokens; {facts['texts_truncated']} of {facts['texts']:,} texts cut"),
+        (
+            "options compared by",
+            "matching head, log-odds"
+            if facts["matching_head"]
+            else f"cosine similarity, × {facts['logit_scale']:.1f} before the softmax",
+        ),
+        ("precision, device", f"{facts['precision']}, {facts['device']}; scores in float32"),
+        ("exact ties", f"{facts['questions_tied']:,} questions"),
+        ("failed images", f"{facts['images_failed']:,} of {facts['images']:,}"),
+    ]
+    if facts["doubt"]:
+        rows.append(("to check", facts["doubt"]))
+    rows += [("to check", note) for note in facts["notes"]]
+    if "flip_rate_batch_size" in facts:
+        of = f"of {facts['audit_questions']:,} answers to {facts['audit_images']} images"
+        rows += [
+            (f"float32 against {facts['low_precision']}", f"{percent(facts['flip_rate_low_precision'])} % {of} flip"),
+            ("one by one against a batch", f"{percent(facts['flip_rate_batch_size'])} % {of} flip"),
+        ]
+    if facts["speed"]:
+        speed = facts["speed"]
+        rate = f"{speed['images_per_second']:.0f} images/s ({speed['device']}, {speed['cores']} cores)"
+        rows.append(("speed when encoded", f"{speed['images']:,} images, texts: {speed['seconds']:.1f} s, {rate}"))
+    return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def forgetting(cells: pd.DataFrame) -> pd.DataFrame:
+    """Every cell of ``finetuning.forgetting`` as text; a dagger marks cells with too few images, none is left out."""
+    names = cells.question.where(cells.question != "all", "all " + cells.level)
+    marks = cells.small.map({True: " †", False: ""})
+    return pd.DataFrame(
+        {
+            "slice": cells.slice.where(cells.by != "all", "all images") + marks,
+            "question": names,
+            "n": [f"{n:,}" for n in cells.n_questions],
+            "base %": [percent(value) for value in cells.base],
+            "difference [95 %]": [
+                percent(*row, sign="+") for row in cells[["difference", "ci_low", "ci_high"]].to_numpy()
+            ],
+            "simultaneous": [
+                percent(*row, sign="+").partition(" ")[2]
+                for row in cells[["difference", "joint_low", "joint_high"]].to_numpy()
+            ],
+            "forgotten": cells.forgotten,
+            "learned": cells.learned,
+            "p (Holm)": [_p(p) for p in cells.p_holm],
+            "test": cells.test,
+            "detectable": [percent(value) for value in cells.detectable],
+        }
+    )
+
+
+def _p(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def choices(tables: dict) -> pd.DataFrame:
+    """What choosing α by cross-fitting gives, as text; ``tables[(base, tuned)]`` is from ``choice_of_alpha``."""
+    rows = [
+        {
+            "fine-tuned": tuned,
+            "target": row.target,
+            "α* [95 %]": f"{row.alpha:g} [{row.alpha_low:g}, {row.alpha_high:g}]",
+            "naive %": percent(row.naive),
+            "cross-fitted % [95 %]": percent(row.cross_fitted, row.ci_low, row.ci_high),
+            "optimism": percent(row.optimism, sign="+"),
+            "over base": percent(row.over_base, row.over_base_low, row.over_base_high, sign="+"),
+            "over fine-tuned": percent(row.over_tuned, row.over_tuned_low, row.over_tuned_high, sign="+"),
+        }
+        for (_, tuned), table in tables.items()
+        for row in table.itertuples()
+    ]
+    return pd.DataFrame(rows)
+
+
+def ways(tables: dict) -> pd.DataFrame:
+    """Other ways to combine models, as text; ``tables[(base, tuned)]`` is from ``grids.other_ways``."""
+    return pd.DataFrame(
+        [
+            {
+                "fine-tuned": tuned,
+                "way": row.way,
+                "gain [95 %]": percent(row.gain, row.gain_low, row.gain_high, sign="+"),
+                "kept [95 %]": percent(row.kept, row.kept_low, row.kept_high, sign="+"),
+            }
+            for (_, tuned), table in tables.items()
+            for row in table.itertuples()
+        ]
+    )
+
+
+def contrasts(results: dict) -> pd.DataFrame:
+    """Contrasts of ``finetuning.summary`` as text, a row a pair and contrast."""
+    names = {
+        "in_middle": "fine-grained in-domain: α = 0.5 − base",
+        "in_end": "fine-grained in-domain: fine-tuned − base",
+        "in_coarse_middle": "coarse in-domain: α = 0.5 − base",
+        "in_coarse_end": "coarse in-domain: fine-tuned − base",
+        "out_middle": "all questions out-of-domain: α = 0.5 − base",
+        "out_end": "all questions out-of-domain: fine-tuned − base",
+        "above_line": "all questions: α = 0.5 − straight line",
+        "fine_above_line": "fine-grained, mean over sub-datasets: α = 0.5 − straight line",
+    }
+    rows = [
+        {
+            "pair": f"{base} to {tuned}",
+            "contrast": name,
+            "n": f"{found[key]['n_questions']:,}",
+            "difference [95 %]": percent(*(found[key][k] for k in ("estimate", "ci_low", "ci_high")), sign="+"),
+        }
+        for (base, tuned), found in results.items()
+        for key, name in names.items()
+    ]
+    return pd.DataFrame(rows, columns=["pair", "contrast", "n", "difference [95 %]"])
+
+
+def provenance(run: Evaluation, models: list) -> pd.DataFrame:
+    """How the numbers of a page came about; wall-clock times and the commit stand in ``run.json``."""
+    rows = [("dataset", run.benchmark.name)]
+    if run.benchmark.revision:
+        rows.append(("revision", run.benchmark.revision))
+    rows += [
+        ("content fingerprint", run.benchmark.fingerprint),
+        (
+            "images, questions",
+            f"{len(run.benchmark.images):,}, {len(run.questions):,} ({run.questions.wording.nunique()} wordings)",
+        ),
+    ]
+    rows += [("note", note) for note in run.record["dataset"]["notes"]]
+    rows += [
+        ("device, precision of the encoders", f"{run.record['device']}, {run.record['precision']}; scores in float32")
+    ]
+    for model in models:
+        passport = run.record["models"][model]
+        if "parameters" in passport:
+            rows.append((model, passport_line(passport)))
+    versions = run.record["versions"]
+    rows.append(
+        ("versions", ", ".join(f"{name} {versions[name]}" for name in ("torch", "open_clip_torch", "datasets")))
+    )
+    return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def passport_line(passport: dict) -> str:
+    """The facts that decide whether two models were treated alike."""
+    recipe = passport["preprocessing"]
+    facts = [
+        f"{passport['parameters']:,} weights",
+        f"activation {passport['activation']} (says {passport['activation_from']})",
+        f"images {image_size(recipe)}, {recipe['resize_mode']}, {recipe['interpolation']}",
+        f"context {passport['context_length']} tokens, {passport['texts_truncated']} of {passport['texts']} texts cut",
+        f"{passport['images_failed']} images failed, {passport['questions_tied']} ties",
+    ]
+    return "; ".join(facts)
+
+
+def with_choices(run: Evaluation) -> pd.DataFrame:
+    """Answers with the labels of the options, of the ``chosen`` one and of the ``right`` one."""
+    key = ["dataset", "image_id", "question", "wording"]
+    answers = run.answers.merge(run.questions[[*key, "labels", "asked"]], on=key, validate="many_to_one")
+    return answers.assign(
+        chosen=[
+            labels[i] if i >= 0 else NO_CHOICE for labels, i in zip(answers.labels, answers.predicted_idx, strict=True)
+        ],
+        right=[labels[i] for labels, i in zip(answers.labels, answers.answer_idx, strict=True)],
+    )
+
+
+def examples(run: Evaluation, model: str, correct: bool, n: int = 4) -> None:
+    """Display cards of the fine-grained questions that a model got right, or wrong, with most confidence.
+
+    At most one per sub-dataset while there are enough; each card shows the image, the options, the answer and the
+    model's choice with its probability.
+    """
+    answers = with_choices(run)
+    rows = answers[(answers.model == model) & (answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
+    rows = rows[rows.correct == correct].sort_values(["p_predicted", "image_id"], ascending=[False, True])
+    rows = rows.assign(turn=rows.groupby("dataset").cumcount()).sort_values("turn", kind="stable").head(n)
+    if rows.empty:
+        display(HTML(f"<p>No fine-grained question was answered {'right' if correct else 'wrong'}.</p>"))
+        return
+    _cards(run, rows, _head_of_answer)
+
+
+def _head_of_answer(row) -> tuple:
+    sure = "" if pd.isna(row.p_predicted) else f"p = {row.p_predicted:.2f}, "  # answers made elsewhere may have none
+    return f"<strong>{'Right' if row.correct else 'Wrong'}</strong>, {sure}", (("chosen", "predicted_idx"),)
+
+
+def examples_of_change(run: Evaluation, base: str, tuned: str, state: str, n: int = 4) -> None:
+    """Display cards of fine-grained questions that fine-tuning made forgotten or learned (see ``paired.churn``).
+
+    At most one per sub-dataset while there are enough; first those on which the two models were most certain.
+    """
+    answers = with_choices(run)
+    answers = answers[(answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
+    key = ["dataset", "image_id", "question", "wording"]
+    before, after = (answers[answers.model == model].set_index(key) for model in (base, tuned))
+    both = after.join(before[["predicted_idx", "correct", "p_predicted"]], rsuffix="_base", how="inner").reset_index()
+    right, then = {"forgotten": (True, False), "learned": (False, True)}[state]
+    rows = both[(both.correct_base == right) & (both.correct == then)]
+    rows = rows.assign(sure=rows.p_predicted * rows.p_predicted_base)
+    rows = rows.sort_values(["sure", "image_id"], ascending=[False, True])
+    rows = rows.assign(turn=rows.groupby("dataset").cumcount()).sort_values("turn", kind="stable").head(n)
+    if rows.empty:
+        display(HTML(f"<p>No fine-grained question was {state}.</p>"))
+        return
+    names = (("base", "predicted_idx_base"), ("fine-tuned", "predicted_idx"))
+    _cards(run, rows, lambda row: (f"<strong>{state.capitalize()}</strong> by {html.escape(tuned)}, ", names))
+
+
+def _cards(run: Evaluation, rows: pd.DataFrame, head) -> None:
+    """Display a card a row; ``head(row)`` gives its first words and which columns hold whose choice."""
+    place = {
+        key: row
+        for row, key in enumerate(zip(run.benchmark.images.dataset, run.benchmark.images.image_id, strict=True))
+    }
+    cards = [
+        _card(run.benchmark.image_bytes(place[row.dataset, row.image_id]), row, *head(row)) for row in rows.itertuples()
+    ]
+    display(HTML(f'<div class="example-cards">{"".join(cards)}</div>'))
+
+
+def _card(encoded: bytes, row, head: str, choices) -> str:
+    image = decode(encoded)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    kind = "" if row.synthetic == NOT_STATED else f"{row.synthetic} "
+    chosen = ", ".join(
+        f"the {who} model chose {row.labels[at]}" if (at := getattr(row, column)) >= 0 else f"the {who} model none"
+        for who, column in choices
+    ).replace("the chosen model chose", "the model chose")
+    alt = f"A {kind}{row.modality} image of {row.dataset}; the answer is {row.right}, {chosen}."
+    items = []
+    for index, option in enumerate(row.labels):
+        where = (("answer", "answer_idx"), *choices)
+        marks = [mark for mark, column in where if getattr(row, column) == index]
+        label = f" <em>({', '.join(marks)})</em>" if marks else ""
+        items.append(f"<li>{html.escape(option)}{label}</li>")
+    return (
+        f'<figure class="example-card"><img src="{uri}" alt="{html.escape(alt, quote=True)}">'
+        f"<figcaption>{head}{html.escape(row.dataset)}<br>{html.escape(row.asked or '')}"
+        f"<ul>{''.join(items)}</ul></figcaption></figure>"
+    )

@@ -1,0 +1,128 @@
+"""Whether a model's probabilities mean what they say: calibration of the predicted option, with intervals.
+
+Probabilities come from each model's own temperature. Bins hold equally many questions, since confident models leave
+bins of equal width nearly empty (Nixon et al. 2019; Kumar et al. 2019); equal probabilities share a bin.
+"""
+
+import numpy as np
+import pandas as pd
+
+from .resampling import RESAMPLES, image_weights, numbered, percentiles
+
+BINS = 15
+
+
+def calibration_error(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """Expected calibration error of each model: mean over bins of |accuracy − confidence|, weighted by questions.
+
+    Parameters
+    ----------
+    answers : pandas.DataFrame
+        As from ``join_answers``, of any number of models (or α), pooled over their rows; answers without
+        ``p_predicted`` are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, ece, ci_low, ci_high, noise, accuracy, confidence, n_questions, n_images``. ``confidence`` is the
+        mean probability of the predicted option. ``noise`` is the error that chance alone would show if the model
+        were perfectly calibrated: noise in a bin counts as miscalibration, so ``ece`` is never 0.
+
+    Notes
+    -----
+    The interval resamples images, with the bins kept and the draws shared by all models. Since the estimate is biased
+    upwards, its bootstrap percentiles miss a small true error far too often. By the triangle inequality estimate and
+    truth are no farther apart than Σ |gap − true gap|, whose distribution the draws about the estimated gaps show:
+    ``ci_low`` is the estimate less its 97.5 % quantile, which is on the safe side. ``ci_high`` is the percentile of
+    the draws, less the rise of their mean over the estimate.
+
+    References
+    ----------
+    Guo et al. 2017, ICML (top-label error, 15 bins). Nixon et al. 2019, CVPR workshops (equal-mass bins). Kumar, Liang
+    and Ma 2019, NeurIPS (bias of the estimate).
+    """
+    rows, weights = _with_weights(answers, n_resamples, seed)
+    records = []
+    for model, own in _by_model(rows):
+        bins, p, correct = _bins(own)
+        gaps = _by_image(own.image, bins, correct - p, len(weights))
+        n = _by_image(own.image, np.zeros(len(own), int), np.ones(len(own)), len(weights))
+        ece = np.abs(gaps.sum(axis=0)).sum() / len(own)
+        gap, drawn_gap = gaps.sum(axis=0)[:, None] / len(own), (gaps.T @ weights) / (n.T @ weights)
+        drawn, distance = np.abs(drawn_gap).sum(axis=0), np.abs(drawn_gap - gap).sum(axis=0)
+        high = percentiles(drawn)[1] - drawn.mean() + ece
+        records.append(
+            {
+                "model": model,
+                "ece": ece,
+                "ci_low": max(ece - percentiles(distance)[1], 0.0),
+                "ci_high": min(high, 1.0),
+                "noise": distance.mean(),
+                "accuracy": correct.mean(),
+                "confidence": p.mean(),
+                "n_questions": len(own),
+                "n_images": own.image.nunique(),
+            }
+        )
+    columns = ["model", "ece", "ci_low", "ci_high", "noise", "accuracy", "confidence", "n_questions", "n_images"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def reliability(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """Points of each model's reliability curve: accuracy against confidence, bin by bin.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, bin, confidence, accuracy, ci_low, ci_high, n_questions``; the interval of the accuracy resamples
+        images (percentile), with the bins kept.
+    """
+    rows, weights = _with_weights(answers, n_resamples, seed)
+    tables = []
+    for model, own in _by_model(rows):
+        bins, p, correct = _bins(own)
+        right, n = (_by_image(own.image, bins, values, len(weights)) for values in (correct, np.ones(len(own))))
+        size = n.sum(axis=0)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where a resample holds no question of a bin
+            low, high = percentiles((right.T @ weights) / (n.T @ weights))
+        tables.append(
+            pd.DataFrame(
+                {
+                    "model": model,
+                    "bin": np.arange(len(size)),
+                    "confidence": np.bincount(bins, p) / size,
+                    "accuracy": right.sum(axis=0) / size,
+                    "ci_low": low,
+                    "ci_high": high,
+                    "n_questions": size.astype(int),
+                }
+            )
+        )
+    columns = ["model", "bin", "confidence", "accuracy", "ci_low", "ci_high", "n_questions"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _with_weights(answers: pd.DataFrame, n_resamples: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Answers with a probability and their ``image``, and the weights of the images, (n_images, n_resamples)."""
+    rows = numbered(
+        answers.loc[answers.p_predicted.notna(), ["model", "dataset", "image_id", "p_predicted", "correct"]]
+    )
+    return rows, image_weights(rows, n_resamples, seed).astype(np.float32)
+
+
+def _by_model(rows: pd.DataFrame):
+    return rows.sort_values("model", kind="stable").groupby("model", sort=True, observed=True)
+
+
+def _bins(own: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bin, confidence and correctness of each answer; bins are numbered by confidence, none is empty."""
+    p, correct = own.p_predicted.to_numpy(dtype=float), own.correct.to_numpy(dtype=float)
+    edges = np.unique(np.quantile(p, np.arange(1, BINS) / BINS))
+    return np.unique(np.searchsorted(edges, p, side="right"), return_inverse=True)[1], p, correct
+
+
+def _by_image(image, bins: np.ndarray, values: np.ndarray, n_images: int) -> np.ndarray:
+    """Sums of the values of each image in each bin, float32, shape (n_images, n_bins)."""
+    n_bins = bins.max() + 1
+    sums = np.bincount(image.to_numpy() * n_bins + bins, values, n_images * n_bins)
+    return sums.reshape(n_images, n_bins).astype(np.float32)

@@ -1,0 +1,407 @@
+"""What is in a benchmark: its composition, its chance, the length of its texts, and answers that need no image.
+
+Every function takes the images or the questions of a run and returns a table; ``plots_dataset`` draws them.
+"""
+
+import numpy as np
+import pandas as pd
+
+from ..data.benchmark import NOT_STATED
+from ..data.pixels import DIM, notes
+from ..data.questions import COARSE, HEADLINE_WORDING, NONE_OF_THE_ABOVE
+from ..evaluation.evaluate import Evaluation
+from ..report.tables import percent
+from ..statistics.resampling import (
+    cell_images,
+    cell_sums,
+    draws,
+    estimates,
+    image_weights,
+    lay_out,
+    numbered,
+    percentiles,
+)
+from ..statistics.scores import wilson
+
+SHOWN_FACETS = ["modality", "scale", "domain", "stain", "organism"]
+CONTEXT = 77  # tokens that CLIP's text encoder reads
+LENGTH_RULES = ["longest option", "shortest option", "first option"]
+ELIMINATION = "guessing without “none of the above”"
+SOURCE_RULES = ["most common answer of the sub-dataset", "most common answer of all images"]
+
+
+def amount(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: ``1 pair``, ``1,200 images``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def composition(images: pd.DataFrame) -> pd.DataFrame:
+    """Images and sub-datasets of each value of each facet: ``facet, value, images, datasets``, most frequent first."""
+    tables = []
+    for facet in SHOWN_FACETS:
+        table = images.groupby(facet).agg(images=("dataset", "size"), datasets=("dataset", "nunique"))
+        table = table.rename_axis("value").reset_index().sort_values(["images", "value"], ascending=[False, True])
+        tables.append(table.assign(facet=facet))
+    return pd.concat(tables, ignore_index=True)[["facet", "value", "images", "datasets"]]
+
+
+def crossing(images: pd.DataFrame) -> pd.DataFrame:
+    """Images and sub-datasets of every modality at every scale that occur together."""
+    table = images.groupby(["modality", "scale"]).agg(images=("dataset", "size"), datasets=("dataset", "nunique"))
+    return table.reset_index()
+
+
+def subdatasets(looked: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
+    """A row of text a sub-dataset: images, classes, facets, pixel size, field of view, chance.
+
+    Parameters
+    ----------
+    looked : pandas.DataFrame
+        As from ``duplicates.look``.
+    questions : pandas.DataFrame
+        As from ``build_questions``.
+    """
+    asked = once(questions).assign(chance=lambda table: 1 / table.n_options)
+    chance = {level: rows.groupby("dataset").chance.mean() for level, rows in asked.groupby("level")}
+    rows = []
+    for name, images in looked.groupby("dataset"):
+        sized = images[images.width > 0]
+        rows.append(
+            {
+                "sub-dataset": name,
+                "images": f"{len(images):,}",
+                "classes": f"{images.label_name.nunique():,}" if images.label_name.notna().any() else "–",
+                **{facet: _several(images[facet]) for facet in SHOWN_FACETS},
+                "pixel, µm": _range(images.microns_per_pixel),
+                "field, µm": _range(sized.microns_per_pixel * sized.width),
+                **{f"chance, {level}": percent(values.get(name, np.nan)) for level, values in chance.items()},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def pictures(looked: pd.DataFrame) -> pd.DataFrame:
+    """How the image files of each sub-dataset are stored, and what of it a score can hang on; a row of text for each.
+
+    Parameters
+    ----------
+    looked : pandas.DataFrame
+        As from ``duplicates.look``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``format`` and ``bits`` per sample, with counts; ``brightest, %``: the largest value of an image in percent of
+        its range, lowest and highest over the images; counts of images that use less than ``DIM`` of their range, are
+        transparent somewhere, turned by a tag, beside copies of themselves, or unreadable; width and height.
+    """
+    rows = []
+    for name, images in looked.groupby("dataset"):
+        row = {"sub-dataset": name, "images": f"{len(images):,}"}
+        facts = pd.DataFrame([found for found in images.found if found])
+        if len(facts):
+            counts = {
+                "under 1/16 of range": facts.high - facts.low < DIM * facts.top,
+                "transparent": facts.transparent,
+                "turned": facts.orientation > 1,
+                "beside copies": facts.pages > 1,
+            }
+            row |= {"format": _counted(facts.format), "bits": _counted(facts.bits)}
+            row |= {"brightest, %": _span(100 * facts.high / facts.top)}
+            row |= {title: f"{which.sum():,}" for title, which in counts.items()}
+            row |= {"width, px": _span(facts.width, ","), "height, px": _span(facts.height, ",")}
+        rows.append(row | {"unreadable": f"{(images.unreadable != '').sum():,}"})
+    table = pd.DataFrame(rows).fillna("–")
+    return table[[*table.columns.drop("unreadable"), "unreadable"]]
+
+
+def picture_line(looked: pd.DataFrame) -> str:
+    """What of the image files a reader has to know, as sentences."""
+    names = looked.dataset + "/" + looked.image_id
+    found = {name: facts for name, facts in zip(names, looked.found, strict=True) if facts}
+    lines = notes(found, {})
+    return " ".join(f"{line[0].upper()}{line[1:]}." for line in lines) or "No file needed more than decoding."
+
+
+def _counted(values: pd.Series) -> str:
+    """The values that occur, most frequent first, with their counts where there are several."""
+    counts = values.value_counts()
+    return str(counts.index[0]) if len(counts) == 1 else ", ".join(f"{value} ({n:,})" for value, n in counts.items())
+
+
+def _several(values: pd.Series, most: int = 2) -> str:
+    """The values that occur, or how many they are."""
+    found = sorted(set(values))
+    return ", ".join(found).replace(" microscopy", "") if len(found) <= most else f"{len(found)} values"
+
+
+def _range(values: pd.Series) -> str:
+    values = values[values > 0]
+    return NOT_STATED if values.empty else _span(values)
+
+
+def _span(values: pd.Series, form: str = ".3g") -> str:
+    """Smallest and largest value; one where they are the same."""
+    low, high = f"{values.min():{form}}", f"{values.max():{form}}"
+    return low if low == high else f"{low}–{high}"
+
+
+def chance(questions: pd.DataFrame) -> pd.DataFrame:
+    """Options and chance of each question type as text, a row a type."""
+    asked = once(questions)
+    rows = []
+    for question, table in by_question(asked):
+        offered = np.array([NONE_OF_THE_ABOVE in labels for labels in table.labels])
+        right = np.array([labels[at] == NONE_OF_THE_ABOVE for labels, at in _answers(table)])
+        rows.append(
+            {
+                "question": question,
+                "level": table.level.iloc[0],
+                "images": f"{len(table):,}",
+                "options": _range(table.n_options),
+                "chance %": percent((1 / table.n_options).mean()),
+                "“none” offered %": percent(offered.mean()),
+                "“none” right %": percent(right.mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def once(questions: pd.DataFrame) -> pd.DataFrame:
+    """Each question once: in the headline wording, or in another where it is not asked in that."""
+    headline_first = questions.sort_values("wording", key=lambda number: number != HEADLINE_WORDING, kind="stable")
+    unique = headline_first.drop_duplicates(["dataset", "image_id", "question"])
+    return unique.sort_index().reset_index(drop=True)
+
+
+def by_question(questions: pd.DataFrame):
+    """Yield each question type that occurs, in the order of the book, with its rows."""
+    for question in [*COARSE, "classification", "cognition"]:
+        table = questions[questions.question == question]
+        if len(table):
+            yield question, table
+
+
+def _answers(questions: pd.DataFrame):
+    return zip(questions.labels, questions.answer_idx, strict=True)
+
+
+def token_lengths(questions: pd.DataFrame, wordings: dict) -> pd.DataFrame:
+    """Length of the options in tokens of CLIP's byte-pair encoding, start and end included, as text.
+
+    Parameters
+    ----------
+    wordings : dict
+        Names of the wordings by their numbers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a question type and wording: distinct options, their median and longest length, and how many are longer
+        than ``CONTEXT`` tokens, so that CLIP would not read their end; and the questions that have such an option.
+
+    References
+    ----------
+    Radford et al. 2021 (CLIP), section 2.4.
+    """
+    from open_clip.tokenizer import SimpleTokenizer  # imports torch
+
+    encode = SimpleTokenizer().encode
+    length = {text: len(encode(text)) + 2 for options in questions.options for text in options}
+    rows = []
+    for question, of_type in by_question(questions):
+        for wording, table in of_type.groupby("wording"):
+            lengths = pd.Series({text: length[text] for options in table.options for text in options})
+            cut = sum(any(length[text] > CONTEXT for text in options) for options in table.options)
+            rows.append(
+                {
+                    "question": question,
+                    "wording": wordings[wording],
+                    "options": f"{len(lengths):,}",
+                    "median": f"{lengths.median():g}",
+                    "longest": f"{lengths.max()}",
+                    f"over {CONTEXT}": f"{(lengths > CONTEXT).sum():,}",
+                    "questions cut": f"{cut:,} of {len(table):,}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def shortcuts(questions: pd.DataFrame) -> pd.DataFrame:
+    """Scores of rules that look at the options alone, from ``score_rules``, in the headline wording.
+
+    The longest and the shortest option are counted in characters of the text that is scored; "none of the above" is
+    left out, as it stands outside the sentence and is easily recognised. Where options tie, each is as likely.
+    ``ELIMINATION`` guesses among all options but "none of the above": the rule that the others are to be compared with.
+    """
+    asked = once(questions)
+    hits = []
+    for options, labels, at in zip(asked.options, asked.labels, asked.answer_idx, strict=True):
+        open_ = [i for i, label in enumerate(labels) if label != NONE_OF_THE_ABOVE] or list(range(len(labels)))
+        length = [len(options[i]) for i in open_]
+        chosen = [
+            [i for i, n in zip(open_, length, strict=True) if n == max(length)],
+            [i for i, n in zip(open_, length, strict=True) if n == min(length)],
+            open_[:1],
+            open_,
+        ]
+        hits.append([(at in places) / len(places) for places in chosen])
+    hits = pd.DataFrame(hits, columns=[*LENGTH_RULES, ELIMINATION])
+    return score_rules(asked, hits, hits[ELIMINATION])
+
+
+def source_shortcuts(questions: pd.DataFrame) -> pd.DataFrame:
+    """Scores of giving each image the most common answer of its sub-dataset, or of all images, from ``score_rules``.
+
+    No image is scored by a rule that it set: the images are parted at random, with a fixed seed, into two halves, and
+    each half is given the most common answer of the other. Where there is no other half, as for the only image of a
+    sub-dataset, nothing is answered, which counts as wrong.
+    """
+    asked = numbered(once(questions))
+    order = pd.Series(np.random.default_rng([0, 2]).permutation(asked.image.nunique())[asked.image])
+    right = pd.Series([labels[at] for labels, at in _answers(asked)], name="right")
+    keys = {SOURCE_RULES[0]: [asked.question, asked.dataset], SOURCE_RULES[1]: [asked.question]}
+    hits = {rule: right == _most_common_of_the_other_half(right, order, key) for rule, key in keys.items()}
+    scores = score_rules(asked, pd.DataFrame(hits).astype(float), 1 / asked.n_options)
+    scores.attrs["alone"] = asked.groupby("dataset").image.nunique().max() < 2
+    return scores
+
+
+def _most_common_of_the_other_half(right: pd.Series, order: pd.Series, key: list) -> np.ndarray:
+    """The answer that a row's group has most often in the half without that row; every other in ``order`` is a half."""
+    half = order.groupby(key).rank() % 2
+    common = right.groupby([*key, half]).agg(lambda answers: answers.mode().iloc[0])
+    return common.reindex(pd.MultiIndex.from_arrays([*key, 1 - half])).to_numpy()
+
+
+def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.DataFrame:
+    """Accuracy of rules, pooled over questions, with 95 % intervals from resampling images.
+
+    Parameters
+    ----------
+    questions : pandas.DataFrame
+        One wording.
+    hits : pandas.DataFrame, shape (n_questions, n_rules)
+        Probability, 0 to 1, that a rule answers the question right.
+    reference : array_like, shape (n_questions,)
+        The same of what the rules are compared with, question by question.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``rule, level, question`` (``all`` where the types of a level are pooled), ``accuracy, ci_low, ci_high, over,
+        over_low, over_high`` (paired difference from the reference), ``chance, n_questions, n_images``. An interval
+        without width becomes Wilson's, of a difference that of an unseen event.
+    """
+    asked = numbered(questions)
+    layout, ones = lay_out(asked), np.ones((len(asked), 1), dtype=np.float32)
+    values = np.column_stack([hits, hits.to_numpy() - np.asarray(reference)[:, None]]).astype(np.float32)
+    point = estimates(layout, values, ones)["micro"]
+    low, high = percentiles(draws(layout, values, ones, image_weights(asked))["micro"])
+    guessed = estimates(layout, ones / asked.n_options.to_numpy(np.float32)[:, None], ones)["micro"][:, 0]
+    n, n_images = cell_sums(layout, ones)[:, 0].astype(int), cell_images(layout, ones)[:, 0]
+    still, slack = np.isclose(low, high), wilson(0, n_images)[1]
+    tables = []
+    for own, rule in enumerate(hits.columns):
+        over, single = own + hits.shape[1], wilson(point[:, own] * n_images, n_images)
+        tables.append(
+            layout.cells[["level", "question"]].assign(
+                rule=rule,
+                accuracy=point[:, own],
+                ci_low=np.where(still[:, own], single[0], low[:, own]),
+                ci_high=np.where(still[:, own], single[1], high[:, own]),
+                over=point[:, over],
+                over_low=low[:, over] - still[:, over] * slack,
+                over_high=high[:, over] + still[:, over] * slack,
+                chance=guessed,
+                n_questions=n,
+                n_images=n_images,
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def of_levels(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``score_rules`` that stand for a whole level."""
+    pooled = set(scores.level[scores.question == "all"])
+    return scores[(scores.question == "all") | ~scores.level.isin(pooled)]
+
+
+def called(level: str, question: str) -> str:
+    """Name of a question type, or of all types of a level."""
+    return question if question != "all" else f"all {level}"
+
+
+def rule_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """``score_rules`` as text, in percent, a row a question type; ``ELIMINATION`` is exact and has no interval."""
+    rows = []
+    for key, of_type in scores.groupby(["level", "question"]):
+        first = of_type.iloc[0]
+        row = {"question": called(*key), "n": f"{first.n_questions:,}", "chance": percent(first.chance)}
+        exact = of_type.rule == ELIMINATION
+        if exact.any():
+            row["without “none”"] = percent(of_type.accuracy[exact].item())
+        rows.append(
+            row
+            | {rule.rule: percent(rule.accuracy, rule.ci_low, rule.ci_high) for rule in of_type[~exact].itertuples()}
+        )
+    return pd.DataFrame(rows)
+
+
+def answer(run: Evaluation, duplicates: pd.DataFrame) -> str:
+    """One line on the size, chance and copies of a benchmark; ``duplicates`` is from ``duplicates.counts``."""
+    images, asked = run.benchmark.images, once(run.questions)
+    low, high = (percent(1 / asked.n_options.agg(end)) for end in ("max", "min"))
+    kinds = [modality for modality in sorted(set(images.modality)) if modality != NOT_STATED]
+    copies = [
+        f"{amount(pairs, 'pair')} of {kind}"
+        for kind, pairs in duplicates.groupby("kind", sort=False).pairs.sum().items()
+    ]
+    return (
+        f"{amount(len(images), 'image')} of {amount(images.dataset.nunique(), 'sub-dataset')}, "
+        f"{amount(len(kinds), 'modality', 'modalities')}, {amount(len(asked), 'question')} in "
+        f"{amount(run.questions.wording.nunique(), 'wording')}; chance {low}{'' if low == high else f' to {high}'} %; "
+        f"{', '.join(copies)}."
+    )
+
+
+def source_line(scores: pd.DataFrame) -> str:
+    """How far the sub-dataset determines the answers; ``scores`` is from ``source_shortcuts``."""
+    own = of_levels(scores)
+    own = own[own.rule == SOURCE_RULES[0]]
+    if scores.attrs.get("alone"):
+        return "No sub-dataset has two images, so none can be answered by what another of its source shows."
+    parts = [
+        f"{percent(row.accuracy, row.ci_low, row.ci_high)} % of {row.n_questions:,} {row.level} questions (chance "
+        f"{percent(row.chance)} %)"
+        for row in own.itertuples()
+    ]
+    return f"Who knows the sub-dataset of an image, and nothing else, can answer {' and '.join(parts)}."
+
+
+def shortcut_line(scores: pd.DataFrame) -> str:
+    """Whether the options give the answer away; ``scores`` is from ``shortcuts``.
+
+    A rule leaks where its paired difference from ``ELIMINATION`` has an interval above 0.
+    """
+    rows = of_levels(scores)
+    free = rows[rows.rule == ELIMINATION]
+    lifted = [
+        f"{row.level} from {percent(row.chance)} to {percent(row.accuracy)} %"
+        for row in free.itertuples()
+        if row.accuracy > row.chance
+    ]
+    first = f"Never choosing “none of the above” lifts guessing: {', '.join(lifted)}. " if lifted else ""
+    rules = rows[rows.rule != ELIMINATION]
+    leaks = rules[rules.over_low > 0]
+    if leaks.empty:
+        return f"{first}Beyond that, none of {len(rules)} comparisons shows a leak by length or place."
+    found = [
+        f"the {row.rule} is right in {percent(row.accuracy)} % of {row.n_questions:,} {row.level} questions, "
+        f"{percent(row.over, row.over_low, row.over_high, sign='+')} points over guessing among the rest"
+        for row in leaks.itertuples()
+    ]
+    return (
+        f"{first}Beyond that the options leak the answer in {len(leaks)} of {len(rules)} comparisons: "
+        f"{'; '.join(found)}."
+    )

@@ -1,0 +1,212 @@
+"""Does a model know an answer, or does it prefer one? What was chosen, against what a blind chooser would choose.
+
+A model that always gives one answer is right whenever that answer happens to be true. So beside its right answers stand
+how often it gives that answer at all and where it is false, and which wrong options draw more than their part of the
+errors. ``blanks`` asks the same questions without an image.
+"""
+
+import numpy as np
+import pandas as pd
+
+from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
+from ..statistics.resampling import (
+    RESAMPLES,
+    cell_images,
+    cell_sums,
+    draws,
+    estimates,
+    image_weights,
+    lay_out,
+    numbered,
+    percentiles,
+)
+from ..statistics.scores import compare_pairs, score, wilson
+
+ATTRACTION = [
+    "model",
+    "level",
+    "question",
+    "option",
+    "observed",
+    "expected",
+    "ratio",
+    "ci_low",
+    "ci_high",
+    "n_questions",
+    "n_images",
+]
+RATES = ["model", "option", "rate", "value", "ci_low", "ci_high", "n_questions"]
+AFTER = " (after)"  # marks the other answers of a model
+
+
+def attraction(choices: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """How often each wrong option was chosen, against an even spread of the model's errors over the wrong options.
+
+    Parameters
+    ----------
+    choices : pandas.DataFrame
+        As from ``tables.with_choices``; the headline wording counts. Replies that name no option are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, level, question, option, observed, expected, ratio, ci_low, ci_high, n_questions, n_images``, over
+        the questions that offered the option, wrongly, and were answered wrong. ``expected`` is the sum of
+        1 / (n_options − 1) over them, ``ratio`` is observed / expected: 1 for an option like any other. The interval
+        resamples images; a cell without variation gets that of Wilson. ``question`` is ``all`` where the types of a
+        level are pooled.
+    """
+    rows = numbered(choices[(choices.wording == HEADLINE_WORDING) & (choices.predicted_idx >= 0)])
+    weights = image_weights(rows, n_resamples, seed)
+    wrong = rows[~rows.correct.astype(bool) & (rows.n_options > 1)]
+    tables = [_attraction(own, weights).assign(model=model) for model, own in wrong.groupby("model", sort=False)]
+    return pd.concat(tables, ignore_index=True)[ATTRACTION] if tables else pd.DataFrame(columns=ATTRACTION)
+
+
+def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
+    """``attraction`` of one model by its wrong answers, whose ``image`` is a row of the weights."""
+    columns = ["dataset", "image", "level", "question", "wording", "n_options", "chosen", "right"]
+    offered = wrong[columns].assign(option=wrong.labels.map(list)).explode("option", ignore_index=True)
+    offered = offered[offered.option != offered.right].reset_index(drop=True)
+    hit = (offered.option == offered.chosen).to_numpy(np.float32)[:, None]
+    even = (1 / (offered.n_options - 1)).to_numpy(float)[:, None]
+    layout = lay_out(offered, "option")
+    observed, expected, n = (cell_sums(layout, values)[:, 0] for values in (hit, even, np.ones_like(hit)))
+    low, high = (bound[:, 0] for bound in percentiles(draws(layout, hit, even, weights)["micro"]))
+    flat, (least, most) = np.isclose(low, high), (bound * n / expected for bound in wilson(observed, n))
+    return layout.cells.rename(columns={"slice": "option"}).assign(
+        observed=observed.astype(int),
+        expected=expected,
+        ratio=estimates(layout, hit, even)["micro"][:, 0],
+        ci_low=np.where(flat, least, low),
+        ci_high=np.where(flat, most, high),
+        n_questions=n.astype(int),
+        n_images=cell_images(layout, even)[:, 0],
+    )
+
+
+def attraction_of(table: pd.DataFrame, option: str = NONE_OF_THE_ABOVE) -> pd.DataFrame:
+    """Attraction of one option as text, models by question types; ``table`` is from ``attraction``."""
+    rows = table[(table.option == option) & (table.expected > 0)]
+    names = rows.question.where(rows.question != "all", "all " + rows.level)
+    cells = [f"{row.ratio:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]" for row in rows.itertuples()]
+    cells = rows.assign(name=names, cell=cells)
+    text = cells.pivot(index="model", columns="name", values="cell").reindex(
+        index=dict.fromkeys(rows.model), columns=dict.fromkeys(names)
+    )
+    return text.fillna("–").rename_axis(columns=None).reset_index()
+
+
+def rates(
+    choices: pd.DataFrame, question: str = "modality", n_resamples: int = RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
+    """Whether a model tells each option of a question type from the rest, or only likes to choose it.
+
+    Parameters
+    ----------
+    choices : pandas.DataFrame
+        As from ``tables.with_choices``; the headline wording counts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, option, rate, value, ci_low, ci_high, n_questions``, over the questions that offered the option. The
+        rates are ``truth`` (how often it is right, no interval), ``share`` (how often the model chose it), ``recall``
+        and ``false alarm`` (the same where it is right, and where it is not) and ``informedness``, recall − false
+        alarms: 0 whenever the answers do not depend on the image, 1 for a perfect model. An option that is never
+        right, or always, has no informedness.
+
+    Notes
+    -----
+    Shares have the intervals of ``stats.score``, from resampling images. Recall and false alarms come from different
+    images, so the interval of their difference combines theirs by squares (Newcombe), which keeps a width where a
+    rate is 0 or 1.
+
+    References
+    ----------
+    Youden 1950, Cancer 3, 32-35. Powers 2011, J. Mach. Learn. Technol. 2, 37-63 (informedness). Newcombe 1998,
+    Stat. Med. 17, 873-890, method 10.
+    """
+    tables = []
+    for option, says in _by_option(choices, question):
+        table = score(says, ["side"], n_resamples, seed).rename(columns={"accuracy": "value"})
+        tables.append(table.assign(option=option, rate=table.slice.replace("all", "share")))
+        truth = says.assign(value=says.right == option, n_questions=1).groupby("model", sort=False)
+        truth = truth.agg({"value": "mean", "n_questions": "sum"}).reset_index()
+        tables.append(truth.assign(option=option, rate="truth", estimand="micro"))
+    return _with_informedness(tables)
+
+
+def rate_changes(
+    choices: pd.DataFrame, after: str, question: str = "modality", n_resamples: int = RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
+    """Paired change of the ``rates`` where the column ``after`` holds what was chosen instead of ``chosen``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``rates``; ``value`` is after − before, of ``share``, ``recall``, ``false alarm`` and
+        ``informedness``, with the intervals of ``stats.compare`` (shared draws).
+    """
+    tables = []
+    for option, says in _by_option(choices, question):
+        table = changes(says, says[after] == option, ["side"], n_resamples, seed)
+        tables.append(table.assign(option=option, rate=table.slice.replace("all", "share")))
+    return _with_informedness(tables)
+
+
+def changes(answers: pd.DataFrame, correct_after, by=(), n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """Paired change in accuracy of each model where other answers were given to the same questions.
+
+    Parameters
+    ----------
+    answers : pandas.DataFrame
+        As from ``stats.join_answers``.
+    correct_after : array_like of bool, shape (n_answers,)
+        Whether the other answers are right.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model``, ``value`` (after − before) and the columns of ``stats.compare`` but ``difference``.
+    """
+    then = answers.assign(correct=np.asarray(correct_after, bool), model=answers.model + AFTER)
+    pairs = [(model, model + AFTER) for model in dict.fromkeys(answers.model)]
+    table = compare_pairs(pd.concat([answers, then]), pairs, by, n_resamples, seed)
+    return table.rename(columns={"base_model": "model", "difference": "value"}).drop(columns="tuned_model")
+
+
+def _by_option(choices: pd.DataFrame, question: str):
+    """Yield each option and the questions that offered it: ``correct`` if it was chosen, ``side`` by the truth."""
+    rows = choices[(choices.question == question) & (choices.wording == HEADLINE_WORDING)]
+    for option in sorted({*rows.chosen, *rows.right}):
+        offered = rows[[option in labels for labels in rows.labels]]
+        if len(offered):  # a reply that names no option was never offered
+            side = np.where(offered.right == option, "recall", "false alarm")
+            yield option, offered.assign(correct=offered.chosen == option, side=side)
+
+
+def _with_informedness(tables: list) -> pd.DataFrame:
+    """One long table of rates, or of their changes, and the informedness of every option that has both sides."""
+    if not tables:
+        return pd.DataFrame(columns=RATES)
+    table = pd.concat(tables, ignore_index=True)
+    table = table[table.estimand == "micro"][RATES]
+    recall, false_alarm = (
+        table[table.rate == rate].set_index(["model", "option"]) for rate in ("recall", "false alarm")
+    )
+    both = recall.index.intersection(false_alarm.index, sort=False)
+    recall, false_alarm = recall.loc[both], false_alarm.loc[both]
+    below = np.hypot(recall.value - recall.ci_low, false_alarm.ci_high - false_alarm.value)
+    above = np.hypot(recall.ci_high - recall.value, false_alarm.value - false_alarm.ci_low)
+    value = recall.value - false_alarm.value
+    informed = pd.DataFrame(
+        {
+            "rate": "informedness",
+            "value": value,
+            "ci_low": value - below,
+            "ci_high": value + above,
+            "n_questions": recall.n_questions + false_alarm.n_questions,
+        }
+    )
+    return pd.concat([table, informed.reset_index()], ignore_index=True)[RATES]

@@ -1,0 +1,270 @@
+"""Numbers of the paper, to set beside measured ones: always labelled as published, never mixed with them.
+
+The tables are percent, as printed. What can be recomputed from them is recomputed here: intervals, chance, totals.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from ..data.benchmark import HUB_NAME
+from ..data.questions import COARSE, HEADLINE_WORDING
+from ..statistics.scores import CONFIDENCE, wilson
+
+FOLDER = Path(__file__).with_name("published")
+ROUNDING = 0.5  # points: the tables by question and by sub-dataset were printed without decimals
+INVALID = ["BLIP"]  # its two-way head was read as the number of an option, see ``two_way_head``
+NO_STAIN = "nirschl_unpub_fluorescence"  # its images have no stain question
+FINE_OPTIONS, COARSE_OPTIONS, MODALITY_OPTIONS = 5, 6, 4  # fine: so many classes at most, and "none of the above"
+
+
+@cache
+def _table(name: str) -> pd.DataFrame:
+    return pd.read_csv(FOLDER / f"{name}.csv")
+
+
+def read(name: str) -> pd.DataFrame:
+    """One of the tables in ``ubench_utils/published``, by its name without ``.csv``; accuracies in percent."""
+    return _table(name).copy()
+
+
+def sources() -> pd.DataFrame:
+    """The files, what they hold and how sure they are, from the README beside them."""
+    lines = (FOLDER / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
+    return pd.DataFrame(rows[2:], columns=rows[0])
+
+
+def datasets() -> pd.DataFrame:
+    """Sub-datasets of the official tables, indexed by name, with the ``chance`` (percent) of their fine question."""
+    table = read("datasets").set_index("dataset").query("in_table1").copy()
+    table["chance"] = 100 / (np.minimum(table.n_classes, FINE_OPTIONS) + 1)
+    return table
+
+
+def questions() -> pd.DataFrame:
+    """Number of questions ``n`` and ``chance`` (percent) of each coarse question type."""
+    images = datasets().n_images
+    n = {question: images.sum() - (images[NO_STAIN] if question == "stain" else 0) for question in COARSE}
+    chance = {q: 100 / (MODALITY_OPTIONS if q == "modality" else COARSE_OPTIONS) for q in COARSE}
+    return pd.DataFrame({"n": n, "chance": chance}).rename_axis("question")
+
+
+def chance() -> dict[str, float]:
+    """Chance in percent of the two pooled totals, ``coarse`` and ``fine``, from the numbers of options."""
+    coarse, fine = questions(), datasets()
+    return {
+        "coarse": float(np.average(coarse.chance, weights=coarse.n)),
+        "fine": float(np.average(fine.chance, weights=fine.n_images)),
+    }
+
+
+def totals() -> pd.DataFrame:
+    """Table 1: ``model, category, family, level, accuracy, ci_low, ci_high, chance`` in percent.
+
+    The interval is the printed one. Chance of the cognition questions was not published: the paper's random row stands
+    in for it.
+    """
+    table = read("table1").merge(read("models")[["model", "category", "family"]], on="model")
+    guess = table[table.model == "Random"].set_index("level").accuracy
+    table["chance"] = table.level.map({**guess, **chance()})
+    table["ci_low"], table["ci_high"] = table.accuracy - table.ci_half_width, table.accuracy + table.ci_half_width
+    return table[table.model != "Random"].reset_index(drop=True)
+
+
+def by_question(invalid: bool = False) -> pd.DataFrame:
+    """Coarse accuracy by question type over all images, with ``category, n, chance`` and an interval.
+
+    The interval is Wilson's from the printed accuracy and the number of images, widened by the rounding. ``invalid``
+    keeps the numbers that are no accuracies (``INVALID``).
+    """
+    table = read("coarse_by_question").query("slice == 'all' and model != 'Random'").drop(columns="slice")
+    table = table.merge(questions(), left_on="question", right_index=True)
+    table = table[invalid | ~table.model.isin(INVALID)]
+    return _with_interval(table.merge(read("models")[["model", "category", "family"]], on="model"))
+
+
+def by_dataset(wording: int = HEADLINE_WORDING, invalid: bool = False) -> pd.DataFrame:
+    """Fine accuracy by sub-dataset in one wording, with ``n, chance, chance_corrected`` and an interval."""
+    about = datasets()[["n_images", "chance", "modality", "scale", "in_pathology_slice"]]
+    about = about.rename(columns={"n_images": "n"})
+    table = read("fine_by_dataset").query(f"caption_template == {wording} and model != 'Random'")
+    table = table[invalid | ~table.model.isin(INVALID)]
+    table = table.drop(columns="caption_template").merge(about, left_on="dataset", right_index=True)
+    table = _with_interval(table.merge(read("models")[["model", "category"]], on="model"))
+    table["chance_corrected"] = (table.accuracy - table.chance) / (100 - table.chance)
+    return table
+
+
+def recomputed() -> pd.DataFrame:
+    """Totals of every model from its own published parts: pooled over questions, and as a mean over the parts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, level, printed, micro, macro``: ``micro`` weighs each part (a question type, or a sub-dataset) by its
+        questions, ``macro`` is the plain mean over the parts; ``printed`` is NaN where Table 1 has no such row.
+    """
+    parts = {
+        "coarse": read("coarse_by_question")
+        .query("slice == 'all'")
+        .pivot(index="question", columns="model", values="accuracy"),
+        "fine": read("fine_by_dataset")
+        .query(f"caption_template == {HEADLINE_WORDING}")
+        .pivot(index="dataset", columns="model", values="accuracy"),
+    }
+    weights = {"coarse": questions().n, "fine": datasets().n_images}
+    printed = read("table1").set_index(["model", "level"]).accuracy
+    rows = [
+        {
+            "model": model,
+            "level": level,
+            "printed": printed.get((model, level), np.nan),
+            "micro": np.average(part[model], weights=weights[level].reindex(part.index)),
+            "macro": part[model].mean(),
+        }
+        for level, part in parts.items()
+        for model in part
+    ]
+    return pd.DataFrame(rows)
+
+
+def implied_questions() -> pd.DataFrame:
+    """How many independent questions the printed half-width of each total stands for: ``n = p(1 − p)(z / h)²``.
+
+    ``n_low`` and ``n_high`` allow for a half-width printed with two decimals.
+    """
+    table = read("table1").query("level != 'cognition'")
+    p, z = table.accuracy / 100, norm.ppf((1 + CONFIDENCE) / 2)
+    widths = {"implied": 0.0, "n_low": 0.005, "n_high": -0.005}
+    found = {name: (p * (1 - p) * (100 * z / (table.ci_half_width + by)) ** 2) for name, by in widths.items()}
+    return table.assign(**found)[["model", "level", "accuracy", "ci_half_width", *widths]].reset_index(drop=True)
+
+
+def two_way_head() -> pd.DataFrame:
+    """BLIP's published accuracies beside what an index of 0 or 1 scores when read as the chosen option.
+
+    The right option lies anywhere but in the last place (“none of the above”), so the expected accuracy is
+    1 / (number of options − 1), whatever the image shows.
+    """
+    coarse, fine = (table[table.model == "BLIP"] for table in (by_question(invalid=True), by_dataset(invalid=True)))
+    table = pd.concat(
+        [
+            coarse.rename(columns={"question": "name"}).assign(level="coarse"),
+            fine.rename(columns={"dataset": "name"}).assign(level="fine"),
+        ]
+    )
+    table["index_read_as_option"] = 100 / (100 / table.chance - 1)
+    return table[["level", "name", "n", "chance", "index_read_as_option", "accuracy", "ci_low", "ci_high"]]
+
+
+def interpolation() -> pd.DataFrame:
+    """The interpolation figure: a row a merge, level and parent, with the gain of the merge over that parent.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``merge, parent, level``, accuracy in percent over the H&E sets and over all (``parent_he, merge_he, parent_all,
+        merge_all``), read off a figure.
+    """
+    table = read("interpolation_figure").pivot(index=["model", "level"], columns="slice", values="accuracy")
+    rows = []
+    for merge, level in (key for key in table.index if "+" in key[0]):
+        for parent in merge.split("+"):
+            (he, everywhere), (merged_he, merged_all) = (table.loc[(m, level), ["H&E", "all"]] for m in (parent, merge))
+            rows.append(
+                {
+                    "merge": merge,
+                    "parent": parent,
+                    "level": level,
+                    "parent_he": he,
+                    "merge_he": merged_he,
+                    "parent_all": everywhere,
+                    "merge_all": merged_all,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def forgetting() -> pd.DataFrame:
+    """Published accuracy of each fine-tuned model minus that of the base it was fine-tuned from.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``base, tuned, kind, name, n, base_accuracy, tuned_accuracy, difference, ci_low, ci_high`` in percent and
+        points: ``kind`` is ``coarse`` (all images), ``coarse, pathology`` (light microscopy of pathology),
+        ``fine, pathology`` or ``fine, elsewhere``; ``name`` is the question type, or the sub-dataset in the headline
+        wording. The interval takes the answers of the two models as independent, since how many changed was not
+        published, and is widened by the rounding of both; it is too wide where the models agree more often than
+        independent ones would. ``n`` and the interval are absent for the pathology slice of coarse questions,
+        whose size was not published.
+    """
+    coarse = read("coarse_by_question").rename(columns={"question": "name"})
+    coarse["kind"] = coarse.slice.map({"all": "coarse", "pathology_light_microscopy": "coarse, pathology"})
+    fine = read("fine_by_dataset").query(f"caption_template == {HEADLINE_WORDING}").rename(columns={"dataset": "name"})
+    pathology = datasets().in_pathology_slice.reindex(fine.name).to_numpy(dtype=bool)
+    fine["kind"] = pd.Series(pathology, fine.index).map({True: "fine, pathology", False: "fine, elsewhere"})
+    columns = ["model", "kind", "name", "accuracy"]
+    accuracy = pd.concat([coarse[columns], fine[columns]]).set_index(["model", "kind", "name"]).accuracy
+    tables = []
+    for tuned, base in read("models").dropna(subset="base").set_index("model").base.items():
+        both = pd.DataFrame({"base_accuracy": accuracy[base], "tuned_accuracy": accuracy[tuned]}).dropna()
+        tables.append(both.reset_index().assign(base=base, tuned=tuned))
+    table = pd.concat(tables, ignore_index=True)
+    table["n"] = table.name.map({**questions().n, **datasets().n_images}).where(table.kind != "coarse, pathology")
+    table["difference"] = table.tuned_accuracy - table.base_accuracy
+    variance = sum(p * (100 - p) for p in (table.base_accuracy, table.tuned_accuracy)) / table.n
+    half = norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(variance) + 2 * ROUNDING
+    table["ci_low"], table["ci_high"] = table.difference - half, table.difference + half
+    order = {name: place for place, name in enumerate(COARSE)}
+    table = table.sort_values(["tuned", "kind", "name"], key=lambda c: c.map(order) if c.name == "name" else c)
+    columns = ["base", "tuned", "kind", "name", "n", "base_accuracy", "tuned_accuracy", "difference", "ci_low"]
+    return table[[*columns, "ci_high"]].reset_index(drop=True)
+
+
+def beside(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Measured scores beside the published ones, for models and questions that have both.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        From ``stats.score``; rows over all images in the headline wording are used.
+    dataset : str
+        Name of the dataset that was run; published numbers belong to that of the Hub, so for any other the table is
+        empty.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, level, question, n, measured, measured_low, measured_high, published, published_low, published_high,
+        difference, ci_low, ci_high`` in percent and points. The interval of the difference adds both half-widths in
+        quadrature, as if the runs were independent. They share their images, so it is too wide rather than too short.
+    """
+    ours = scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == "micro") & (scores.by == "all")]
+    ours = ours[ours.question.ne("all") | ours.level.eq("coarse")] if dataset == HUB_NAME else ours.head(0)
+    whole = totals().assign(question=lambda t: t.level.map({"coarse": "all", "fine": "classification"}))
+    theirs = pd.concat([whole.dropna(subset="question"), by_question().assign(level="coarse")])
+    both = ours.merge(
+        theirs[["model", "level", "question", "accuracy", "ci_low", "ci_high"]],
+        on=["model", "level", "question"],
+        suffixes=("", "_theirs"),
+    )
+    table = both[["model", "level", "question", "n_questions"]].rename(columns={"n_questions": "n"})
+    for name, of, factor in (("measured", "", 100), ("published", "_theirs", 1)):
+        ends = factor * both[[f"accuracy{of}", f"ci_low{of}", f"ci_high{of}"]]
+        table[[name, f"{name}_low", f"{name}_high"]] = ends.to_numpy(float)
+    table["difference"] = table.measured - table.published
+    below = np.hypot(table.measured - table.measured_low, table.published_high - table.published)
+    above = np.hypot(table.measured_high - table.measured, table.published - table.published_low)
+    return table.assign(ci_low=table.difference - below, ci_high=table.difference + above)
+
+
+def _with_interval(table: pd.DataFrame) -> pd.DataFrame:
+    """Add Wilson's interval from a printed accuracy and n, widened by the rounding; percent."""
+    ends = np.clip([table.accuracy - ROUNDING, table.accuracy + ROUNDING], 0, 100) / 100 * table.n.to_numpy()
+    low, high = (wilson(successes, table.n) for successes in ends)
+    return table.assign(ci_low=100 * low[0], ci_high=100 * high[1]).reset_index(drop=True)

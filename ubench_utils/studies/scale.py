@@ -1,0 +1,237 @@
+"""Pixel size, field of view and detail: accuracy against each, and the same images with their detail taken away.
+
+Pixel size and field of view differ between sub-datasets together with much else, so accuracy against them is a
+description. The sweep is an experiment: the same image, the same question, fewer pixels.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.stats import norm, rankdata
+
+from ..data.benchmark import Benchmark
+from ..data.pixels import size
+from ..data.questions import HEADLINE_WORDING
+from ..engine.store import digest
+from ..engine.work import is_absent, picture
+from ..errors import UserError
+from ..evaluation.evaluate import Evaluation, evaluate
+from ..models.registry import find_model
+from ..statistics.resampling import CONFIDENCE
+from ..statistics.scores import compare_pairs, score
+
+SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
+FEWEST_SETS = 8  # with fewer, the interval of a rank correlation does not hold its level (simulated)
+MEASURES = {"microns_per_pixel": "pixel size (µm)", "field_of_view": "field of view (µm)"}
+
+
+def image_sizes(benchmark: Benchmark) -> pd.DataFrame:
+    """Size of every image in pixels and, where the pixel size is stated, in micrometres; no pixel is decoded.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the order of ``benchmark.images``: ``dataset, image_id``; ``width, height`` (pixels, from the file's
+        header; NaN where there is no readable one); ``microns_per_pixel`` (NaN where not stated or not positive);
+        ``field_of_view``: pixel size × width, in micrometres.
+    """
+    sizes = [_size(benchmark, row) for row in range(len(benchmark.images))]
+    table = benchmark.images[["dataset", "image_id"]].reset_index(drop=True)
+    table[["width", "height"]] = np.array(sizes, dtype=float).reshape(-1, 2)
+    stated = benchmark.images.microns_per_pixel.reset_index(drop=True)
+    table["microns_per_pixel"] = stated.where(stated > 0)
+    return table.assign(field_of_view=table.microns_per_pixel * table.width)
+
+
+def _size(benchmark: Benchmark, row: int) -> tuple:
+    try:
+        return picture(benchmark, row).size if benchmark.changes else size(benchmark.image_bytes(row))
+    except Exception:  # of the file, or of reading it; the models count these images as failed
+        return np.nan, np.nan
+
+
+def by_size(answers: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
+    """Fine-grained score of every model in each sub-dataset, with its pixel size or field of view.
+
+    Images of one sub-dataset that differ by more than a factor of two are apart: one row an octave, counted from the
+    sub-dataset's smallest value.
+
+    Parameters
+    ----------
+    answers : pandas.DataFrame
+        As from ``stats.join_answers``.
+    sizes : pandas.DataFrame
+        As from ``image_sizes``; images without a value are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, dataset, measure`` (``microns_per_pixel`` or ``field_of_view``), ``size`` (geometric mean,
+        micrometres), ``chance_corrected, low, high`` (95 % interval), ``n_questions``. Empty where no fine-grained
+        question is about an image with a stated size.
+    """
+    return pd.concat([_by_measure(answers, sizes, measure) for measure in MEASURES], ignore_index=True)
+
+
+def _by_measure(answers: pd.DataFrame, sizes: pd.DataFrame, measure: str) -> pd.DataFrame:
+    columns = ["model", "dataset", "measure", "size", "chance_corrected", "low", "high", "n_questions"]
+    sizes = sizes.dropna(subset=measure)
+    rows = answers[(answers.wording == HEADLINE_WORDING) & (answers.level == "fine")]
+    rows = rows.drop(columns=["microns_per_pixel"]).merge(sizes, on=["dataset", "image_id"], validate="many_to_one")
+    if rows.empty:
+        return pd.DataFrame(columns=columns)
+    smallest = rows.dataset.map(sizes.groupby("dataset")[measure].min())
+    octave = np.floor(np.log2(rows[measure] / smallest)).astype(int)
+    rows = rows.assign(group=rows.dataset + "/" + octave.astype(str), logarithm=np.log(rows[measure]))
+    groups = rows.groupby("group").agg(dataset=("dataset", "first"), size=("logarithm", "mean"))
+    table = score(rows, by=["group"])
+    table = table[(table.by == "group") & (table.estimand == "micro")].join(groups, on="slice")
+    low, high = ((table[bound] - table.chance) / (1 - table.chance) for bound in ("ci_low", "ci_high"))
+    table = table.assign(measure=measure, size=np.exp(table["size"]), low=low, high=high)
+    return table[columns].sort_values(["model", "size"], ignore_index=True)
+
+
+def rank_correlations(points: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's correlation, over sub-datasets, of a model's fine-grained score with the measures of ``by_size``.
+
+    Octaves of one sub-dataset are averaged first, weighted by their questions: sub-datasets are the units. The
+    interval is that of Bonett and Wright; it is NaN where there are fewer than ``FEWEST_SETS`` sub-datasets.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, measure, n_sets, rho, ci_low, ci_high``; no row for the random baseline.
+
+    References
+    ----------
+    Bonett and Wright 2000, Psychometrika 65, 23-28.
+    """
+    rows = []
+    for (measure, model), table in points.groupby(["measure", "model"], sort=False):
+        if find_model(model).category == "chance":
+            continue
+        weight = table.n_questions / table.groupby("dataset").n_questions.transform("sum")
+        sets = (
+            pd.DataFrame(
+                {
+                    "size": weight * np.log(table["size"].astype(float)),
+                    "score": weight * table.chance_corrected,
+                }
+            )
+            .groupby(table.dataset)
+            .sum()
+        )
+        rows.append({"model": model, "measure": measure, "n_sets": len(sets), **spearman(sets["size"], sets["score"])})
+    return pd.DataFrame(rows, columns=["model", "measure", "n_sets", "rho", "ci_low", "ci_high"])
+
+
+def spearman(x, y) -> dict:
+    """Rank correlation ``rho`` with its 95 % interval; NaN where it is not defined or the pairs are too few."""
+    n, ranks = len(x), [rankdata(np.round(values, 9)) for values in (x, y)]  # sums in another order are ties still
+    if n < 3 or any(np.ptp(rank) == 0 for rank in ranks):
+        return {"rho": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    rho = float(np.corrcoef(*ranks)[0, 1])
+    if n < FEWEST_SETS:
+        return {"rho": rho, "ci_low": np.nan, "ci_high": np.nan}
+    half = norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
+    centre = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
+    return {"rho": rho, "ci_low": float(np.tanh(centre - half)), "ci_high": float(np.tanh(centre + half))}
+
+
+def shrunk(benchmark: Benchmark, factor: float) -> Benchmark:
+    """The same benchmark with smaller images: area averages, as a coarser detector of the same field would record.
+
+    Both sides shrink by the factor, or by less where the short side would fall below ``SMALLEST`` pixels. Images are
+    shrunk when they are read, so nothing is computed where their features are in the cache; the hash of an image is
+    made of the original's and the factor. An image that cannot be read fails as it would in the original.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    factor : float
+        At least 1; 1 leaves every pixel as it is.
+
+    Raises
+    ------
+    UserError
+        If the factor is not a number of at least 1.
+    """
+    _check_factors([factor])
+
+    recipe = ["shrunk, area", float(factor), SMALLEST]
+    absent = is_absent(benchmark.images)
+    hashes = [
+        of if gone else digest([of, *recipe]) for of, gone in zip(benchmark.images.image_hash, absent, strict=True)
+    ]
+    return replace(
+        benchmark,
+        images=benchmark.images.assign(image_hash=hashes),
+        fingerprint=digest([benchmark.fingerprint, *recipe])[:16],
+        notes=[*benchmark.notes, f"all images shrunk by {factor:g}"],
+        changes=(*benchmark.changes, (recipe, lambda image: _shrunk(image, factor))),
+    )
+
+
+def shrunk_size(width: float, height: float, factor: float) -> tuple[int, int]:
+    """Size in pixels of an image after ``shrunk``: the short side stays at ``SMALLEST`` or more, as far as it was."""
+    factor = max(min(factor, min(width, height) / SMALLEST), 1)
+    return round(width / factor), round(height / factor)
+
+
+def _shrunk(image: Image.Image, factor: float) -> Image.Image:
+    smaller = image.resize(shrunk_size(*image.size, factor), Image.Resampling.BOX)  # equal sizes: an exact copy
+    smaller.info = image.info
+    return smaller
+
+
+def _check_factors(factors) -> None:
+    if not isinstance(factors, list | tuple):
+        raise UserError(f"shrink is {factors!r}: write a list of numbers of at least 1, say [2, 4, 8]")
+    for factor in factors:
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < np.inf:
+            raise UserError(f"shrink by {factor!r}: a factor is a number of at least 1, say [2, 4, 8]")
+
+
+def sweep(run: Evaluation, factors) -> pd.DataFrame:
+    """Answers of the run's models to the same questions about shrunk images; ``factor`` 1 is the native size.
+
+    Models without weights here (the random baseline, answers made elsewhere) cannot look again and are left out.
+
+    Raises
+    ------
+    UserError
+        If a factor is not a number of at least 1.
+    """
+    _check_factors(factors)
+    models = [model for model, facts in run.record["models"].items() if "parameters" in facts]
+    parts = [run.answers[run.answers.model.isin(models)].assign(factor=1.0)]
+    for factor in sorted({float(factor) for factor in factors} - {1.0}) if models else []:
+        smaller = shrunk(run.benchmark, factor)
+        again = evaluate(smaller, models, device=run.record["device"], precision=run.record["precision"])
+        parts.append(again.answers.assign(factor=factor))
+    swept = pd.concat(parts, ignore_index=True)
+    return swept[swept.wording == HEADLINE_WORDING].reset_index(drop=True)
+
+
+def changes(swept: pd.DataFrame) -> pd.DataFrame:
+    """Paired change of micro accuracy from the native size, for every model and factor of a ``sweep``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, factor`` and the columns of ``stats.compare`` (``base``: accuracy at native size, ``tuned``: shrunk),
+        over all images and by scale. Empty without a factor beside 1.
+    """
+    names = {
+        (row.model, row.factor): f"{row.model} ÷ {row.factor:g}"
+        for row in swept[["model", "factor"]].drop_duplicates().itertuples()
+    }
+    smaller = {name: key for key, name in names.items() if key[1] > 1}
+    rows = swept.assign(model=[names[key] for key in zip(swept.model, swept.factor, strict=True)])
+    pairs = [(names[model, 1.0], name) for name, (model, _) in smaller.items()]
+    table = compare_pairs(rows, pairs, by=["scale"]) if pairs else pd.DataFrame(columns=["tuned_model", "estimand"])
+    table = table[table.estimand == "micro"]
+    keys = [smaller[name] for name in table.tuned_model]
+    return table.assign(model=[model for model, _ in keys], factor=[factor for _, factor in keys])

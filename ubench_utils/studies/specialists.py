@@ -1,0 +1,126 @@
+"""Specialists against generalists: each specialist on the images it is made for, and on all others.
+
+Who is a specialist and what its own ground is come from the registry (``category`` and ``in_domain`` in models.yml).
+"""
+
+import pandas as pd
+
+from ..data.questions import HEADLINE_WORDING
+from ..models.registry import find_model, model_cards
+from ..statistics.families import forgetting_cells, holm
+from ..statistics.scores import score
+from . import published
+from .finetuning import lies_within
+
+GENERALIST = "generalist"
+UNGROUPED = ("chance", "unlisted")  # categories that make no specialist
+OWN, OUTSIDE = "own ground", "outside"
+
+
+def ground(model: str) -> dict | None:
+    """Facet values of the images that a model is made for, None where nothing states them.
+
+    The model's own ``in_domain``; without one, that of the listed models of its category where these agree.
+    """
+    card = find_model(model)
+    if card.in_domain:
+        return card.in_domain
+    if card.category in (GENERALIST, *UNGROUPED):
+        return None
+    stated = [
+        other.in_domain for other in model_cards().values() if other.category == card.category and other.in_domain
+    ]
+    return stated[0] if stated and all(facets == stated[0] for facets in stated) else None
+
+
+def ground_name(model: str) -> str:
+    """A model's ground in words: its facet values, or ``all images``."""
+    return " and ".join(str(value) for value in (ground(model) or {}).values()) or "all images"
+
+
+def sides(models) -> tuple[list, list]:
+    """The specialists and the generalists among models; neither holds the baseline or a model without a category."""
+    specialists = [
+        model
+        for model in models
+        if find_model(model).category not in (GENERALIST, *UNGROUPED) or find_model(model).in_domain
+    ]
+    return specialists, [
+        model for model in models if find_model(model).category == GENERALIST and model not in specialists
+    ]
+
+
+def scores_by_ground(answers: pd.DataFrame, specialists) -> pd.DataFrame:
+    """Scores of every model on and outside the ground of each specialist, as from ``stats.score``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``stats.score`` after ``ground`` (in words); ``slice`` is ``own ground`` or ``outside``.
+        Specialists of one ground share its rows.
+    """
+    rows = answers[answers.wording == HEADLINE_WORDING]
+    tables = []
+    for name, model in {ground_name(model): model for model in specialists}.items():
+        table = score(rows.assign(place=_place(rows, model)), by=["place"])
+        table = table[table.by == "place"]
+        tables.append(table.assign(ground=name)[["ground", *table.columns]])
+    columns = ["ground", "model", "level", "question", "slice", "estimand"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _place(rows: pd.DataFrame, specialist: str) -> pd.Series:
+    return lies_within(rows, ground(specialist) or {}).map({True: OWN, False: OUTSIDE})
+
+
+def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame:
+    """Paired difference, specialist − generalist, of every pair on the specialist's ground and outside it.
+
+    All pairs are one family: the simultaneous intervals hold for all rows together, and for the single question types
+    behind the pooled coarse ones; Holm's adjustment is over the rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``specialist, generalist, place`` (``own ground`` or ``outside``) and the columns of
+        ``paired.forgetting_cells``; a row a level, its question types pooled. Empty without a pair.
+    """
+    rows = answers[answers.wording == HEADLINE_WORDING]
+    pairs = [(specialist, generalist) for specialist in specialists for generalist in generalists]
+    parts = []
+    for number, (specialist, generalist) in enumerate(pairs):
+        part = rows[rows.model.isin([specialist, generalist])]
+        side = part.model.map({generalist: "generalist", specialist: "specialist"})
+        part = part.assign(
+            model=side, wording=number, place=_place(part, specialist)
+        )  # each pair in a wording of its own
+        parts.append(
+            part[["dataset", "image_id", "level", "question", "wording", "n_options", "model", "correct", "place"]]
+        )
+    stacked = pd.concat(parts) if parts else rows[:0].assign(place="")
+    table = forgetting_cells(stacked, "generalist", "specialist", by=["place"])
+    types = table.groupby(["level", "wording", "by", "slice"]).question.transform("nunique")
+    table = table[(table.by == "place") & ((table.question == "all") | (types == 1))]
+    names = [pairs[number] for number in table.wording]
+    table = table.assign(
+        specialist=[specialist for specialist, _ in names],
+        generalist=[generalist for _, generalist in names],
+        place=table.slice,
+        p_holm=holm(table.p),
+    )
+    order = {place: number for number, place in enumerate((OWN, OUTSIDE))}
+    return table.sort_values(
+        ["wording", "place", "level"], key=lambda c: c.map(order) if c.name == "place" else c, ignore_index=True
+    )
+
+
+def published_scores() -> pd.DataFrame:
+    """The paper's first table with the category and family of each model; accuracies and half-widths in percent.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``category, family, model, level, accuracy, ci_half_width``.
+    """
+    table = published.read("table1").merge(published.read("models")[["model", "category", "family"]], on="model")
+    return table[["category", "family", "model", "level", "accuracy", "ci_half_width"]]

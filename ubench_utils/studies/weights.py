@@ -1,0 +1,147 @@
+"""What fine-tuning changed in the weights, layer by layer, and how the changes of several specialists relate.
+
+Tables are kept in the cache beside the embeddings, so a page that reads them loads no model and no torch.
+"""
+
+from contextlib import suppress
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from ..engine import store
+from ..errors import UserError
+from ..models.registry import check_lineage
+from ..models.sources import identity
+
+
+def layer_changes(base: str, tuned: str) -> pd.DataFrame:
+    """How far fine-tuning moved the weights of each layer of each tower.
+
+    Parameters
+    ----------
+    base, tuned : str
+        Names or model strings.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``tower`` (``image``, ``text``, or ``both`` for the temperature), ``layer`` (from 0, as told by
+        ``merging.layer_depths``), ``change_norm`` and ``base_norm`` (Euclidean norms of the task vector and of the
+        base's weights), ``relative_change`` (their ratio) and ``n_parameters``. Weights only: the running statistics
+        of batch normalisation describe activations and are left out.
+
+    Raises
+    ------
+    UserError
+        If the models differ in more than their weights, are known not to share a base, or a layer is unknown.
+    """
+    table = _products(base, [tuned])
+    norms = table[["tower", "layer"]].assign(change_norm=np.sqrt(table.change_0_0), base_norm=np.sqrt(table.base))
+    return norms.assign(relative_change=norms.change_norm / norms.base_norm, n_parameters=table.n_parameters)
+
+
+def task_angles(base: str, tuned_models: list[str]) -> pd.DataFrame:
+    """Cosines between the task vectors of each pair of specialists: 1 alike, 0 unrelated, −1 opposed.
+
+    Source: Ilharco et al. 2023 (arXiv 2212.04089), who find task vectors of unrelated tasks close to orthogonal.
+
+    Parameters
+    ----------
+    base : str
+        Name or model string of the model that all were tuned from.
+    tuned_models : list of str
+        Two specialists or more.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``first``, ``second`` (specialists), ``tower``, ``layer``, ``cosine`` (NaN where one did not change) and
+        ``n_parameters``: of each layer, then of each tower (``layer`` is missing), then of all weights (``tower`` is
+        ``all``). Weights as in ``layer_changes``.
+
+    Raises
+    ------
+    UserError
+        As for ``layer_changes``.
+    """
+    table = _products(base, tuned_models)
+    towers = table.drop(columns="layer").groupby("tower", as_index=False, sort=False).sum()
+    whole = table.drop(columns=["layer", "tower"]).sum().to_frame().T.assign(tower="all")
+    table = pd.concat([table, towers, whole], ignore_index=True)
+    parts = []
+    for one, other in combinations(range(len(tuned_models)), 2):
+        norms = np.sqrt(table[f"change_{one}_{one}"] * table[f"change_{other}_{other}"])
+        parts.append(
+            pd.DataFrame(
+                {
+                    "first": tuned_models[one],
+                    "second": tuned_models[other],
+                    "tower": table.tower,
+                    "layer": table.layer.astype("Int64"),
+                    "cosine": table[f"change_{one}_{other}"] / norms.where(norms > 0),
+                    "n_parameters": table.n_parameters.astype(int),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def changes_of_pairs(pairs) -> dict:
+    """``layer_changes`` of every pair (base, fine-tuned) whose weights can be compared and whose layers are known."""
+    changes = {}
+    for pair in pairs:
+        with suppress(UserError):  # of two architectures, or one whose layers this project does not know
+            changes[pair] = layer_changes(*pair)
+    return changes
+
+
+def angles_of_pairs(pairs) -> pd.DataFrame:
+    """``task_angles`` of all bases that have two specialists or more among the pairs (base, fine-tuned)."""
+    specialists = {}
+    for base, tuned in changes_of_pairs(pairs):
+        specialists.setdefault(base, []).append(tuned)
+    tables = [task_angles(base, tuned) for base, tuned in specialists.items() if len(tuned) > 1]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["first", "second", "tower"])
+
+
+def _products(base: str, tuned: list[str]) -> pd.DataFrame:
+    """Sums over each layer of the base's squares and of the products of each pair of task vectors, from the cache."""
+    check_lineage(base, *tuned)
+    identities = [identity(model) for model in (base, *tuned)]
+    path = store.entry("weights", identities)
+    found = store.read(path)
+    if found is None:
+        table = _sum_products(base, tuned)
+        if [identity(model) for model in (base, *tuned)] != identities:
+            raise UserError(f"the files of '{base}' or of what was tuned from it changed during the run; run it again")
+        found = {column: table[column].to_numpy(str if column == "tower" else None) for column in table}
+        store.write(path, **found)
+    return pd.DataFrame({column: values.tolist() for column, values in found.items()})
+
+
+def _sum_products(base: str, tuned: list[str]) -> pd.DataFrame:
+    from ..models.load import check_mixable, load_model
+    from ..models.merging import layer_depths, task_vector
+
+    first, *others = [load_model(model) for model in (base, *tuned)]
+    for model in others:
+        check_mixable(first, model)
+    depths = layer_depths(first.network.state_dict())
+    weights = {key: value.detach() for key, value in first.network.named_parameters()}
+    vectors = [task_vector(weights, model.network.state_dict()) for model in others]
+    rows = [
+        {
+            "tower": depths[key].tower,
+            "layer": depths[key].layer,
+            "base": float(value.double().square().sum()),
+            "n_parameters": value.numel(),
+            **{
+                f"change_{one}_{other}": float((vectors[one][key].double() * vectors[other][key].double()).sum())
+                for one in range(len(vectors))
+                for other in range(one, len(vectors))
+            },
+        }
+        for key, value in weights.items()
+    ]
+    return pd.DataFrame(rows).groupby(["tower", "layer"], as_index=False).sum()
