@@ -91,7 +91,7 @@ def test_overview_gives_the_best_and_its_numbers():
 
 
 @pytest.mark.parametrize(
-    ("estimate", "half", "above"), [(0.4, 0.1, True), (0.4, 0.15, False), (0.3, 0.1, False), (0.2, 0.02, False)]
+    ("accuracy", "half", "above"), [(0.4, 0.1, True), (0.4, 0.15, False), (0.3, 0.1, False), (0.2, 0.02, False)]
 )
 def test_overview_names_who_is_not_above_chance(accuracy, half, above):
     table = [row(GOOD, 0.6), fine(GOOD, 0.6), row(WEAK, 0.5), fine(WEAK, accuracy, half)]
