@@ -7,15 +7,9 @@ from ..studies.groups import FACETS
 from ..studies.scale import MEASURES, SMALLEST, shrunk_size
 from ..studies.specialists import OWN
 from .plots import LEVEL_NAMES, overall
-from .tables import _p, percent
-
-
-def coefficient(value: float, low: float, high: float, sign: str = "+") -> str:
-    """A score or a correlation with its interval: ``+0.41 [+0.12, +0.63]``; no bracket without an interval."""
-    if pd.isna(value):
-        return "–"
-    text = f"{value:{sign}.2f}" + ("" if pd.isna(low) else f" [{low:{sign}.2f}, {high:{sign}.2f}]")
-    return text.replace("-0.00", "0.00").replace("-", "−")
+from .text import p as _p
+from .text import percent
+from .text import signed as coefficient
 
 
 def image_sizes(sizes: pd.DataFrame) -> pd.DataFrame:
