@@ -18,6 +18,7 @@ from ..data.questions import COARSE
 from ..errors import UserError
 from ..models.registry import find_model
 from .labels import labels
+from .text import fixed
 
 SETTINGS = {
     "font.size": 10,
@@ -191,8 +192,8 @@ def mark(label: str, colour: str = GREY, marker: str = "", dash="", fill: str | 
 def written(value: float, label: str, factor: float = 1) -> str:
     """A number of the alt text, with the unit that its axis has."""
     if "(%)" in label:
-        return f"{factor * value:.1f} %"
-    return f"{factor * value:+.1f}" if "(points)" in label else f"{factor * value:,.5g}"
+        return f"{fixed(factor * value)} %"
+    return fixed(factor * value, sign="+") if "(points)" in label else f"{factor * value:,.4g}".replace("-", "−")
 
 
 def told(words: list, most: int = 24) -> str:
