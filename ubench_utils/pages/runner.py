@@ -221,7 +221,7 @@ def _remove_cards(pages: set, state: dict) -> None:
 def _pages(names, known: dict, models) -> list[tuple]:
     """(page, section, model) of every page to make; the model is that of a report card, else None."""
     book = ROOT / "book"
-    pages = [(book / f"{known[name]}.ipynb", name, None) for name in names if name != CARDS]
+    pages: list[tuple] = [(book / f"{known[name]}.ipynb", name, None) for name in names if name != CARDS]
     cards = slugs(models).items() if CARDS in names else ()
     return pages + [(book / "models" / f"{slug}.ipynb", CARDS, model) for model, slug in cards]
 
@@ -243,7 +243,7 @@ def slugs(models) -> dict[str, str]:
     A name that is too long, or of which nothing is left, ends with some letters of its digest, and so does one that
     another model of the list took before, or that a system keeps for itself.
     """
-    names = {}
+    names: dict[str, str] = {}
     for model in models:
         words = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower()
         slug, length = words, 6
