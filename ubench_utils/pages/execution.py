@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import Any
 
 import nbformat
 from IPython.core.interactiveshell import InteractiveShell
@@ -39,8 +40,9 @@ def executed(jobs: list[tuple]) -> Iterator[tuple]:
         Number of the job and the executed notebook, or the UserError that says which cell failed; as they end.
     """
     forks = "forkserver" in mp.get_all_start_methods()
-    context = mp.get_context("forkserver" if forks else "spawn")
-    coming, running = list(enumerate(jobs)), {}
+    context: Any = mp.get_context("forkserver" if forks else "spawn")
+    coming = list(enumerate(jobs))
+    running: dict[Any, tuple] = {}
     cores = max(1, (os.cpu_count() or 1) // AT_A_TIME)
     environment = {"OMP_NUM_THREADS": str(cores), **KERNEL, **os.environ}
     try:
@@ -55,6 +57,7 @@ def executed(jobs: list[tuple]) -> Iterator[tuple]:
                     process.start()
                 there.close()
                 running[here] = number, process
+            ended: Any
             for ended in wait(list(running)):
                 number, process = running.pop(ended)
                 try:
@@ -98,7 +101,7 @@ def run_cells(notebook, parameters: dict):
     shell = InteractiveShell.instance(config=Config(HistoryAccessor={"enabled": False}))
     try:
         for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
-            last = []  # the value of a last line that is an expression
+            last: list = []  # the value of a last line that is an expression
             shell.display_trap.hook = last.append
             with capture_output() as captured:
                 done = shell.run_cell(cell.source)

@@ -144,10 +144,10 @@ def run_book(dataset: str, models=None, names=None, extra: dict | None = None, *
     return [page for page, *_ in stale]
 
 
-def _save(run, key: list, state: dict) -> None:
+def _save(run, made_of: list, state: dict) -> None:
     """Write the tables of a run beside its pages, where they are not there already."""
     folder = ROOT / "_build" / "tables"
-    key = digest([key, _code_digest()])
+    key = digest([made_of, _code_digest()])
     name = str(folder.relative_to(ROOT))
     try:
         if state.get(name) != [key, _digests(folder)]:
