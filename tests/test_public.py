@@ -45,4 +45,4 @@ def test_the_example_of_the_page_runs(cache):
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}
     exec(code, names)
-    assert len(names["answers"]) and "demo-base" in set(names["answers"]["model"])
+    assert set(names["scores"]["model"]) == {"demo-base", "demo-pathology"}
