@@ -6,6 +6,8 @@ kernel. Where processes cannot be forked, each imports them itself.
 
 import multiprocessing as mp
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -96,7 +98,8 @@ def run_cells(notebook, parameters: dict):
     notebook.metadata.papermill = {}
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])
-    notebook = parameterize_notebook(notebook, parameters, kernel_name="python3", language="python")
+    if parameters:
+        notebook = parameterize_notebook(notebook, parameters, kernel_name="python3", language="python")
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance(config=Config(HistoryAccessor={"enabled": False}))
     try:
@@ -128,6 +131,7 @@ def run_cells(notebook, parameters: dict):
 
 def _serve(result, environment: dict, folder: str, notebook, parameters: dict, slug: str) -> None:
     """What the process of a page does: send the executed notebook, or why there is none."""
+    threading.Thread(target=_end_with_the_program, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -139,11 +143,20 @@ def _serve(result, environment: dict, folder: str, notebook, parameters: dict, s
 
 @contextmanager
 def _set(environment: dict):
-    """Environment variables for a while, for what is started in it."""
+    """Environment variables for a while, for what is started in it; signals that were blocked are blocked after it."""
     before = dict(os.environ)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
     os.environ.update(environment)
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+        if blocked is not None:  # multiprocessing lets through SIGINT and SIGTERM
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _end_with_the_program() -> None:
+    """End this process when the one that asked for it has ended, however it did."""
+    wait([mp.parent_process().sentinel])  # type: ignore[union-attr]
+    os._exit(1)
