@@ -40,6 +40,7 @@ def test_the_page_of_functions_holds_every_name():
     )
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_runs(cache):
     text = (ROOT / "book" / "functions.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
