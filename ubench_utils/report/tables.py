@@ -79,8 +79,8 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
             "wording": key[3],
             "n": f"{row.n_questions:,}",
             "chance %": percent(row.chance),
-            "micro % [95 %]": percent(row.accuracy, row.ci_low, row.ci_high),
-            "macro % [95 %]": percent(*macro.loc[key, ["accuracy", "ci_low", "ci_high"]]),
+            "micro % [95 %]": percent(row.estimate, row.ci_low, row.ci_high),
+            "macro % [95 %]": percent(*macro.loc[key, ["estimate", "ci_low", "ci_high"]]),
             "chance-corrected": f"{row.chance_corrected:+.2f}".replace("-", "−"),
         }
         for key, row in micro.iterrows()
@@ -101,16 +101,16 @@ def wordings(table: pd.DataFrame, by_dataset: pd.DataFrame, models: list, names:
         sets = by_dataset[(by_dataset.by == "dataset") & (by_dataset.estimand == "micro")]
         for column in ("model", "wording", "level", "question"):
             sets = sets[sets[column] == getattr(row, column)]
-        most = sets.loc[sets.difference.abs().idxmax()]
+        most = sets.loc[sets.estimate.abs().idxmax()]
         rows.append(
             {
                 "model": row.model,
                 "level": row.level,
                 "wording": names[row.wording],
                 "n": f"{row.n_questions:,}",
-                "difference [95 %]": percent(row.difference, row.ci_low, row.ci_high, sign="+"),
+                "difference [95 %]": percent(row.estimate, row.ci_low, row.ci_high, sign="+"),
                 "moves most": most.slice,
-                "by": percent(most.difference, sign="+"),
+                "by": percent(most.estimate, sign="+"),
             }
         )
     return pd.DataFrame(rows)
@@ -175,17 +175,17 @@ def forgetting(cells: pd.DataFrame) -> pd.DataFrame:
             "slice": cells.slice.where(cells.by != "all", "all images") + marks,
             "question": names,
             "n": [f"{n:,}" for n in cells.n_questions],
-            "base %": [percent(value) for value in cells.base],
+            "base %": [percent(value) for value in cells.reference_accuracy],
             "difference [95 %]": [
-                percent(*row, sign="+") for row in cells[["difference", "ci_low", "ci_high"]].to_numpy()
+                percent(*row, sign="+") for row in cells[["estimate", "ci_low", "ci_high"]].to_numpy()
             ],
             "simultaneous": [
                 percent(*row, sign="+").partition(" ")[2]
-                for row in cells[["difference", "joint_low", "joint_high"]].to_numpy()
+                for row in cells[["estimate", "joint_low", "joint_high"]].to_numpy()
             ],
             "forgotten": cells.forgotten,
             "learned": cells.learned,
-            "p (Holm)": [_p(p) for p in cells.p_holm],
+            "p (Holm)": [_p(p) for p in cells.p_adjusted],
             "test": cells.test,
             "detectable": [percent(value) for value in cells.detectable],
         }

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING
 from ..models.registry import find_model, model_cards
-from ..statistics.families import forgetting_cells, holm
+from ..statistics.families import compare_cells, holm
 from ..statistics.scores import score
 from . import published
 from .finetuning import lies_within
@@ -82,36 +82,33 @@ def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame
     Returns
     -------
     pandas.DataFrame
-        ``specialist, generalist, place`` (``own ground`` or ``outside``) and the columns of
-        ``paired.forgetting_cells``; a row a level, its question types pooled. Empty without a pair.
+        The columns of ``families.compare_cells`` (``reference`` is the generalist), and ``specialist, generalist,
+        place`` (``own ground`` or ``outside``); a row a level, its question types pooled. Empty without a pair.
     """
     rows = answers[answers.wording == HEADLINE_WORDING]
-    pairs = [(specialist, generalist) for specialist in specialists for generalist in generalists]
-    parts = []
-    for number, (specialist, generalist) in enumerate(pairs):
-        part = rows[rows.model.isin([specialist, generalist])]
-        side = part.model.map({generalist: "generalist", specialist: "specialist"})
-        part = part.assign(
-            model=side, wording=number, place=_place(part, specialist)
-        )  # each pair in a wording of its own
-        parts.append(
-            part[["dataset", "image_id", "level", "question", "wording", "n_options", "model", "correct", "place"]]
-        )
-    stacked = pd.concat(parts) if parts else rows[:0].assign(place="")
-    table = forgetting_cells(stacked, "generalist", "specialist", by=["place"])
-    types = table.groupby(["level", "wording", "by", "slice"]).question.transform("nunique")
-    table = table[(table.by == "place") & ((table.question == "all") | (types == 1))]
-    names = [pairs[number] for number in table.wording]
+    pairs, parts = {}, []
+    for specialist in specialists:
+        places = rows.assign(place=_place(rows, specialist))
+        for generalist in generalists:
+            # every pair has its own places, so its two models get names of their own
+            names = {model: f"{model} ({len(pairs)})" for model in (generalist, specialist)}
+            pairs[tuple(names.values())] = generalist, specialist
+            part = places[places.model.isin(list(names))]
+            parts.append(part.assign(model=part.model.map(names)))
+    table = compare_cells(pd.concat(parts) if parts else rows[:0].assign(place=""), list(pairs), by=["place"])
+    number = {pair: at for at, pair in enumerate(pairs)}
+    order = [number[pair] for pair in zip(table.reference, table.model, strict=True)]
+    generalist, specialist = zip(*(list(pairs.values())[at] for at in order), strict=True) if order else ((), ())
     table = table.assign(
-        specialist=[specialist for specialist, _ in names],
-        generalist=[generalist for _, generalist in names],
-        place=table.slice,
-        p_holm=holm(table.p),
+        reference=generalist, model=specialist, generalist=generalist, specialist=specialist, order=order
     )
-    order = {place: number for number, place in enumerate((OWN, OUTSIDE))}
-    return table.sort_values(
-        ["wording", "place", "level"], key=lambda c: c.map(order) if c.name == "place" else c, ignore_index=True
-    )
+    types = table.groupby(["order", "level", "by", "slice"]).question.transform("nunique")
+    table = table[(table.by == "place") & ((table.question == "all") | (types == 1))]
+    table = table.assign(place=table.slice, p_adjusted=holm(table.p))
+    by = ["order", "place", "level"]
+    places = {place: at for at, place in enumerate((OWN, OUTSIDE))}
+    table = table.sort_values(by, key=lambda c: c.map(places) if c.name == "place" else c, ignore_index=True)
+    return table.drop(columns="order")
 
 
 def published_scores() -> pd.DataFrame:
