@@ -6,7 +6,7 @@ from ..data.benchmark import NOT_STATED
 from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model
-from ..studies.benchmark import amount
+from .text import amount
 from .plots import LEVEL_NAMES, headline, overall
 from .tables import percent
 

@@ -5,7 +5,7 @@ import pandas as pd
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model
 from ..models.sources import image_size
-from ..studies.benchmark import amount
+from .text import amount
 from ..studies.groups import FACETS
 from ..studies.scale import MEASURES
 from ..studies.specialists import ground_name

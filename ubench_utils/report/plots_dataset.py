@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from ..data.questions import COARSE
 from ..studies import benchmark
 from .labels import labels
+from . import text
 from .plots import CHANCE, LONG, WIDTH, _cut, _figure, _legend, nothing
 
 BAR = "#4477AA"
@@ -34,7 +35,7 @@ def composition(table: pd.DataFrame) -> Figure:
     for axis, (facet, rows) in zip(axes[:, 0], panels.items(), strict=True):
         axis.barh(range(len(rows)), rows.images, color=BAR, height=0.7, clip_on=False)
         for place, row in enumerate(rows.itertuples()):
-            sets = f" in {benchmark.amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
+            sets = f" in {text.amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
             axis.text(row.images, place, f" {row.images:,}{sets}", va="center", fontsize=9)
             words.append(f"{facet} {row.value} {row.images:,}")
         axis.set_yticks(range(len(rows)), list(labels(rows.value, LONG).values()))
@@ -67,7 +68,7 @@ def crossing(table: pd.DataFrame) -> Figure:
     )
     text = np.array(
         [
-            [f"{n:,}\n{benchmark.amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
+            [f"{n:,}\n{text.amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
             for rows in zip(images.to_numpy(), datasets.to_numpy(), strict=True)
         ]
     )
@@ -77,7 +78,7 @@ def crossing(table: pd.DataFrame) -> Figure:
     axes[0][0].set(xlabel="scale", ylabel="modality")
     axes[0][0].tick_params(rotation=0, length=0)
     words = [
-        f"{row.modality}, {row.scale}: {row.images:,} in {benchmark.amount(row.datasets, 'sub-dataset')}"
+        f"{row.modality}, {row.scale}: {row.images:,} in {text.amount(row.datasets, 'sub-dataset')}"
         for row in table.itertuples()
     ]
     figure.set_label("Heat map of the number of images, modalities by scales. " + _cut(words))

@@ -21,18 +21,13 @@ from ..statistics.resampling import (
     numbered,
     percentiles,
 )
-from ..statistics.scores import wilson
+from ..statistics.scores import totals, wilson
 
 SHOWN_FACETS = ["modality", "scale", "domain", "stain", "organism"]
 CONTEXT = 77  # tokens that CLIP's text encoder reads
 LENGTH_RULES = ["longest option", "shortest option", "first option"]
 ELIMINATION = "guessing without “none of the above”"
 SOURCE_RULES = ["most common answer of the sub-dataset", "most common answer of all images"]
-
-
-def amount(n: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: ``1 pair``, ``1,200 images``."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def composition(images: pd.DataFrame) -> pd.DataFrame:
@@ -113,14 +108,6 @@ def pictures(looked: pd.DataFrame) -> pd.DataFrame:
         rows.append(row | {"unreadable": f"{(images.unreadable != '').sum():,}"})
     table = pd.DataFrame(rows).fillna("–")
     return table[[*table.columns.drop("unreadable"), "unreadable"]]
-
-
-def picture_line(looked: pd.DataFrame) -> str:
-    """What of the image files a reader has to know, as sentences."""
-    names = looked.dataset + "/" + looked.image_id
-    found = {name: facts for name, facts in zip(names, looked.found, strict=True) if facts}
-    lines = notes(found, {})
-    return " ".join(f"{line[0].upper()}{line[1:]}." for line in lines) or "No file needed more than decoding."
 
 
 def _counted(values: pd.Series) -> str:
@@ -321,12 +308,6 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
     return pd.concat(tables, ignore_index=True)
 
 
-def of_levels(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``score_rules`` that stand for a whole level."""
-    pooled = set(scores.level[scores.question == "all"])
-    return scores[(scores.question == "all") | ~scores.level.isin(pooled)]
-
-
 def called(level: str, question: str) -> str:
     """Name of a question type, or of all types of a level."""
     return question if question != "all" else f"all {level}"
@@ -348,60 +329,28 @@ def rule_table(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def answer(run: Evaluation, duplicates: pd.DataFrame) -> str:
-    """One line on the size, chance and copies of a benchmark; ``duplicates`` is from ``duplicates.counts``."""
-    images, asked = run.benchmark.images, once(run.questions)
-    low, high = (percent(1 / asked.n_options.agg(end)) for end in ("max", "min"))
-    kinds = [modality for modality in sorted(set(images.modality)) if modality != NOT_STATED]
-    copies = [
-        f"{amount(pairs, 'pair')} of {kind}"
-        for kind, pairs in duplicates.groupby("kind", sort=False).pairs.sum().items()
-    ]
-    return (
-        f"{amount(len(images), 'image')} of {amount(images.dataset.nunique(), 'sub-dataset')}, "
-        f"{amount(len(kinds), 'modality', 'modalities')}, {amount(len(asked), 'question')} in "
-        f"{amount(run.questions.wording.nunique(), 'wording')}; chance {low}{'' if low == high else f' to {high}'} %; "
-        f"{', '.join(copies)}."
-    )
+def context(run: Evaluation, looked: pd.DataFrame, source: pd.DataFrame, options: pd.DataFrame) -> dict:
+    """What the page on the benchmark says of its images and questions.
 
-
-def source_line(scores: pd.DataFrame) -> str:
-    """How far the sub-dataset determines the answers; ``scores`` is from ``source_shortcuts``."""
-    own = of_levels(scores)
-    own = own[own.rule == SOURCE_RULES[0]]
-    if scores.attrs.get("alone"):
-        return "No sub-dataset has two images, so none can be answered by what another of its source shows."
-    parts = [
-        f"{percent(row.estimate, row.ci_low, row.ci_high)} % of {row.n_questions:,} {row.level} questions (chance "
-        f"{percent(row.chance)} %)"
-        for row in own.itertuples()
-    ]
-    return f"Who knows the sub-dataset of an image, and nothing else, can answer {' and '.join(parts)}."
-
-
-def shortcut_line(scores: pd.DataFrame) -> str:
-    """Whether the options give the answer away; ``scores`` is from ``shortcuts``.
-
-    A rule leaks where its paired difference from ``ELIMINATION`` has an interval above 0.
+    ``looked`` is from ``duplicates.look``, ``source`` from ``source_shortcuts``, ``options`` from ``shortcuts``. A rule
+    leaks where its paired difference from ``ELIMINATION`` has an interval above 0.
     """
-    rows = of_levels(scores)
-    free = rows[rows.rule == ELIMINATION]
-    lifted = [
-        f"{row.level} from {percent(row.chance)} to {percent(row.estimate)} %"
-        for row in free.itertuples()
-        if row.estimate > row.chance
-    ]
-    first = f"Never choosing “none of the above” lifts guessing: {', '.join(lifted)}. " if lifted else ""
-    rules = rows[rows.rule != ELIMINATION]
-    leaks = rules[rules.over_low > 0]
-    if leaks.empty:
-        return f"{first}Beyond that, none of {len(rules)} comparisons shows a leak by length or place."
-    found = [
-        f"the {row.rule} is right in {percent(row.estimate)} % of {row.n_questions:,} {row.level} questions, "
-        f"{percent(row.over, row.over_low, row.over_high, sign='+')} points over guessing among the rest"
-        for row in leaks.itertuples()
-    ]
-    return (
-        f"{first}Beyond that the options leak the answer in {len(leaks)} of {len(rules)} comparisons: "
-        f"{'; '.join(found)}."
-    )
+    asked = once(run.questions)
+    by_source = totals(source)
+    by_source = by_source[by_source.rule == SOURCE_RULES[0]]
+    rules = totals(options)
+    free, others = rules[rules.rule == ELIMINATION], rules[rules.rule != ELIMINATION]
+    names = looked.dataset + "/" + looked.image_id
+    return {
+        "n_modalities": len(set(run.benchmark.images.modality) - {NOT_STATED}),
+        "n_questions": len(asked),
+        "n_wordings": run.questions.wording.nunique(),
+        "chance_low": 1 / asked.n_options.max(),
+        "chance_high": 1 / asked.n_options.min(),
+        "by_source": [] if source.attrs.get("alone") else by_source.to_dict("records"),
+        "lifted": free[free.estimate > free.chance].to_dict("records"),
+        "n_rules": len(others),
+        "leaks": others[others.over_low > 0].to_dict("records"),
+        "unread": looked[looked.unreadable != ""].to_dict("records"),
+        "picture_notes": notes({name: facts for name, facts in zip(names, looked.found, strict=True) if facts}, {}),
+    }

@@ -6,11 +6,12 @@ from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model
 from ..pages.runner import slugs
-from ..report.answers import absent
-from ..report.plots import headline, overall
+from ..report.plots import overall
 from ..report.tables import link, percent
 from ..statistics import scores as stats
+from ..statistics.scores import headline
 from . import published
+from .overview import learned, missing
 
 SURE_AND_WRONG = "where-it-is-sure-and-wrong"  # heading of the report card
 
@@ -85,7 +86,7 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     columns = ["model", "estimate", "ci_low", "ci_high"]
     table = headline(scores).query("level == 'fine'")
     whole = table[table.n_questions == table.n_questions.max()]
-    whole = _learned(whole)
+    whole = learned(whole)
     if whole.empty:
         return pd.DataFrame(columns=columns)
     best = whole.loc[whole.estimate.idxmax()].model
@@ -98,28 +99,25 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     return found.reindex(columns=columns).reset_index(drop=True)
 
 
-def answer(scores: pd.DataFrame, distances: pd.DataFrame) -> str:
+def context(scores: pd.DataFrame, distances: pd.DataFrame) -> dict:
     """Which model leads on fine questions, and how many cannot be told from it; ``distances`` is from ``behind``."""
-    table = headline(scores).query("level == 'fine'").set_index("model")
+    table = headline(scores).query("level == 'fine' and question == 'classification'").set_index("model", drop=False)
+    found = {"missing": None, "best": None}
     if table.empty:
-        return f"{absent(scores, 'fine')}, so no model leads."
+        return found | {"missing": missing(scores, "fine")}
     if distances.empty:
-        return "No model of this run can lead: none but the random baseline answered all fine questions."
+        return found
     best = table.loc[distances.model[0]]
-    rest = _learned(distances[1:])
-    n_close = (rest.ci_high >= 0).sum()
-    close = f"{n_close} of the {len(rest)} others cannot be told from it on the same images"
-    if len(rest) == 1:
-        close = f"the other model can{'not' * n_close} be told from it on the same images"
-    level = table.loc[rest.model]
-    level = level.index[(level.n_questions == best.n_questions) & (level.estimate == best.estimate)]
-    partly = (table.n_questions < best.n_questions).sum()
-    return (
-        f"In this run {best.name} leads on fine questions with {_score(best)} % (chance {percent(best.chance)} %, "
-        f"n = {best.n_questions:,}); {close if len(rest) else 'no other model was run'}."
-        + (f" With as many right: {', '.join(level)}." if len(level) else "")
-        + (f" Models that answered only a part of the questions, and cannot lead: {partly}." if partly else "")
-    )
+    others = learned(distances[1:])
+    as_good = table.loc[others.model]
+    as_good = as_good[(as_good.n_questions == best.n_questions) & (as_good.estimate == best.estimate)]
+    return found | {
+        "best": best.to_dict(),
+        "n_others": len(others),
+        "n_close": int((others.ci_high >= 0).sum()),
+        "level_with": list(as_good.model),
+        "n_partly": int((table.n_questions < best.n_questions).sum()),
+    }
 
 
 def beside_published(scores: pd.DataFrame, run: Evaluation) -> pd.DataFrame:
@@ -147,11 +145,6 @@ def beside_published(scores: pd.DataFrame, run: Evaluation) -> pd.DataFrame:
             ],
         }
     )
-
-
-def _learned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of models that are no guessers."""
-    return rows[[find_model(model).category != "chance" for model in rows.model] if len(rows) else slice(0)]
 
 
 def _score(row) -> str:

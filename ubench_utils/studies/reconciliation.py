@@ -10,26 +10,20 @@ from . import published
 PARTIAL = ["eulenberg_et_al_2017_darkfield", "eulenberg_et_al_2017_epifluorescence"]  # left out of some totals
 
 
-def answer() -> str:
-    """How many printed totals the pooled parts reproduce, and which number the parts contradict."""
-    table = published.recomputed().dropna(subset="printed")
-    counts = []
-    for level, rows in table.groupby("level"):
-        near = {e: ((rows[e] - rows.printed).abs() <= published.ROUNDING).sum() for e in ("micro", "macro")}
-        counts.append(
-            f"of {len(rows)} {level} totals, {near['micro']} are within {published.ROUNDING:g} points of the "
-            f"average pooled over questions and {near['macro']} of the mean over parts"
-        )
+def context() -> dict:
+    """How many printed totals the pooled parts reproduce, and how near a wrong reading comes to BLIP's numbers."""
+    totals = []
+    for level, rows in published.recomputed().dropna(subset="printed").groupby("level"):
+        near = {e: int(((rows[e] - rows.printed).abs() <= published.ROUNDING).sum()) for e in ("micro", "macro")}
+        totals.append({"level": level, "n": len(rows), "near_micro": near["micro"], "near_macro": near["macro"]})
     blip = published.two_way_head()
-    off = (blip.accuracy - blip.index_read_as_option).abs().mean()
-    inside = ((blip.ci_low <= blip.index_read_as_option) & (blip.index_read_as_option <= blip.ci_high)).sum()
-    return (
-        "Table 1 can be recomputed from its parts (GPT-4o's were not published), and its fine column is not the macro "
-        "average of its caption: "
-        f"{'; '.join(counts)}. BLIP's published accuracies lie on average {off:.1f} points from what a wrong reading "
-        f"of its output predicts without any image, {inside} of {len(blip)} within their interval. The mixing weight "
-        "of the interpolation figure cannot be recomputed at all."
-    )
+    return {
+        "totals": totals,
+        "rounding": published.ROUNDING,
+        "blip_off": (blip.accuracy - blip.index_read_as_option).abs().mean(),
+        "blip_inside": int(blip.index_read_as_option.between(blip.ci_low, blip.ci_high).sum()),
+        "blip_n": len(blip),
+    }
 
 
 def interpolation_average() -> pd.DataFrame:

@@ -19,8 +19,10 @@ from ..engine.work import is_absent, picture
 from ..errors import UserError
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..models.registry import find_model
+from ..models.sources import image_size
 from ..statistics.resampling import CONFIDENCE
 from ..statistics.scores import compare_pairs, score
+from .overview import slices
 
 SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
 FEWEST_SETS = 8  # with fewer, the interval of a rank correlation does not hold its level (simulated)
@@ -235,3 +237,26 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
     table = table[table.estimand == "micro"]
     keys = [smaller[name] for name in table.model]
     return table.assign(model=[model for model, _ in keys], factor=[factor for _, factor in keys])
+
+
+def context(run: Evaluation, scores: pd.DataFrame, sizes: pd.DataFrame, changed: pd.DataFrame) -> dict:
+    """What the page on scale says; ``sizes`` is from ``image_sizes``, ``changed`` from ``changes``."""
+    fine = changed[(changed.by == "all") & (changed.level == "fine")] if len(changed) else changed
+    facts = run.record["models"].items()
+    unstated = sizes[sizes.microns_per_pixel.isna()].dataset.value_counts().sort_index()
+    return {
+        "slices": slices(scores, "scale", "classification", corrected=True),
+        "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),
+        "was_shrunk": len(changed) > 0,
+        "takes": [(name, image_size(passport["preprocessing"])) for name, passport in facts if _looks(passport)],
+        "cannot_look": [name for name, passport in facts if not _looks(passport)],
+        "n_images": len(sizes),
+        "n_stated": int(sizes.microns_per_pixel.notna().sum()),
+        "not_stated": list(unstated.items()),
+        "n_unread": int(sizes.width.isna().sum()),
+        "equally_wide": sizes.width.nunique() == 1,
+    }
+
+
+def _looks(passport: dict) -> bool:
+    return "preprocessing" in passport

@@ -11,6 +11,7 @@ from ..statistics.families import compare_cells, holm
 from ..statistics.scores import score
 from . import published
 from .finetuning import lies_within
+from .overview import ORDER
 
 GENERALIST = "generalist"
 UNGROUPED = ("chance", "unlisted")  # categories that make no specialist
@@ -121,3 +122,52 @@ def published_scores() -> pd.DataFrame:
     """
     table = published.read("table1").merge(published.read("models")[["model", "category", "family"]], on="model")
     return table[["category", "family", "model", "level", "accuracy", "ci_half_width"]]
+
+
+def context(models, found: pd.DataFrame, theirs: pd.DataFrame) -> dict:
+    """Who is on which side, and in how many comparisons a specialist is better or worse than a generalist.
+
+    ``found`` is from ``differences``: counted where a simultaneous interval leaves out zero, given images enough.
+    ``theirs`` is from ``published_scores``.
+    """
+    specialists, generalists = sides(models)
+    about = {model: {"model": model, "category": find_model(model).category} for model in specialists}
+    return {
+        "specialists": [one | {"ground": ground_name(model)} for model, one in about.items()],
+        "generalists": generalists,
+        "neither": [model for model in models if model not in (*specialists, *generalists)],
+        "places": [{"own": place == OWN, "levels": _tally(found, place)} for place in (OWN, OUTSIDE) if len(found)],
+        "published": published_best(theirs),
+    }
+
+
+def _tally(found: pd.DataFrame, place: str) -> list[dict]:
+    rows = found[found.place == place]
+    firm = ~rows.small.astype(bool) & (rows.p_adjusted < 0.05)
+    rows = rows.assign(is_better=firm & (rows.joint_low > 0), is_worse=firm & (rows.joint_high < 0))
+    of = {level: rows[rows.level == level] for level in ORDER}
+    return [
+        {
+            "level": level,
+            "n": len(own),
+            "n_better": int(own.is_better.sum()),
+            "n_worse": int(own.is_worse.sum()),
+            "least": own.estimate.min(),
+            "most": own.estimate.max(),
+        }
+        for level, own in of.items()
+        if len(own)
+    ]
+
+
+def published_best(theirs: pd.DataFrame) -> list[dict]:
+    """The best generalist and the best specialist of the paper's first table, of all models and of one family."""
+    found = []
+    for level in ("coarse", "fine"):
+        rows = theirs[(theirs.level == level) & (theirs.category != "chance")]
+        for family in ("any", "contrastive"):
+            own = rows if family == "any" else rows[rows.family == family]
+            of = {"generalist": own[own.category == GENERALIST], "specialist": own[own.category != GENERALIST]}
+            best = {side: table.loc[table.accuracy.idxmax()].to_dict() for side, table in of.items()}
+            found.append({"level": level, "family": family, **best})
+    return found
