@@ -51,7 +51,9 @@ def churn(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
     return questions[[*QUESTION, "level"]].assign(state=np.array(list(states), dtype=object)[state])
 
 
-def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def compare_cells(
+    answers: pd.DataFrame, pairs, by=FACETS, *, family=None, n_resamples: int = RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
     """Difference in micro accuracy, model − reference, of every pair × question type × slice: one family of tests.
 
     A level's question types pooled (``all``) are rows too, and so is a slice that another one repeats, such as a
@@ -66,6 +68,8 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, n_resamples: int = RE
         Names of models.
     by : sequence of str
         Facets to break down by, beside ``all``.
+    family : callable, optional
+        From the table of all cells to the rows that are asked about, as booleans; the others are left out.
 
     Returns
     -------
@@ -125,6 +129,13 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, n_resamples: int = RE
     parts = [_cells(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat([cells for cells, _ in parts], ignore_index=True)
     drawn = np.concatenate([differences for _, differences in parts])
+    names = pd.DataFrame(list(pairs), columns=columns[:2])
+    table = names.iloc[table.pair].reset_index(drop=True).join(table)
+    if family is not None:
+        kept = family(table).to_numpy(bool)
+        table, drawn = table[kept].reset_index(drop=True), drawn[kept]
+    if table.empty:
+        return pd.DataFrame(columns=columns)
     n = table.n_questions.to_numpy()
     one_each = n == table.n_images.to_numpy()
     p = np.where(one_each, mcnemar_exact(table.forgotten, table.learned), table.p)
@@ -136,8 +147,6 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, n_resamples: int = RE
         detectable=detectable_difference(table.forgotten + table.learned, n, table.n_images, robust),
         small=binom.sf(5, table.n_images, LARGE_EFFECT) < POWER,
     )
-    names = pd.DataFrame(list(pairs), columns=columns[:2])
-    table = names.iloc[table.pair].reset_index(drop=True).join(table)
     return table.sort_values(["pair", *CELL], ignore_index=True)[columns]
 
 

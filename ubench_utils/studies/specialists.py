@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING
 from ..models.registry import find_model, model_cards
-from ..statistics.families import compare_cells, holm
+from ..statistics.families import compare_cells
 from ..statistics.scores import score
 from . import published
 from .finetuning import lies_within
@@ -77,8 +77,7 @@ def _place(rows: pd.DataFrame, specialist: str) -> pd.Series:
 def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame:
     """Paired difference, specialist − generalist, of every pair on the specialist's ground and outside it.
 
-    All pairs are one family: the simultaneous intervals hold for all rows together, and for the single question types
-    behind the pooled coarse ones; Holm's adjustment is over the rows.
+    The rows are one family, over all pairs, places and levels.
 
     Returns
     -------
@@ -87,29 +86,21 @@ def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame
         place`` (``own ground`` or ``outside``); a row a level, its question types pooled. Empty without a pair.
     """
     rows = answers[answers.wording == HEADLINE_WORDING]
-    pairs, parts = {}, []
-    for specialist in specialists:
-        places = rows.assign(place=_place(rows, specialist))
-        for generalist in generalists:
-            # every pair has its own places, so its two models get names of their own
-            names = {model: f"{model} ({len(pairs)})" for model in (generalist, specialist)}
-            pairs[tuple(names.values())] = generalist, specialist
-            part = places[places.model.isin(list(names))]
-            parts.append(part.assign(model=part.model.map(names)))
-    table = compare_cells(pd.concat(parts) if parts else rows[:0].assign(place=""), list(pairs), by=["place"])
-    number = {pair: at for at, pair in enumerate(pairs)}
-    order = [number[pair] for pair in zip(table.reference, table.model, strict=True)]
-    generalist, specialist = zip(*(list(pairs.values())[at] for at in order), strict=True) if order else ((), ())
-    table = table.assign(
-        reference=generalist, model=specialist, generalist=generalist, specialist=specialist, order=order
-    )
-    types = table.groupby(["order", "level", "by", "slice"]).question.transform("nunique")
-    table = table[(table.by == "place") & ((table.question == "all") | (types == 1))]
-    table = table.assign(place=table.slice, p_adjusted=holm(table.p))
-    by = ["order", "place", "level"]
-    places = {place: at for at, place in enumerate((OWN, OUTSIDE))}
-    table = table.sort_values(by, key=lambda c: c.map(places) if c.name == "place" else c, ignore_index=True)
-    return table.drop(columns="order")
+    grounds = {model: f"ground: {ground_name(model)}" for model in specialists}
+    rows = rows.assign(**{grounds[model]: _place(rows, model) for model in specialists})
+    pairs = [(generalist, specialist) for specialist in specialists for generalist in generalists]
+    levels = rows.groupby("level").question.nunique()
+
+    def asked(table):
+        """On and off the ground of the pair's own specialist, a level's question types pooled."""
+        return (table.by == table.model.map(grounds)) & ((table.question == "all") | (table.level.map(levels) == 1))
+
+    table = compare_cells(rows, pairs, by=dict.fromkeys(grounds.values()), family=asked)
+    table = table.assign(specialist=table.model, generalist=table.reference, place=table.slice)
+    order = {name: at for at, name in enumerate((*pairs, OWN, OUTSIDE))}
+    pair = [order[names] for names in zip(table.reference, table.model, strict=True)]
+    table = table.assign(pair=pair, at=table.place.map(order)).sort_values(["pair", "at", "level"], ignore_index=True)
+    return table.drop(columns=["pair", "at"])
 
 
 def published_scores() -> pd.DataFrame:
