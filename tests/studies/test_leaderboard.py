@@ -10,7 +10,7 @@ from markupsafe import Markup
 from ubench_utils.data.benchmark import HUB_NAME
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.pages.runner import slugs
-from ubench_utils.report import tables
+from ubench_utils.report import sentences, tables
 from ubench_utils.report.plots import headline
 from ubench_utils.statistics import scores as stats
 from ubench_utils.studies import leaderboard, published
@@ -26,6 +26,10 @@ def run():
 @pytest.fixture(scope="module")
 def scores(run):
     return stats.score(run.answers, by=[])
+
+
+def answer(scores, distances):
+    return sentences.sentence("leaderboard", "answer", **leaderboard.context(scores, distances))
 
 
 def plain(cell):
@@ -80,10 +84,10 @@ def test_distance_to_the_best_is_paired(run, scores):
 def test_one_model_leads_without_others_and_guessing_never_leads(run, scores):
     one = scores[scores.model == "demo-base"]
     alone = leaderboard.behind(run, one)
-    assert alone.model.tolist() == ["demo-base"] and "no other model" in leaderboard.answer(one, alone)
+    assert alone.model.tolist() == ["demo-base"] and "no other model" in answer(one, alone)
     guess = scores[scores.model == "random"]
     assert leaderboard.behind(run, guess).empty
-    assert "can lead" in leaderboard.answer(guess, leaderboard.behind(run, guess))
+    assert "can lead" in answer(guess, leaderboard.behind(run, guess))
 
 
 def test_a_model_that_answered_a_part_cannot_lead(run, scores):
@@ -96,7 +100,7 @@ def test_a_model_that_answered_a_part_cannot_lead(run, scores):
     table = stats.score(cut, by=[])
     found = leaderboard.behind(fewer, table)
     assert found.model[0] == "demo-base"
-    assert "only a part of the questions, and cannot lead: 1" in leaderboard.answer(table, found)
+    assert "only a part of the questions, and cannot lead: 1" in answer(table, found)
 
 
 def test_published_numbers_appear_beside_a_run_on_the_hub(run, scores):

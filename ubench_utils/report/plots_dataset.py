@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from ..data.questions import COARSE
 from ..studies import benchmark
-from .labels import labels
 from . import text
+from .labels import labels
 from .plots import CHANCE, LONG, WIDTH, _cut, _figure, _legend, nothing
 
 BAR = "#4477AA"

@@ -55,11 +55,11 @@ def data_line(run: Evaluation) -> str:
     return sentence("run", "data", **about(run))
 
 
-def glue(run: Evaluation | None, page: str, context: dict) -> None:
+def glue(run: Evaluation | None, page: str | None = None, context: dict | None = None) -> None:
     """Give a notebook the sentences of its page, and ``data``, what they were measured on, where there is a run."""
     from myst_nb import glue as glued  # imports Sphinx
 
-    told = sentences(page, **context, **(about(run) if run else {}))
+    told = sentences(page, **((about(run) if run else {}) | (context or {}))) if page else {}
     for name, words in (told | ({"data": data_line(run)} if run else {})).items():
         glued(name, words, display=False)
 

@@ -332,25 +332,45 @@ def rule_table(scores: pd.DataFrame) -> pd.DataFrame:
 def context(run: Evaluation, looked: pd.DataFrame, source: pd.DataFrame, options: pd.DataFrame) -> dict:
     """What the page on the benchmark says of its images and questions.
 
-    ``looked`` is from ``duplicates.look``, ``source`` from ``source_shortcuts``, ``options`` from ``shortcuts``. A rule
-    leaks where its paired difference from ``ELIMINATION`` has an interval above 0.
+    ``looked`` is from ``duplicates.look``, ``source`` from ``source_shortcuts``, ``options`` from ``shortcuts``.
     """
-    asked = once(run.questions)
-    by_source = totals(source)
-    by_source = by_source[by_source.rule == SOURCE_RULES[0]]
-    rules = totals(options)
-    free, others = rules[rules.rule == ELIMINATION], rules[rules.rule != ELIMINATION]
-    names = looked.dataset + "/" + looked.image_id
+    return {**numbers(run), **opened(looked), "by_source": of_source(source), **leaks(options)}
+
+
+def numbers(run: Evaluation) -> dict:
+    """How many questions there are, in how many wordings, and the range of their chance."""
+    questions = once(run.questions)
     return {
         "n_modalities": len(set(run.benchmark.images.modality) - {NOT_STATED}),
-        "n_questions": len(asked),
+        "n_questions": len(questions),
         "n_wordings": run.questions.wording.nunique(),
-        "chance_low": 1 / asked.n_options.max(),
-        "chance_high": 1 / asked.n_options.min(),
-        "by_source": [] if source.attrs.get("alone") else by_source.to_dict("records"),
-        "lifted": free[free.estimate > free.chance].to_dict("records"),
-        "n_rules": len(others),
-        "leaks": others[others.over_low > 0].to_dict("records"),
+        "chance_low": 1 / questions.n_options.max(),
+        "chance_high": 1 / questions.n_options.min(),
+    }
+
+
+def opened(looked: pd.DataFrame) -> dict:
+    """Which images could not be opened, and what of the others a reader has to know."""
+    names = looked.dataset + "/" + looked.image_id
+    return {
         "unread": looked[looked.unreadable != ""].to_dict("records"),
         "picture_notes": notes({name: facts for name, facts in zip(names, looked.found, strict=True) if facts}, {}),
+        "n_images": len(looked),
+    }
+
+
+def of_source(source: pd.DataFrame) -> list[dict]:
+    """How far the sub-dataset determines the answers, a row a level; none where no sub-dataset has two images."""
+    rows = totals(source)
+    return [] if source.attrs.get("alone") else rows[rows.rule == SOURCE_RULES[0]].to_dict("records")
+
+
+def leaks(options: pd.DataFrame) -> dict:
+    """Whether the options give the answer away: rules whose difference from ``ELIMINATION`` has an interval above 0."""
+    rows = totals(options)
+    free, rules = rows[rows.rule == ELIMINATION], rows[rows.rule != ELIMINATION]
+    return {
+        "lifted": free[free.estimate > free.chance].to_dict("records"),
+        "n_rules": len(rules),
+        "leaks": rules[rules.over_low > 0].to_dict("records"),
     }

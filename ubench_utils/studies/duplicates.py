@@ -158,7 +158,7 @@ def counts(kinds: dict) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``kind, where, pairs, images, n``.
+        ``kind, where, pairs, images, n, share``.
     """
     rows = [
         {
@@ -167,12 +167,13 @@ def counts(kinds: dict) -> pd.DataFrame:
             "pairs": int(table[f"pairs_{where}"].sum()) // 2,
             "images": int((table[f"pairs_{where}"] > 0).sum()),
             "n": len(table),
+            "share": (table[f"pairs_{where}"] > 0).mean() if len(table) else 0.0,
         }
         for kind, table in kinds.items()
         if table is not None
         for where in WHERE
     ]
-    return pd.DataFrame(rows, columns=["kind", "where", "pairs", "images", "n"])
+    return pd.DataFrame(rows, columns=["kind", "where", "pairs", "images", "n", "share"])
 
 
 def closest(table: pd.DataFrame, n: int = 4) -> pd.DataFrame:

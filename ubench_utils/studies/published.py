@@ -288,9 +288,13 @@ def findings() -> dict:
         "share_commonest": share.max(),
         "n_beaten": int((question.accuracy < 100 * share.max()).sum()),
         "modality": question.to_dict("records"),
-        "best_at_modality": list(by_question().query("question == 'modality' and accuracy == @question.accuracy.max()").model),
+        "best_at_modality": list(
+            by_question().query("question == 'modality' and accuracy == @question.accuracy.max()").model
+        ),
         "fine": fine.to_dict("records"),
-        "sides": [_sides(whole[(whole.level == level) & (whole.family == "contrastive")]) for level in ("coarse", "fine")],
+        "sides": [
+            _sides(whole[(whole.level == level) & (whole.family == "contrastive")]) for level in ("coarse", "fine")
+        ],
         **_on_pathology(whole),
         "pairs": _forgotten(whole),
         "merges": [

@@ -241,20 +241,31 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
 
 def context(run: Evaluation, scores: pd.DataFrame, sizes: pd.DataFrame, changed: pd.DataFrame) -> dict:
     """What the page on scale says; ``sizes`` is from ``image_sizes``, ``changed`` from ``changes``."""
-    fine = changed[(changed.by == "all") & (changed.level == "fine")] if len(changed) else changed
-    facts = run.record["models"].items()
+    named = slices(scores, "scale", "classification", corrected=True)
+    return {"slices": named, **stated_sizes(sizes), **shrinking(run, changed)}
+
+
+def stated_sizes(sizes: pd.DataFrame) -> dict:
+    """For how many images of ``image_sizes`` the pixel size is stated, and where it is not."""
     unstated = sizes[sizes.microns_per_pixel.isna()].dataset.value_counts().sort_index()
     return {
-        "slices": slices(scores, "scale", "classification", corrected=True),
-        "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),
-        "was_shrunk": len(changed) > 0,
-        "takes": [(name, image_size(passport["preprocessing"])) for name, passport in facts if _looks(passport)],
-        "cannot_look": [name for name, passport in facts if not _looks(passport)],
         "n_images": len(sizes),
         "n_stated": int(sizes.microns_per_pixel.notna().sum()),
         "not_stated": list(unstated.items()),
         "n_unread": int(sizes.width.isna().sum()),
         "equally_wide": sizes.width.nunique() == 1,
+    }
+
+
+def shrinking(run: Evaluation, changed: pd.DataFrame) -> dict:
+    """What the largest factor of ``changes`` takes from fine-grained answers, and which models looked again."""
+    fine = changed[(changed.by == "all") & (changed.level == "fine")] if len(changed) else changed
+    facts = run.record["models"].items()
+    return {
+        "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),
+        "was_shrunk": len(changed) > 0,
+        "takes": [(name, image_size(passport["preprocessing"])) for name, passport in facts if _looks(passport)],
+        "cannot_look": [name for name, passport in facts if not _looks(passport)],
     }
 
 

@@ -116,23 +116,32 @@ def published_scores() -> pd.DataFrame:
 
 
 def context(models, found: pd.DataFrame, theirs: pd.DataFrame) -> dict:
-    """Who is on which side, and in how many comparisons a specialist is better or worse than a generalist.
+    """What the page on specialists says; ``found`` is from ``differences``, ``theirs`` from ``published_scores``."""
+    return {**who(models), "places": tally(found), "published": published_best(theirs)}
 
-    ``found`` is from ``differences``: counted where a simultaneous interval leaves out zero, given images enough.
-    ``theirs`` is from ``published_scores``.
-    """
+
+def who(models) -> dict:
+    """The models on each side and on neither; a specialist with its category and its ground in words."""
     specialists, generalists = sides(models)
-    about = {model: {"model": model, "category": find_model(model).category} for model in specialists}
     return {
-        "specialists": [one | {"ground": ground_name(model)} for model, one in about.items()],
+        "specialists": [
+            {"model": model, "category": find_model(model).category, "ground": ground_name(model)}
+            for model in specialists
+        ],
         "generalists": generalists,
         "neither": [model for model in models if model not in (*specialists, *generalists)],
-        "places": [{"own": place == OWN, "levels": _tally(found, place)} for place in (OWN, OUTSIDE) if len(found)],
-        "published": published_best(theirs),
     }
 
 
-def _tally(found: pd.DataFrame, place: str) -> list[dict]:
+def tally(found: pd.DataFrame) -> list[dict]:
+    """In how many comparisons of ``differences`` a specialist is better or worse, on its ground and outside, by level.
+
+    Counted where a simultaneous interval leaves out zero, given images enough.
+    """
+    return [{"own": place == OWN, "levels": _of_levels(found, place)} for place in (OWN, OUTSIDE) if len(found)]
+
+
+def _of_levels(found: pd.DataFrame, place: str) -> list[dict]:
     rows = found[found.place == place]
     firm = ~rows.small.astype(bool) & (rows.p_adjusted < 0.05)
     rows = rows.assign(is_better=firm & (rows.joint_low > 0), is_worse=firm & (rows.joint_high < 0))
