@@ -150,7 +150,7 @@ def test_predictions_do_not_depend_on_the_order_of_rows(rows, parquet):
 def test_batch_size_flips_nothing(rows, parquet, monkeypatch, record_property, chunk):
     path = parquet(rows)
     large = predictions(path)
-    monkeypatch.setattr(work, "CHUNK", chunk)
+    monkeypatch.setattr(encode, "CHUNK", chunk)
     small = predictions(path)
     rate = float((large.predicted_idx != small.predicted_idx).mean())
     record_property("flip_rate", rate)
@@ -275,7 +275,7 @@ def test_killed_and_started_again(rows, parquet, cache, tmp_path, monkeypatch, c
     victim.start()
     victim.join(120)
     assert victim.exitcode == -signal.SIGKILL and not (tmp_path / "never").exists()
-    monkeypatch.setattr(work, "CHUNK", 8)
+    monkeypatch.setattr(encode, "CHUNK", 8)
     resumed = predictions(path)
     assert len(counted["images"]) == 40 - 8 * chunks  # nothing twice but the chunk in flight
     assert not counted["texts"]

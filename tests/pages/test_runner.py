@@ -33,13 +33,14 @@ def project(tmp_path, monkeypatch):
     """
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     monkeypatch.setattr(runner, "ROOT", tmp_path)
-    benchmark = SimpleNamespace(fingerprint="data", is_synthetic=True)
     record = {"device": "cpu", "precision": "float32", "dataset": {"templates": None}}
     answers = pd.DataFrame({"wording": [1]})
     evaluated = SimpleNamespace(
-        predictions=answers, record=record, save=lambda folder: folder.mkdir(parents=True, exist_ok=True)
+        benchmark=SimpleNamespace(fingerprint="data", is_synthetic=True),
+        predictions=answers,
+        record=record,
+        save=lambda folder: folder.mkdir(parents=True, exist_ok=True),
     )
-    monkeypatch.setattr(runner, "load_benchmark", lambda dataset, limit: benchmark)
     monkeypatch.setattr(runner, "evaluate", lambda *_, **__: evaluated)
     found = SimpleNamespace(
         folder=tmp_path, book=tmp_path / "book", failing=set(), state=tmp_path / "_build/pages.json"

@@ -16,6 +16,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from ..errors import UserError, first_line
+from .columns import is_text
 
 SUFFIXES = (".parquet", ".arrow")
 READ = "a .parquet or .arrow file, a folder of them, or a folder written by save_to_disk"
@@ -59,7 +60,7 @@ def open_table(name: str, columns: list[str]) -> tuple[pa.Table, Path, list[str]
     """
     path = Path(os.path.expanduser(name))
     try:
-        files, notes = _files_of(path)
+        files, notes = files_of(path)
         tables = [_read(file, columns) for file in files]
         for file, table in zip(files, tables, strict=True):
             if set(table.column_names) != set(tables[0].column_names):
@@ -105,6 +106,20 @@ def class_names(schema: pa.Schema) -> dict[str, list]:
     except (KeyError, TypeError, AttributeError, ValueError):  # no such note
         return {}
     return {name: names for name, names in found.items() if name in schema.names and isinstance(names, list)}
+
+
+def picture_paths(table: pa.Table) -> list[str]:
+    """Paths that the rows of a table name, as they hold no image of their own."""
+    found = []
+    for chunk in table.column("image").chunks:
+        if pa.types.is_struct(chunk.type):
+            names = [field.name for field in chunk.type]
+            own = chunk.field("bytes") if "bytes" in names else pa.nulls(len(chunk), pa.binary())
+            empty = pc.equal(pc.fill_null(pc.binary_length(own.cast(pa.large_binary())), 0), 0)
+            chunk = chunk.field("path").filter(empty) if "path" in names else pa.nulls(0)
+        if is_text(chunk.type):
+            found += filter(None, chunk.to_pylist())
+    return found
 
 
 def picture_bytes(cell, folder: Path | None) -> bytes:
@@ -192,8 +207,8 @@ def _once(fields: list) -> list:
     return fields
 
 
-def _files_of(path: Path) -> tuple[list[Path], list[str]]:
-    """Files of the one split that is read, in order, and notes on the choice."""
+def files_of(path: Path) -> tuple[list[Path], list[str]]:
+    """Files of the one split that is read, in order, and notes on the choice; raises UserError where there is none."""
     if not path.is_dir():
         if not path.is_file():
             raise UserError(f"it is no regular file; {READ} is read")

@@ -6,8 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pandas as pd
 
 from .. import __version__
 from ..data import pixels
-from ..data.benchmark import Benchmark, load_benchmark
+from ..data.benchmark import Benchmark
 from ..data.questions import build_questions, read_templates
 from ..engine import store
 from ..engine.work import UNREADABLE, Features, image_features, match_images, text_features
@@ -25,44 +24,10 @@ from ..models.answers import COLUMNS, predict, predict_matches, predict_randomly
 from ..models.registry import DEVICES, PRECISIONS, as_list, find_model, pairs
 from ..models.sources import commits, differing, identity
 from ..models.submission import read_submission
-from ..statistics import scores as stats
-from .results import save
+from .run import Evaluation, keep_run, open_benchmark, open_run, run_key
 
 TIED_SHARE, FEWEST_TIES = 0.05, 3  # of a model's answers: above both a note stands beside the score
 GPU_NODES = ["/dev/nvidiactl", "/dev/dxg", "/dev/kfd"]  # NVIDIA, Windows' Linux, AMD
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What ``evaluate`` returns.
-
-    Attributes
-    ----------
-    benchmark : Benchmark
-    questions : pandas.DataFrame
-        As from ``build_questions``.
-    predictions : pandas.DataFrame
-        One row per question, wording and model that answered it (the prediction contract, and ``tied``).
-    failures : pandas.DataFrame
-        ``model, dataset, image_id, reason``: images that a model could not encode; no prediction holds them.
-    record : dict
-        What ``run.json`` holds: dataset, models, precision, device, versions, seconds.
-    """
-
-    benchmark: Benchmark
-    questions: pd.DataFrame
-    predictions: pd.DataFrame
-    failures: pd.DataFrame
-    record: dict
-
-    @cached_property
-    def answers(self) -> pd.DataFrame:
-        """Predictions joined with the facets of their questions: what ``stats`` reads."""
-        return stats.join_answers(self.predictions, self.questions)
-
-    def save(self, folder, beside: dict | None = None) -> Path:
-        """Write the tables and the record into a folder: see ``results.save``."""
-        return save(self, folder, beside)
 
 
 def evaluate(
@@ -106,7 +71,14 @@ def evaluate(
     wordings = read_templates(templates) if templates else None
     identities = {model: identity(model) for model in models}
     device, precision = choose_device(device, precision)
-    benchmark = dataset if isinstance(dataset, Benchmark) else load_benchmark(dataset, limit)
+    key = None
+    if not isinstance(dataset, Benchmark):
+        keyed = partial(run_key, dataset, limit, identities, [device, precision, wordings])
+        key = keyed()
+        found = key and open_run(key, dataset, limit)
+        if found and (found.record["audited"] or not audit):
+            return found
+    benchmark = dataset if isinstance(dataset, Benchmark) else open_benchmark(dataset, limit)
     questions = build_questions(benchmark, wordings)
     notes = benchmark.notes + questions.attrs["notes"]
 
@@ -151,10 +123,12 @@ def evaluate(
         "models": passports,
         "device": device,
         "precision": precision,
+        "audited": audit,
         "seconds": round(time.monotonic() - started, 3),
         **_provenance(),
     }
-    return Evaluation(benchmark, questions, predictions, failures, record)
+    run = Evaluation(benchmark, questions, predictions, failures, record)
+    return keep_run(run, key, keyed) if key else run
 
 
 def features(

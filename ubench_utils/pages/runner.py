@@ -17,7 +17,6 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 
-from ..data.benchmark import load_benchmark
 from ..data.questions import HEADLINE_WORDING
 from ..engine.store import digest, file_digest
 from ..errors import UserError, first_line
@@ -102,9 +101,8 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     _check_parameters(extra or {}, declared)
     _check_values(extra or {})
     models = list(dict.fromkeys(models))
-    benchmark = load_benchmark(dataset, settings.get("limit"))
-    chosen = {name: settings.get(name, "auto") for name in ("device", "precision")}
-    run = evaluate(benchmark, models, **chosen, templates=settings.get("templates"), audit=MODEL_PAGE in sections)
+    chosen = {"device": "auto", "precision": "auto", **settings}
+    run = evaluate(dataset, models, **chosen, audit=MODEL_PAGE in sections)
     _save(run)
     if set(sections) - set(FIXED) and HEADLINE_WORDING not in set(run.predictions.wording):
         raise UserError(
@@ -120,7 +118,7 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     for page, section, model in pages:
         given = {**common, **({"model": model} if model else {}), **(extra or {})}
         parameters = {name: value for name, value in given.items() if name in declared[section]}
-        of_run = [] if section in FIXED else [benchmark.fingerprint, involved, resolved]
+        of_run = [] if section in FIXED else [run.benchmark.fingerprint, involved, resolved]
         key = digest([sources[section][1], parameters, _code_digest(), *of_run])
         name = str(page.relative_to(ROOT))
         if page.is_file() and state.get(name) == [key, file_digest(page)]:
@@ -131,7 +129,7 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
                 raise UserError("the notebook there is none of this project's pages; move it away")
             slug = section.replace("/", "-") if section in FIXED else page.stem  # two pages are called forgetting
             notebook = execute(sources[section][0], parameters, slug)
-            _adapt(notebook, model, benchmark.is_synthetic or section in FIXED)
+            _adapt(notebook, model, run.benchmark.is_synthetic or section in FIXED)
             state[name] = [key, _write(notebook, page)]
             write_whole(_state_file(), json.dumps(state, indent=1))
         except (UserError, OSError) as error:
