@@ -28,7 +28,7 @@ def unread(looked):
     return sentences.sentence("benchmark", "unread", **explore.opened(looked))
 
 
-def pictures(looked):
+def stored(looked):
     return sentences.sentence("benchmark", "pictures", **explore.opened(looked))
 
 
@@ -218,9 +218,9 @@ def test_how_pictures_are_stored_is_counted_by_sub_dataset(rows, parquet):
     assert (others[["under 1/16 of range", "transparent", "turned", "beside copies", "unreadable"]] == "0").all(
         axis=None
     )
-    line = pictures(looked)
+    line = stored(looked)
     assert "2 of 39 images use less than 1/16 of their range" in line and "1 of 39 images is turned" in line
-    assert pictures(looked[10:]) == "No file needed more than decoding."
+    assert stored(looked[10:]) == "No file needed more than decoding."
 
 
 def test_an_image_replaced_since_it_was_hashed_is_no_picture_of_the_dataset(rows, parquet, cache, monkeypatch):

@@ -196,8 +196,6 @@ def test_a_dataset_without_the_columns(rows, parquet, cache):
     assert len(table) == (run.answers.wording == 1).sum()
     found = groups.context(table.assign(model=MODEL), members(table), groups.scores_by_group(table))
     assert [facet["name"] for facet in found["facets"] if facet["n_groups"]] == ["Named normal or not"]
-        "Named normal or not": 2
-    }
     text = sentences.sentence("groups", "answer", **found)
     assert all(f"{name}: not stated" in text for name in ("Organism", "Real or synthetic", "Stain", "Kind of task"))
     assert "Named normal or not: fewer than two groups" in text
