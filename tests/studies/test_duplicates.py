@@ -203,21 +203,14 @@ def test_how_pictures_are_stored_is_counted_by_sub_dataset(rows, parquet):
     rows[3]["image"] = {"bytes": b"no image", "path": None}
     looked = duplicates.look(load_benchmark(parquet(rows)))
     assert (looked.width[2], looked.height[2]) == (48, 64)  # as shown
-    table = explore.pictures(looked).set_index("sub-dataset")
+    table = explore.pictures(looked).set_index("dataset")
     own = table.loc[rows[0]["dataset"]]
-    assert own[["images", "format", "bits", "under 1/16 of range", "turned", "unreadable"]].tolist() == [
-        "4",
-        "PNG",
-        "16 (2), 8 (1)",
-        "2",
-        "1",
-        "1",
-    ]
-    assert own["brightest, %"].startswith("6.") and (own["width, px"], own["height, px"]) == ("32–64", "64")
+    columns = ["images", "format", "bits", "dim", "turned", "unreadable"]
+    assert own[columns].tolist() == [4, "PNG", "16 (2), 8 (1)", 2, 1, 1]
+    assert 6 <= own.brightest_low < 7
+    assert own[["width_low", "width_high", "height_low", "height_high"]].tolist() == [32, 64, 64, 64]
     others = table.drop(rows[0]["dataset"])
-    assert (others[["under 1/16 of range", "transparent", "turned", "beside copies", "unreadable"]] == "0").all(
-        axis=None
-    )
+    assert (others[["dim", "transparent", "turned", "copies", "unreadable"]] == 0).all(axis=None)
     line = stored(looked)
     assert "2 of 39 images use less than 1/16 of their range" in line and "1 of 39 images is turned" in line
     assert stored(looked[10:]) == "No file needed more than decoding."

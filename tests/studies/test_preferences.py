@@ -7,7 +7,7 @@ from helpers.samples import NAMES
 
 from ubench_utils.models.answers import best_options
 from ubench_utils.report import sentences, tables
-from ubench_utils.report.text import percent
+from ubench_utils.report.text import coefficient, percent
 from ubench_utils.studies import blanks, preferences
 
 
@@ -128,7 +128,7 @@ def test_a_reply_without_an_option_is_no_distractor():
 def test_no_error_no_attraction():
     right = choices_of(NAMES[:3] * 4, NAMES[:3] * 4)
     table = preferences.attraction(right)
-    assert table.empty and list(table) == preferences.ATTRACTION and preferences.attraction_of(table).empty
+    assert table.empty and list(table) == preferences.ATTRACTION
 
 
 def test_a_cell_without_variation_keeps_an_interval():
@@ -140,8 +140,9 @@ def test_a_cell_without_variation_keeps_an_interval():
 
 def test_text_of_one_option():
     table = preferences.attraction(random_choices())
-    text = preferences.attraction_of(table, "stain 1").set_index("model")
-    assert list(text) == ["all coarse", "stain"] and list(text.index) == ["demo-base", "demo-pathology"]
+    cell = (coefficient, "estimate", "ci_low", "ci_high")
+    text = tables.wide(table[table.option == "stain 1"], {"model": "model"}, "question", cell).set_index("model")
+    assert list(text) == ["all", "stain"] and list(text.index) == ["demo-base", "demo-pathology"]
     row = table.set_index(["model", "question", "option"]).loc[("demo-base", "stain", "stain 1")]
     assert text["stain"]["demo-base"] == f"{row.estimate:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
 

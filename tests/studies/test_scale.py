@@ -19,7 +19,7 @@ from ubench_utils.engine.work import picture
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models import registry
-from ubench_utils.report import plots_slices, sentences, tables_slices
+from ubench_utils.report import plots_slices, sentences
 from ubench_utils.statistics import scores
 from ubench_utils.studies import overview
 from ubench_utils.studies import scale as resolution
@@ -78,7 +78,7 @@ def test_a_dataset_that_states_no_pixel_size(rows, parquet):
     assert sizes.microns_per_pixel.isna().all() and (sizes.width == 64).all() and points.empty
     assert "stated for 0 of 8 images" in said("sizes", stated_sizes(sizes))
     assert "stated pixel size" in plots_slices.score_against_size(points, registry.colours(["random"])).get_label()
-    assert set(tables_slices.image_sizes(sizes)["pixel size (µm)"]) == {"not stated"}
+    assert resolution.by_dataset(sizes).microns_per_pixel_low.isna().all()
 
 
 def constructed(sets, models=("demo-base",), n=40, seed=0):
@@ -152,7 +152,6 @@ def test_correlations_have_intervals_where_sub_datasets_are_enough():
         points = by_size(rows, sizes)
         table = rank_correlations(points)
         assert set(table.model) == {"demo-base"} and table.rho.iloc[0] > 0.8
-        assert tables_slices.correlations(table).shape == (2, 4)
         assert table.ci_low.notna().all() == (name == "rising") and (table.ci_low > 0).all() == (name == "rising")
 
 
@@ -272,8 +271,7 @@ def test_constructed_differences_are_recovered():
     assert (row.model, row.factor, row.n_questions) == ("demo-base", 4.0, 60)
     assert row.estimate == pytest.approx(-8 / 60) and (row.lost, row.gained) == (12, 4)
     assert row.ci_low < row.estimate < row.ci_high and set(table.by) == {"all", "scale"}
-    text = tables_slices.sweep(table)
-    assert len(text) == 1 and "−13.3" in text["difference [95 %]"].iloc[0]
+    assert resolution.of_levels(table).estimate.tolist() == [row.estimate]
     clear = lost(changes(swept_by_hand(lost=30, gained=0)))
     assert "a loss for demo-base (−50.0" in clear and "shrunk by 4" in clear
     assert "no clear change" in lost(changes(swept_by_hand(lost=3, gained=3)))
@@ -294,7 +292,7 @@ def test_no_sweep_is_said_plainly(rows, parquet):
     run = run_of(parquet(rows[:4]), "random")
     for factors in ([2], []):
         table = changes(sweep(run, factors))
-        assert table.empty and tables_slices.sweep(table).empty
+        assert table.empty and resolution.of_levels(table).empty
         assert "No image was shrunk" in said("shrunk", shrinking(run, table))
         assert "shrunk" in lost(table)
         for by in ("all", "scale"):
@@ -306,9 +304,9 @@ def test_no_sweep_is_said_plainly(rows, parquet):
 
 def test_detail_left_counts_images_that_could_not_shrink(rows, parquet):
     rows[0]["image"] = png(np.zeros((12, 20), dtype=np.uint8))
-    text = tables_slices.detail_left(image_sizes(load_benchmark(parquet(rows[:5]))), [2, 4])
-    assert text["shrunk by"].tolist() == ["1", "2", "4"] and text["shrunk by less"].tolist() == ["0", "1", "1"]
-    assert text["short side (px), median"].tolist() == ["64", "32", "16"] and text.smallest.tolist() == ["12", "8", "8"]
+    table = resolution.detail_left(image_sizes(load_benchmark(parquet(rows[:5]))), [2, 4])
+    assert table.factor.tolist() == [1, 2, 4] and table.n_less.tolist() == [0, 1, 1]
+    assert table["median"].tolist() == [64, 32, 16] and table.smallest.tolist() == [12, 8, 8]
 
 
 def test_images_are_read_as_png(rows, parquet):

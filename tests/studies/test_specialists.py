@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from ubench_utils.models import registry
-from ubench_utils.report import plots_slices, sentences, tables_slices
+from ubench_utils.report import plots_slices, sentences, tables
+from ubench_utils.report.text import half_width
 from ubench_utils.statistics import scores as stats
 from ubench_utils.studies import published, specialists
 from ubench_utils.studies.specialists import OUTSIDE, OWN
@@ -87,8 +88,8 @@ def test_scores_on_and_outside_a_ground(table):
     assert found.estimate[PATHOLOGY, OUTSIDE] == pytest.approx(15 / N)
     assert found.estimate[GENERAL, OWN] == found.estimate[GENERAL, OUTSIDE] == pytest.approx(0.5)
     assert (found.n_questions == 2 * N).all() and np.allclose(found.chance, 0.2)
-    text = tables_slices.by_ground(scores)
-    assert len(text) == 3 * 2 * 2 and text["images"].iloc[0] == "pathology"
+    shown = specialists.of_grounds(scores)
+    assert len(shown) == 3 * 2 * 2 and not shown.outside.iloc[0] and shown.macro.notna().all()
     shared = specialists.scores_by_ground(table, [PATHOLOGY, "PLIP", "BiomedCLIP"])
     assert set(shared.ground) == {"pathology", "all images"}
     assert set(shared.slice[shared.ground == "all images"]) == {OWN}
@@ -112,7 +113,6 @@ def test_constructed_differences_are_recovered(table):
     text = said(found, ([PATHOLOGY], [GENERAL]))
     assert "in 1 of 1 fine comparisons and loses in 0 (+20.0 points)" in text
     assert "Outside it, a specialist beats a generalist in 0 of 1 coarse comparisons and loses in 1" in text
-    assert len(tables_slices.specialists(found)) == 4
 
 
 def test_differences_agree_with_the_paired_comparison(table):
@@ -154,10 +154,10 @@ def test_runs_without_a_specialist_or_a_generalist(table):
         (([], []), "no specialist and no generalist"),
     ):
         found = specialists.differences(table, *sides)
-        assert found.empty and word in said(found, sides) and tables_slices.specialists(found).empty
+        assert found.empty and word in said(found, sides)
         assert "no pair" in plots_slices.specialist_differences(found, colours).get_label()
     nothing = specialists.scores_by_ground(table, [])
-    assert nothing.empty and tables_slices.by_ground(nothing).empty
+    assert nothing.empty and specialists.of_grounds(nothing).empty
     assert "specialist" in plots_slices.by_ground(nothing, colours).get_label()
     unanswered = specialists.differences(table[table.model == GENERAL], [PATHOLOGY], [GENERAL])
     assert unanswered.empty and "no question" in said(unanswered, ([PATHOLOGY], [GENERAL]))
@@ -205,5 +205,6 @@ def test_published_numbers_are_those_of_the_paper():
     for model, level in (("GPT-4o", "coarse"), ("BiomedCLIP", "coarse"), ("GPT-4o", "fine"), ("ALIGN", "fine")):
         row = raw.loc[(model, level)]
         assert f"{model} {row.accuracy:.2f} ± {row.ci_half_width:.2f} %" in text
-    table = tables_slices.published_specialists(theirs).set_index("model")
-    assert table.loc["PLIP", "coarse %"] == "31.11 ± 0.32" and np.all(table.category["CONCH"] == "pathology")
+    names = {"category": "category", "model": "model"}
+    table = tables.wide(theirs, names, "level", (half_width, "accuracy", "ci_half_width")).set_index("model")
+    assert table.loc["PLIP", "coarse"] == "31.11 ± 0.32" and np.all(table.category["CONCH"] == "pathology")

@@ -69,6 +69,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     found = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
+        finalize=_on_one_line,
         autoescape=lambda name: (name or "").endswith(".html"),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -77,6 +78,11 @@ def environment() -> ImmutableSandboxedEnvironment:
     found.filters |= {name: getattr(text, name) for name in forms}
     found.filters |= {"score": _score, "change": _change, "value": _value}
     return found
+
+
+def _on_one_line(value):
+    """A value of a template, none of which may begin a line of its own."""
+    return value.replace("\n", " ") if type(value) is str else value
 
 
 def _score(row) -> str:

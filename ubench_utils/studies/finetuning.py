@@ -276,3 +276,16 @@ def mixing_context(results: dict, choices: dict) -> dict:
 
 def _contrast_of(row: dict, name: str) -> dict:
     return {"estimate": row[name], "ci_low": row[f"{name}_low"], "ci_high": row[f"{name}_high"], "n_questions": 1}
+
+
+def by_pair(tables: dict) -> pd.DataFrame:
+    """Tables of pairs as one, with the columns ``base`` and ``tuned``; ``tables[(base, tuned)]``."""
+    parts = [table.assign(base=base, tuned=tuned) for (base, tuned), table in tables.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def contrasts(results: dict) -> pd.DataFrame:
+    """Contrasts of ``summary`` as a table: ``base, tuned, contrast`` and the columns of a contrast."""
+    return by_pair(
+        {pair: pd.DataFrame([{"contrast": k, **v} for k, v in found.items()]) for pair, found in results.items()}
+    )

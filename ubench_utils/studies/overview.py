@@ -82,3 +82,26 @@ def profile(scores: pd.DataFrame, model: str) -> dict:
         order = {"strongest": sets.chance_corrected.idxmax(), "weakest": sets.chance_corrected.idxmin()}
         ends = {name: sets.loc[row].to_dict() for name, row in order.items()}
     return {"model": model, "levels": levels.to_dict("records"), **ends}
+
+
+def both_averages(scores: pd.DataFrame) -> pd.DataFrame:
+    """Micro scores with the macro ones beside them, as ``macro, macro_low, macro_high``."""
+    keys = ["model", "level", "question", "wording", "by", "slice"]
+    macro = scores[scores.estimand == "macro"].set_index(keys)[["estimate", "ci_low", "ci_high"]]
+    macro = macro.set_axis(["macro", "macro_low", "macro_high"], axis=1)
+    return scores[scores.estimand == "micro"].join(macro, on=keys)
+
+
+def wording_changes(table: pd.DataFrame, by_dataset: pd.DataFrame, models: list) -> pd.DataFrame:
+    """Paired differences between wordings for whole levels, each with the sub-dataset that moves ``most``, and ``by``.
+
+    ``table`` and ``by_dataset`` are from ``scores.compare_wordings``: over all images, and by sub-dataset.
+    """
+    keys = ["model", "wording", "level", "question"]
+    whole = totals(table[table.estimand == "micro"])
+    sets = by_dataset[(by_dataset.by == "dataset") & (by_dataset.estimand == "micro")]
+    most = sets.loc[sets.groupby(keys).estimate.apply(lambda moved: moved.abs().idxmax())]
+    most = most.set_index(keys)[["slice", "estimate"]].set_axis(["most", "by_most"], axis=1)
+    order = {model: place for place, model in enumerate(models)}
+    rows = whole.join(most, on=keys).assign(order=whole.model.map(order))
+    return rows.sort_values(["order", "level", "wording"], ignore_index=True).drop(columns="order")

@@ -8,7 +8,7 @@ errors. ``blanks`` asks the same questions without an image.
 import numpy as np
 import pandas as pd
 
-from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
+from ..data.questions import HEADLINE_WORDING
 from ..statistics.resampling import (
     RESAMPLES,
     cell_images,
@@ -85,18 +85,6 @@ def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
         n_questions=n.astype(int),
         n_images=cell_images(layout, even)[:, 0],
     )
-
-
-def attraction_of(table: pd.DataFrame, option: str = NONE_OF_THE_ABOVE) -> pd.DataFrame:
-    """Attraction of one option as text, models by question types; ``table`` is from ``attraction``."""
-    rows = table[(table.option == option) & (table.expected > 0)]
-    names = rows.question.where(rows.question != "all", "all " + rows.level)
-    cells = [f"{row.estimate:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]" for row in rows.itertuples()]
-    cells = rows.assign(name=names, cell=cells)
-    text = cells.pivot(index="model", columns="name", values="cell").reindex(
-        index=dict.fromkeys(rows.model), columns=dict.fromkeys(names)
-    )
-    return text.fillna("–").rename_axis(columns=None).reset_index()
 
 
 def rates(

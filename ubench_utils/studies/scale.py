@@ -21,8 +21,8 @@ from ..evaluation.evaluate import Evaluation, evaluate
 from ..models.registry import find_model
 from ..models.sources import image_size
 from ..statistics.resampling import CONFIDENCE
-from ..statistics.scores import compare_pairs, score
-from .overview import slices
+from ..statistics.scores import compare_pairs, score, totals
+from .overview import ORDER, slices
 
 SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
 FEWEST_SETS = 8  # with fewer, the interval of a rank correlation does not hold its level (simulated)
@@ -243,6 +243,33 @@ def context(run: Evaluation, scores: pd.DataFrame, sizes: pd.DataFrame, changed:
     """What the page on scale says; ``sizes`` is from ``image_sizes``, ``changed`` from ``changes``."""
     named = slices(scores, "scale", "classification", corrected=True)
     return {"slices": named, **stated_sizes(sizes), **shrinking(run, changed)}
+
+
+def by_dataset(sizes: pd.DataFrame) -> pd.DataFrame:
+    """Smallest and largest size of the images of each sub-dataset, smallest pixels first; from ``image_sizes``."""
+    measures = ["width", "height", *MEASURES]
+    groups = sizes.groupby("dataset")[measures]
+    ends = pd.concat([groups.min().add_suffix("_low"), groups.max().add_suffix("_high")], axis=1)
+    ends = ends.assign(images=groups.size(), n_stated=groups.microns_per_pixel.count())
+    order = groups.microns_per_pixel.median().rename("order")
+    return ends.join(order).reset_index().sort_values(["order", "dataset"], ignore_index=True)
+
+
+def of_levels(changed: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``changes`` for whole levels over all images."""
+    rows = totals(changed[changed.by == "all"]) if len(changed) else changed
+    return rows.sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable") if len(rows) else rows
+
+
+def detail_left(sizes: pd.DataFrame, factors) -> pd.DataFrame:
+    """Short side of the shrunk images: ``factor, images, median, smallest``, and ``n_less``, shrunk by less than it."""
+    known = sizes.dropna(subset=["width", "height"])[["width", "height"]]
+    rows = []
+    for factor in sorted({1.0, *map(float, factors)}):
+        short = pd.Series([min(shrunk_size(*sides, factor)) for sides in known.to_numpy()], dtype=float)
+        less = (known.min(axis=1) < factor * SMALLEST).sum() if factor > 1 else 0
+        rows.append((factor, len(known), short.median(), short.min(), int(less)))
+    return pd.DataFrame(rows, columns=["factor", "images", "median", "smallest", "n_less"])
 
 
 def stated_sizes(sizes: pd.DataFrame) -> dict:

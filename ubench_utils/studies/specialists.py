@@ -8,10 +8,10 @@ import pandas as pd
 from ..data.questions import HEADLINE_WORDING
 from ..models.registry import find_model, model_cards
 from ..statistics.families import compare_cells
-from ..statistics.scores import score
+from ..statistics.scores import score, totals
 from . import published
 from .finetuning import lies_within
-from .overview import ORDER
+from .overview import ORDER, both_averages
 
 GENERALIST = "generalist"
 UNGROUPED = ("chance", "unlisted")  # categories that make no specialist
@@ -72,6 +72,15 @@ def scores_by_ground(answers: pd.DataFrame, specialists) -> pd.DataFrame:
 
 def _place(rows: pd.DataFrame, specialist: str) -> pd.Series:
     return lies_within(rows, ground(specialist) or {}).map({True: OWN, False: OUTSIDE})
+
+
+def of_grounds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``scores_by_ground`` for whole levels, micro beside macro, the own ground of each specialist first."""
+    if scores.empty:
+        return scores
+    parts = [totals(both_averages(rows)) for _, rows in scores.groupby(["ground", scores.slice != OWN], sort=False)]
+    table = pd.concat(parts).assign(outside=lambda rows: rows.slice != OWN)
+    return table.sort_values(["ground", "level", "outside"], kind="stable", ignore_index=True)
 
 
 def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame:
