@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from ..data.questions import COARSE
 from ..studies import benchmark
-from . import text
 from .labels import labels
 from .plots import CHANCE, LONG, WIDTH, _cut, _figure, _legend, nothing
+from .text import amount
 
 BAR = "#4477AA"
 MOST_VALUES = 12  # bars of a facet; the rest are pooled
@@ -35,7 +35,7 @@ def composition(table: pd.DataFrame) -> Figure:
     for axis, (facet, rows) in zip(axes[:, 0], panels.items(), strict=True):
         axis.barh(range(len(rows)), rows.images, color=BAR, height=0.7, clip_on=False)
         for place, row in enumerate(rows.itertuples()):
-            sets = f" in {text.amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
+            sets = f" in {amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
             axis.text(row.images, place, f" {row.images:,}{sets}", va="center", fontsize=9)
             words.append(f"{facet} {row.value} {row.images:,}")
         axis.set_yticks(range(len(rows)), list(labels(rows.value, LONG).values()))
@@ -68,7 +68,7 @@ def crossing(table: pd.DataFrame) -> Figure:
     )
     text = np.array(
         [
-            [f"{n:,}\n{text.amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
+            [f"{n:,}\n{amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
             for rows in zip(images.to_numpy(), datasets.to_numpy(), strict=True)
         ]
     )
@@ -78,7 +78,7 @@ def crossing(table: pd.DataFrame) -> Figure:
     axes[0][0].set(xlabel="scale", ylabel="modality")
     axes[0][0].tick_params(rotation=0, length=0)
     words = [
-        f"{row.modality}, {row.scale}: {row.images:,} in {text.amount(row.datasets, 'sub-dataset')}"
+        f"{row.modality}, {row.scale}: {row.images:,} in {amount(row.datasets, 'sub-dataset')}"
         for row in table.itertuples()
     ]
     figure.set_label("Heat map of the number of images, modalities by scales. " + _cut(words))

@@ -77,7 +77,7 @@ def _place(rows: pd.DataFrame, specialist: str) -> pd.Series:
 def of_grounds(scores: pd.DataFrame) -> pd.DataFrame:
     """Rows of ``scores_by_ground`` for whole levels, micro beside macro, the own ground of each specialist first."""
     if scores.empty:
-        return scores
+        return scores.assign(outside=False)
     parts = [totals(both_averages(rows)) for _, rows in scores.groupby(["ground", scores.slice != OWN], sort=False)]
     table = pd.concat(parts).assign(outside=lambda rows: rows.slice != OWN)
     return table.sort_values(["ground", "level", "outside"], kind="stable", ignore_index=True)
