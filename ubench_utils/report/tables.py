@@ -110,7 +110,7 @@ def facts(page: str, **context) -> pd.DataFrame:
 
 
 def passport(run: Evaluation, model: str) -> pd.DataFrame:
-    """Everything that decides whether two models were treated alike, and how firm the answers are; one row a fact."""
+    """Everything that decides whether two models were treated alike; one row a fact, the same on every machine."""
     card, found = find_model(model), run.record["models"][model]
     spec = card.spec.replace(str(PACKAGE), PACKAGE.name)
     return facts("passport", card=card, spec=spec, facts=found, **_treatment(found))

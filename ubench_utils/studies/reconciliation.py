@@ -1,9 +1,11 @@
 """Where the paper, its code and this book differ: what published numbers decide, in numbers."""
 
+from dataclasses import replace
+
 import pandas as pd
 
-from ..data.benchmark import load_benchmark
 from ..data.questions import build_questions
+from ..evaluation.run import open_benchmark
 from . import published
 
 PARTIAL = ["eulenberg_et_al_2017_darkfield", "eulenberg_et_al_2017_epifluorescence"]  # left out of some totals
@@ -60,9 +62,10 @@ def bases() -> pd.DataFrame:
 
 def subdomain_captions() -> pd.DataFrame:
     """Captions of one demo image: ``of`` the domain or the subdomain question, and whether they are ``in_data``."""
-    benchmark = load_benchmark("demo", limit=1)
+    benchmark = open_benchmark("demo")
     given = benchmark.rows[0]["captions"]
-    built = build_questions(benchmark).query("question == 'subdomain' and wording == 1").iloc[0]
+    one = replace(benchmark, rows={name: [benchmark.rows[0][name]] for name in ("captions", "questions")})
+    built = build_questions(one).query("question == 'subdomain' and wording == 1").iloc[0]
     in_data = [name for name in given if name.startswith("subdomain") and given[name] and given[name].get("options")]
     rows = [("domain", True, sentence) for sentence in given["domain_1"]["options"]]
     rows += [("subdomain", True, sentence) for name in in_data for sentence in given[name]["options"]]
