@@ -9,7 +9,7 @@ from ..data.questions import COARSE
 from ..studies import benchmark
 from .labels import labels
 from .plots import CHANCE, LONG, WIDTH, _cut, _figure, _legend, nothing
-from .text import amount
+from .text import amount, called
 
 BAR = "#4477AA"
 MOST_VALUES = 12  # bars of a facet; the rest are pooled
@@ -112,7 +112,7 @@ def rules(scores: pd.DataFrame) -> Figure:
         axis.plot(100 * table.estimate, at, marker, color=colour, ms=6, label=rule)
     for name, (values, line) in ticks.items():
         axis.vlines(100 * values, rows - 0.45, rows + 0.45, color=CHANCE, lw=1.5, ls=line, zorder=1, label=name)
-    axis.set_yticks(rows, [f"{benchmark.called(*key)} (n = {n[key]:,})" for key in keys])
+    axis.set_yticks(rows, [f"{called(*key[::-1])} (n = {n[key]:,})" for key in keys])
     axis.set(xlim=(0, 102), ylim=(len(keys) - 0.5, -0.5), xlabel="accuracy (%)")
     axis.grid(axis="x")
     _legend(figure, axis)
