@@ -26,6 +26,7 @@ from .overview import ORDER, slices
 
 SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
 FEWEST_SETS = 8  # with fewer, the interval of a rank correlation does not hold its level (simulated)
+ENDS = {"min": "_low", "max": "_high"}  # of a range
 MEASURES = {"microns_per_pixel": "pixel size (µm)", "field_of_view": "field of view (µm)"}
 
 
@@ -248,8 +249,8 @@ def context(run: Evaluation, scores: pd.DataFrame, sizes: pd.DataFrame, changed:
 def by_dataset(sizes: pd.DataFrame) -> pd.DataFrame:
     """Smallest and largest size of the images of each sub-dataset, smallest pixels first; from ``image_sizes``."""
     measures = ["width", "height", *MEASURES]
-    groups = sizes.groupby("dataset")[measures]
-    ends = pd.concat([groups.min().add_suffix("_low"), groups.max().add_suffix("_high")], axis=1)
+    groups = sizes.groupby("dataset")
+    ends = pd.concat([groups[measures].agg(end).add_suffix(name) for end, name in ENDS.items()], axis=1)
     ends = ends.assign(images=groups.size(), n_stated=groups.microns_per_pixel.count())
     order = groups.microns_per_pixel.median().rename("order")
     return ends.join(order).reset_index().sort_values(["order", "dataset"], ignore_index=True)
