@@ -1,16 +1,21 @@
-"""Merging the weights of models of one architecture: pure functions on state dictionaries.
+"""Merging the weights of models of one architecture.
 
-All arithmetic is in float32 and every result has the base's keys, shapes and dtypes; integer buffers are the base's.
-Running means and variances of batch normalisation are treated like weights. Nothing given is changed.
+The ways of merging are pure functions on state dictionaries. All arithmetic is in float32 and every result has the
+base's keys, shapes and dtypes; integer buffers are the base's. Running means and variances of batch normalisation are
+treated like weights. Nothing given is changed.
 """
 
+import copy
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from ..errors import UserError
-from .registry import TIES_DENSITY
+from .encoders.network import DualEncoder
+from .registry import TIES_DENSITY, Merge
+from .sources import differing
 
 # Which tower a parameter belongs to, by the start of its name; after _WRAPPERS are gone, the number of its block (and
 # of the stage before it), or whether it stands before the first block or after the last. Names of open_clip (ViT,
@@ -33,6 +38,20 @@ _BEFORE = (
 _AFTER = (
     r"ln_post|ln_final|(final|post)_layer_?norm|norm\.|fc_norm|attn_?pool|pooler|head|proj|(text|visual)_projection"
 )
+# In the name of a value of a network that takes no part in its answers, or is compared as it is used.
+NO_SETTING = (
+    "name_or_path",
+    "version",
+    "dtype",
+    "architectures",
+    "initializer",
+    "training",
+    "drop",
+    "grad_",
+    "output_",
+)
+NO_SETTING += ("image_mean", "image_std", "use_kernels")
+TEXT_OF_ALL_SIGNS = bytes(range(32, 127)).decode()
 
 
 class Depth(NamedTuple):
@@ -226,3 +245,88 @@ def _add(base: dict, vector: dict, weight: float) -> dict:
         if key.endswith("running_var") and (value < 0).any():  # its square root is no number
             raise UserError(f"a merge with λ = {weight:g} makes {key} negative, which is a variance; take a smaller λ")
     return merged
+
+
+MERGING = {
+    "interpolation": interpolate,
+    "layer-wise linear scaling": scale_layers,
+    "task arithmetic": task_arithmetic,
+    "uniform soup": uniform_soup,
+    "TIES": ties,
+}
+
+
+def merge_models(parents: list[DualEncoder], merge: Merge) -> DualEncoder:
+    """Merge the weights of loaded models, on their device; the rest of the model is that of the first.
+
+    Floating-point entries, ``logit_scale`` among them, are merged as the functions of ``merging`` say.
+
+    Raises
+    ------
+    UserError
+        If architecture (keys, shapes, dtypes), activation, context length or preprocessing differ.
+    """
+    base, *tuned = parents
+    for model in tuned:
+        check_mixable(base, model)
+    states = [model.network.state_dict() for model in parents]
+    # A copy of the structure alone: its tensors are still the base's, until the merged ones are put in their place.
+    tensors = [*base.network.parameters(), *base.network.buffers()]
+    network = copy.deepcopy(base.network, memo={id(tensor): tensor for tensor in tensors})
+    network.load_state_dict(MERGING[merge.method](*states, **merge.parameters), assign=True)
+    return replace(base, network=network)
+
+
+def check_mixable(base: DualEncoder, tuned: DualEncoder) -> None:
+    """Refuse two models that differ in more than their weights; see ``merge_models``."""
+    first, second = base.network.state_dict(), tuned.network.state_dict()
+    who = f"cannot mix '{base.name}' and '{tuned.name}'"
+    if first.keys() != second.keys():
+        odd = sorted(first.keys() ^ second.keys())
+        mend = "; weights of CLIP in transformers' format mix with open_clip's as open_clip:ARCH@hf:ORG/NAME"
+        raise UserError(
+            f"{who}: two architectures ({len(odd)} weights are in one only, such as {odd[0]})"
+            + mend * (type(base.network) is not type(tuned.network))
+        )
+    for key in first:
+        if first[key].shape != second[key].shape:
+            raise UserError(
+                f"{who}: two architectures ({key} is {tuple(first[key].shape)} and {tuple(second[key].shape)})"
+            )
+        if first[key].dtype != second[key].dtype:
+            raise UserError(f"{who}: two types of number ({key} is {first[key].dtype} and {second[key].dtype})")
+    text = "A micrograph of H&E-stained tissue, 40× objective."  # beside it a short and a long one: padding, truncation
+    tokens = [model.tokenize([text, "a", f"{TEXT_OF_ALL_SIGNS} {text}" * 40]) for model in (base, tuned)]
+    one, other = ([ids.tolist() for ids in (t.values() if isinstance(t, dict) else [t])] for t in tokens)
+    if one != other:
+        raise UserError(f"{who}: their tokenizers differ")
+    for what in ("activation", "context_length", "recipe"):
+        one, other = getattr(base, what), getattr(tuned, what)
+        if one != other:
+            if what == "recipe":
+                what = differing(one, other)
+                one, other = one.get(what), other.get(what)
+                what = f"preprocessing {what}"
+            raise UserError(f"{who}: they differ in {what} ({one} and {other})")
+    one, other = (_shape_of(model.network) for model in (base, tuned))
+    if one != other:
+        key = next(key for key in {**one, **other} if one.get(key) != other.get(key))
+        raise UserError(f"{who}: their configurations differ in {key} ({one.get(key)} and {other.get(key)})")
+
+
+def _shape_of(network) -> dict:
+    """Settings of a network that leave no trace in the names and shapes of its weights, such as its heads.
+
+    Of a model of transformers they are its configuration's, without names and versions, and of any model the plain
+    values of its modules, without those of training alone.
+    """
+    config = network.config.to_dict() if hasattr(getattr(network, "config", None), "to_dict") else {}
+    parts = {"": config, **{name: config.get(name) or {} for name in ("text_config", "vision_config")}}
+    for name, module in network.named_modules():
+        parts[name] = {**parts.get(name, {}), **vars(module)}
+    return {
+        f"{part} {key}".strip(): value
+        for part, facts in parts.items()
+        for key, value in facts.items()
+        if isinstance(value, str | int | float | tuple | list | None) and not any(word in key for word in NO_SETTING)
+    }

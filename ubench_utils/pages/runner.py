@@ -23,8 +23,8 @@ from ..engine.store import digest, file_digest
 from ..errors import UserError, first_line
 from ..evaluation.evaluate import evaluate
 from ..files import read_yaml, write_whole
+from ..models.load import open_model
 from ..models.registry import pairs
-from ..models.sources import identity
 from ..text import as_markdown
 from .outputs import tidy
 
@@ -113,7 +113,7 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
         )
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
-    involved = [identity(model) for model in [*models, *(base for base, _ in pairs(models))]]
+    involved = [open_model(model).identity for model in [*models, *(base for base, _ in pairs(models))]]
     resolved = [run.record["device"], run.record["precision"], run.record["dataset"]["templates"]]
     pages, executed, failures = _pages(sections, models), [], {}
     state = _read_state()

@@ -37,7 +37,7 @@ def absent(scores: pd.DataFrame, level: str, question: str | None = None) -> str
     found = scores.question == question if question else scores.level == level
     if found.any():
         return f"No {name} is asked in wording {HEADLINE_WORDING}, the headline of this book"
-    if all(find_model(model).spec.startswith("predictions:") for model in scores.model.unique()):
+    if not any(find_model(model).has_weights or find_model(model).guesses for model in scores.model.unique()):
         return f"No model of this run answered a {name}"  # files of answers may leave out what was asked
     return f"No {name} is in this data set"
 
@@ -56,7 +56,7 @@ def panels(scores: pd.DataFrame) -> str:
 def overview(scores: pd.DataFrame) -> str:
     """Best model at each level, and who cannot be told from chance."""
     table = headline(scores)
-    table = table[[find_model(model).category != "chance" for model in table.model]]
+    table = table[[not find_model(model).guesses for model in table.model]]
     if table.empty:
         return "No model but the random baseline was run."
     parts, at_chance = [], []
@@ -80,7 +80,7 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
     table = table[table.slice != NOT_STATED]
     parts = []
     for model, rows in table.groupby("model", sort=False):
-        if find_model(model).category == "chance" or rows.slice.nunique() < 2:
+        if find_model(model).guesses or rows.slice.nunique() < 2:
             continue
         low, high, point = (_rescaled(rows, column, value) for column in ("ci_low", "ci_high", "accuracy"))
         best, worst = point.idxmax(), point.idxmin()
@@ -94,7 +94,7 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
             f"{model} from {shown[0]} on {places[0]} to {shown[1]} on {places[1]}"
             + ("" if apart else " (not clearly different)")
         )
-    if not parts and len(table) and all(find_model(model).category == "chance" for model in table.model.unique()):
+    if not parts and len(table) and all(find_model(model).guesses for model in table.model.unique()):
         return "No model but the random baseline was run."
     if not parts:
         return f"There is nothing to compare: the question was asked of fewer than two stated values of {by}."
@@ -191,7 +191,7 @@ def model(scores: pd.DataFrame, name: str) -> str:
     ]
     fine = headline(scores, by="dataset")
     fine = fine[(fine.model == name) & (fine.question == "classification")]
-    if len(fine) > 1 and find_model(name).category != "chance":
+    if len(fine) > 1 and not find_model(name).guesses:
         best, worst = fine.loc[fine.chance_corrected.idxmax()], fine.loc[fine.chance_corrected.idxmin()]
         parts += [
             f"{what} on {row.slice} ({_score(row)} %, chance {percent(row.chance)} %)"

@@ -88,7 +88,7 @@ def _worst(rates: pd.DataFrame) -> dict:
     for model, rows in rates.groupby("model", sort=False):
         informedness = rows[rows.rate == "informedness"].set_index("option", drop=False)
         recall = rows[rows.rate == "recall"].set_index("option").value.reindex(informedness.index)
-        if len(recall) > 1 and find_model(model).category != "chance":
+        if len(recall) > 1 and not find_model(model).guesses:
             worst[model] = informedness.loc[recall.idxmin()]
     return worst
 

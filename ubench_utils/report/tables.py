@@ -115,8 +115,8 @@ def passport(run: Evaluation, model: str) -> pd.DataFrame:
         ("fine-tuned from", card.base or "–"),
         ("licence of the weights", card.licence or "not stated"),
     ]
-    if "parameters" not in facts:
-        kind = "answers made elsewhere" if "notes" in facts else "answers drawn at random"
+    if not facts["has_weights"]:
+        kind = "answers drawn at random" if facts["guesses"] else "answers made elsewhere"
         return pd.DataFrame(
             [*rows, ("weights", f"none: {kind}"), *(("note", note) for note in facts.get("notes", []))],
             columns=["what", "value"],
@@ -131,9 +131,9 @@ def passport(run: Evaluation, model: str) -> pd.DataFrame:
         ("context", f"{facts['context_length']} tokens; {facts['texts_truncated']} of {facts['texts']:,} texts cut"),
         (
             "options compared by",
-            "matching head, log-odds"
-            if facts["matching_head"]
-            else f"cosine similarity, × {facts['logit_scale']:.1f} before the softmax",
+            f"cosine similarity, × {facts['logit_scale']:.1f} before the softmax"
+            if facts["has_embeddings"]
+            else "matching head, log-odds",
         ),
         ("precision, device", f"{facts['precision']}, {facts['device']}; scores in float32"),
         ("exact ties", f"{facts['questions_tied']:,} questions"),
@@ -263,7 +263,7 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
     ]
     for model in models:
         passport = run.record["models"][model]
-        if "parameters" in passport:
+        if passport["has_weights"]:
             rows.append((model, passport_line(passport)))
     versions = run.record["versions"]
     rows.append(

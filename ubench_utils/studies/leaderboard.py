@@ -151,7 +151,7 @@ def beside_published(scores: pd.DataFrame, run: Evaluation) -> pd.DataFrame:
 
 def _learned(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of models that are no guessers."""
-    return rows[[find_model(model).category != "chance" for model in rows.model] if len(rows) else slice(0)]
+    return rows[[not find_model(model).guesses for model in rows.model] if len(rows) else slice(0)]
 
 
 def _score(row) -> str:

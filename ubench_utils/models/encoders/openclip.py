@@ -5,7 +5,6 @@ activation is checked for every way of loading, because the wrong one changes fe
 """
 
 import json
-import logging
 import math
 import re
 import tempfile
@@ -28,13 +27,13 @@ from torchvision.transforms import Compose, Normalize
 from ...errors import UserError, first_line, shown
 from ..checkpoints import Weights, fit, layers_are_there, misfit, read
 from ..folders import Source, check_config, read_json, refuse_code
-from ..load import LARGEST_IMAGE, Model
 from ..registry import ModelCard
+from .network import LARGEST_IMAGE, DualEncoder, quiet
 
 OPENAI_RELEASE = {"input_resolution", "context_length", "vocab_size"}  # numbers that lie among its weights
 
 
-def load(card: ModelCard, source: Source) -> Model:
+def load(card: ModelCard, source: Source) -> DualEncoder:
     """Load an open_clip model on the CPU.
 
     Raises
@@ -43,6 +42,11 @@ def load(card: ModelCard, source: Source) -> Model:
         If the checkpoint is of another architecture, size or activation, if the folder needs code of its own, or if
         the tokenizer cannot be loaded.
     """
+    with quiet(""):  # open_clip logs a line a step on the root logger
+        return _load(card, source)
+
+
+def _load(card: ModelCard, source: Source) -> DualEncoder:
     network, weights = _create(card, source)
     activation, activation_from = _check_activation(card, source, network, weights)
     recipe = {
@@ -50,7 +54,7 @@ def load(card: ModelCard, source: Source) -> Model:
     } | (card.preprocess or {})
     _check_recipe(card, recipe)
     tokenizer = _tokenizer(card, source)
-    return Model(
+    return DualEncoder(
         card.name,
         network,
         recipe,
@@ -173,7 +177,6 @@ def _create(card: ModelCard, source: Source) -> tuple[torch.nn.Module, Weights |
     shapes, however large the sizes that it declares.
     """
     who = f"model '{card.name}'"
-    logging.getLogger().setLevel(logging.ERROR)  # open_clip logs a line a step on the root logger
     content = read(source.weights, who) if source.weights else None
     with tempfile.TemporaryDirectory() as folder:
         config = _configured(card, source, Path(folder))
