@@ -5,14 +5,19 @@ SETUP = .venv/.ready
 # Two processes, each on one core: threads that wait for each other's cores make tiny models a hundred times slower.
 QUIET_CORES = OMP_NUM_THREADS=1
 
-.PHONY: book test slow lint lock clean
+.PHONY: book check test slow lint lock clean
 
 book: $(SETUP)
 	$(BIN)/ubench run
 	$(BIN)/ubench build
 
-test: $(SETUP)
+# Style, layers, types: seconds, before anything is run.
+check: $(SETUP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+test: check
 	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests
 
 # The tests that take long, and every executed page run again by nbval.

@@ -93,7 +93,7 @@ def main():
     if not options.core:
         one = answers[answers.model.isin([f"model 0 at {alpha}" for alpha in ALPHAS])]
         ends = ("model 0 at 0.0", "model 0 at 1.0")
-        timed("forgetting_cells: one pair", families.forgetting_cells, one, *ends, by, options.resamples)
+        timed("compare_cells: one pair", families.compare_cells, one, [tuple(ends)], by, options.resamples)
         timed("cross_fit: one sweep", selection.cross_fit, one)
         timed("calibration_error: all answer vectors", calibration.calibration_error, answers, options.resamples)
 

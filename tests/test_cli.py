@@ -27,7 +27,7 @@ SCORES = [
     "by",
     "slice",
     "estimand",
-    "accuracy",
+    "estimate",
     "ci_low",
     "ci_high",
     "n_questions",
@@ -145,7 +145,7 @@ def test_evaluate_writes_the_tables_of_the_contract(capsys, rows, parquet, tmp_p
     assert (table.correct == (table.answer_idx == table.predicted_idx)).all()
     scores = pd.read_csv(out / "scores.csv")
     assert set(SCORES) <= set(scores.columns) and set(scores.estimand) == {"micro", "macro"}
-    assert ((scores.ci_low <= scores.accuracy) & (scores.accuracy <= scores.ci_high)).all()
+    assert ((scores.ci_low <= scores.estimate) & (scores.estimate <= scores.ci_high)).all()
     failures = pd.read_csv(out / "failures.csv")
     assert list(failures.image_id) == [rows[3]["image_id"]] and failures.reason.notna().all()
     record = json.loads((out / "run.json").read_text())

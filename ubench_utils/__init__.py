@@ -1,9 +1,43 @@
-"""Shared module of the μ-Bench notebooks: from rows to questions, embeddings, predictions, scores and pages.
+"""Vision-language models on μ-Bench: from rows to questions, answers, scores, and figures and sentences about them.
 
-The flow is one way: ``data`` → ``questions`` → ``registry``/``sources``/``models`` → ``encode`` → ``predict`` →
-``stats`` → ``plots``/``tables``/``answers`` → ``run``. ``evaluate`` joins the first five; the notebooks start there.
-``finetuning``, ``grids`` and ``weights`` study pairs of models, whose weights ``merging`` mixes.
-``resampling`` holds the bootstrap that ``stats``, ``paired``, ``selection`` and ``calibration`` share.
+``import ubench_utils as ub`` gives the names below; each is loaded when it is first used, and importing changes nothing
+in the process. The rooms, from the bottom: ``data`` and ``demo``; ``engine`` and ``statistics``; ``models``;
+``evaluation``; then ``studies`` (numbers), ``report`` (their form) and ``pages`` (the book), which know nothing of each
+other. Notebooks join them.
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+PUBLIC = {  # name: the file that holds it
+    "load_benchmark": "data.benchmark",
+    "build_questions": "data.questions",
+    "load_model": "models.load",
+    "open_model": "models.load",
+    "find_model": "models.registry",
+    "pairs": "models.registry",
+    "read_submission": "models.submission",
+    "evaluate": "evaluation.evaluate",
+    "join_answers": "statistics.scores",
+    "score": "statistics.scores",
+    "compare": "statistics.scores",
+    "compare_pairs": "statistics.scores",
+    "compare_wordings": "statistics.scores",
+    "contrast": "statistics.scores",
+    "calibration_error": "statistics.calibration",
+    "cross_fit": "statistics.selection",
+    "pareto": "statistics.selection",
+}
+
+__all__ = [*PUBLIC]
+
+
+def __getattr__(name: str):
+    if name not in PUBLIC:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f".{PUBLIC[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})

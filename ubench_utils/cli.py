@@ -273,7 +273,7 @@ def _print_scores(run) -> None:
     for (model, level), rows in table.groupby(["model", "level"], sort=False):
         row = rows[rows.question == overall(rows, level)].iloc[0]
         print(
-            f"{model}: {level} {percent(row.accuracy, row.ci_low, row.ci_high)} % of {row.n_questions:,} questions, "
+            f"{model}: {level} {percent(row.estimate, row.ci_low, row.ci_high)} % of {row.n_questions:,} questions, "
             f"chance {percent(row.chance)} %"
         )
     names = run.record["dataset"]["wordings"]
@@ -281,8 +281,8 @@ def _print_scores(run) -> None:
     for row in stats.compare_wordings(run.answers[~run.answers.model.isin(guessers)]).itertuples():
         if row.estimand == "micro" and (row.question == "all" or row.level != "coarse"):
             print(
-                f"{row.model}: {row.level} in wording {names[row.wording]} {percent(row.tuned)} %, "
-                f"{percent(row.difference, row.ci_low, row.ci_high, sign='+')} points from the headline"
+                f"{row.model}: {row.level} in wording {names[row.wording]} {percent(row.model_accuracy)} %, "
+                f"{percent(row.estimate, row.ci_low, row.ci_high, sign='+')} points from the headline"
             )
 
 

@@ -582,7 +582,7 @@ def test_ensembles(swept):
 
 def test_the_target_over_the_towers_is_that_of_the_sweep_on_its_diagonal(swept):
     run, table, _, _ = swept
-    grid = grids.tower_target(run, BASE, TUNED, ALPHAS).set_index(["alpha_image", "alpha_text"]).difference
+    grid = grids.tower_target(run, BASE, TUNED, ALPHAS).set_index(["alpha_image", "alpha_text"]).estimate
     inside = finetuning.is_in_domain(table, TUNED)
     target = [
         (
@@ -610,7 +610,7 @@ def test_other_ways_to_combine_are_compared_with_the_base(swept):
 
 def test_the_barrier_stands_between_models_without_a_common_base(swept):
     run, _, _, _ = swept
-    table = finetuning.barrier(run, BASE, "demo-second", (0, 0.5, 1)).set_index(["question", "alpha"]).accuracy
+    table = finetuning.barrier(run, BASE, "demo-second", (0, 0.5, 1)).set_index(["question", "alpha"]).estimate
     for question in ("coarse questions", "fine questions"):
         assert table[question, 0.5] < min(table[question, 0], table[question, 1]) - 0.1
     with pytest.raises(UserError, match="do not share a base"):

@@ -118,14 +118,14 @@ def test_who_has_as_many_right_is_named():
             "by": "all",
             "slice": "all",
             "estimand": "micro",
-            "accuracy": 0.5,
+            "estimate": 0.5,
             "ci_low": 0.2,
             "ci_high": 0.8,
             "chance": 0.25,
             "n_questions": 10,
         }
     )
-    distances = pd.DataFrame({"model": MODELS, "difference": [None, 0.0], "ci_low": -0.3, "ci_high": 0.3})
+    distances = pd.DataFrame({"model": MODELS, "estimate": [None, 0.0], "ci_low": -0.3, "ci_high": 0.3})
     text = leaderboard.answer(scores, distances)
     assert text.startswith("In this run demo-base leads") and text.endswith(" With as many right: demo-pathology.")
 

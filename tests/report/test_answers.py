@@ -26,7 +26,7 @@ def row(model, accuracy, half=0.02, level="coarse", question="all", by="all", sl
         "by": by,
         "slice": slice_,
         "estimand": "micro",
-        "accuracy": accuracy,
+        "estimate": accuracy,
         "ci_low": accuracy - half,
         "ci_high": accuracy + half,
         "n_questions": 100,
@@ -45,7 +45,7 @@ def fine(model, accuracy, half=0.02, **other):
 def scores(*rows):
     """A table of scores, with rows of the other wording and estimand that no sentence may use."""
     decoys = [
-        {**one, **change, "accuracy": 0.999, "ci_low": 0.998, "ci_high": 1.0}
+        {**one, **change, "estimate": 0.999, "ci_low": 0.998, "ci_high": 1.0}
         for one in rows
         for change in ({"wording": 0}, {"estimand": "macro"})
     ]

@@ -40,8 +40,8 @@ def tables(models=MODELS, seed=0):
 
 def cells(answers, base, tuned):
     where = np.where(answers.scale == "tissue", "in-domain", "out-of-domain")
-    return families.forgetting_cells(
-        answers.assign(where=where), base, tuned, by=["where", "modality", "scale", "dataset"], n_resamples=50
+    return families.compare_cells(
+        answers.assign(where=where), [(base, tuned)], by=["where", "modality", "scale", "dataset"], n_resamples=50
     )
 
 
@@ -55,14 +55,14 @@ def curves():
         ["coarse questions", "fine questions"], ["in-domain", "out-of-domain"], np.linspace(0, 1, 5)
     )
     table = pd.DataFrame(rows, columns=["question", "group", "alpha"])
-    table["accuracy"] = 0.3 + 0.4 * table.alpha + 0.1 * (table.group == "in-domain")
-    return {PAIR: table.assign(ci_low=table.accuracy - 0.05, ci_high=table.accuracy + 0.05)}
+    table["estimate"] = 0.3 + 0.4 * table.alpha + 0.1 * (table.group == "in-domain")
+    return {PAIR: table.assign(ci_low=table.estimate - 0.05, ci_high=table.estimate + 0.05)}
 
 
 def along(groups=tuple(plots_finetuning.GROUPS)):
     table = pd.DataFrame(itertools.product(groups, [0, 0.25, 0.5, 0.75, 1]), columns=["group", "alpha"])
-    table["difference"] = table.alpha * np.where(table.group == "all, out-of-domain", -0.1, 0.2)
-    return {PAIR: table.assign(ci_low=table.difference - 0.03, ci_high=table.difference + 0.03)}
+    table["estimate"] = table.alpha * np.where(table.group == "all, out-of-domain", -0.1, 0.2)
+    return {PAIR: table.assign(ci_low=table.estimate - 0.03, ci_high=table.estimate + 0.03)}
 
 
 def path():
@@ -81,10 +81,10 @@ def figures(models=MODELS):
     questions = {"modality": "Modality", "classification": "Fine-grained"}
     yield "by_model", plots.accuracy_by_model(scores, colours), models
     yield "by_question", plots.accuracy_by_question(scores, colours), models
-    for value in ("accuracy", "chance_corrected"):
+    for value in ("estimate", "chance_corrected"):
         figure = plots.accuracy_by_slice(scores, colours, "scale", questions, ["tissue"], value)
         yield f"by_slice, {value}", figure, models
-    both = pd.concat([scores, scores.assign(wording=0, accuracy=scores.accuracy * 0.9)])
+    both = pd.concat([scores, scores.assign(wording=0, estimate=scores.estimate * 0.9)])
     yield "by_wording", plots.accuracy_by_wording(both, colours, {0: "0", 1: "1"}), models
     yield "confusion", plots.confusion(answers, models[1:]), models[1:]
     family, pair = cells(answers, *PAIR), [PAIR[1]]
@@ -113,9 +113,9 @@ def figures(models=MODELS):
     yield "barrier", plots_finetuning.barrier(ends, "demo-base", "demo-second"), ["demo-base", "demo-second"]
     yield "layers", plots_finetuning.layers(change, angle, {**colours, "demo-fluorescence": "#B79F00"}), pair
     grid = pd.DataFrame(itertools.product([0, 0.5, 1], [0, 0.5, 1]), columns=["alpha_image", "alpha_text"])
-    yield "towers", plots_finetuning.towers({PAIR: grid.assign(difference=grid.alpha_image / 10)}), pair
-    error = pd.DataFrame({"alpha": [0, 0.5, 1], "ece": [0.1, 0.08, 0.12], "noise": 0.01})
-    error = error.assign(ci_low=error.ece - 0.02, ci_high=error.ece + 0.02)
+    yield "towers", plots_finetuning.towers({PAIR: grid.assign(estimate=grid.alpha_image / 10)}), pair
+    error = pd.DataFrame({"alpha": [0, 0.5, 1], "estimate": [0.1, 0.08, 0.12], "noise": 0.01})
+    error = error.assign(ci_low=error.estimate - 0.02, ci_high=error.estimate + 0.02)
     yield "calibration", plots_finetuning.calibration_along_alpha({PAIR: error}, colours), pair
 
 
@@ -174,7 +174,7 @@ def test_alt_text_names_the_models(drawn):
 
 
 def test_the_last_row_may_lack_a_panel():
-    grid = pd.DataFrame(itertools.product([0, 1], [0, 1]), columns=["alpha_image", "alpha_text"]).assign(difference=0.1)
+    grid = pd.DataFrame(itertools.product([0, 1], [0, 1]), columns=["alpha_image", "alpha_text"]).assign(estimate=0.1)
     grids = {("demo-base", tuned): grid for tuned in ("demo-pathology", "demo-fluorescence", "demo-second")}
     assert len(plots_finetuning.towers(grids).axes) == 4  # three panels and the scale of colours
 
@@ -193,7 +193,7 @@ def test_alt_text_holds_the_numbers():
     ]
     assert len(shown) == 6
     for row in shown.itertuples():
-        assert f"{100 * row.accuracy:.1f} %" in alt
+        assert f"{100 * row.estimate:.1f} %" in alt
 
 
 def test_equal_inputs_give_equal_bytes():

@@ -135,7 +135,7 @@ def test_dots_of_the_rules_are_the_scores(drawn):
     axis = drawn["rules"].axes[0]
     lines = {line.get_label(): 1 * line.get_xdata() for line in axis.get_lines()}
     for rule in benchmark.LENGTH_RULES:
-        of_rule = scores[scores.rule == rule].set_index("question").accuracy
+        of_rule = scores[scores.rule == rule].set_index("question").estimate
         expected = 100 * of_rule.loc[["all", "domain", "modality", "classification"]]
         assert lines[rule] == pytest.approx(expected.to_numpy())
     assert axis.get_yticklabels()[0].get_text() == "all coarse (n = 80)"

@@ -142,7 +142,7 @@ def test_lines_follow_the_changes(drawn):
     fine = changes[(changes.by == "all") & (changes.level == "fine")]
     for model, colour in registry.colours(MODELS).items():
         (found,) = marks(drawn["factor"][0].axes[1], colour.lower(), plots_slices.SHAPES)
-        expected = fine[fine.model == model].sort_values("factor").difference
+        expected = fine[fine.model == model].sort_values("factor").estimate
         assert [y for _, y in found] == pytest.approx([0, *(100 * expected)])
     titles = [axis.get_title("left") for axis in drawn["factor by scale"][0].axes]
     assert titles == ["tissue, fine-grained", "cellular, fine-grained", "subcellular, fine-grained"]
@@ -155,7 +155,7 @@ def test_dots_are_on_the_ground_and_squares_outside(drawn):
     for (model, place), shape in itertools.product(itertools.product(MODELS, ["own ground", "outside"]), "os"):
         if (place == "own ground") == (shape == "o"):
             ((point,),) = marks(axis, registry.colours(MODELS)[model].lower(), shape)
-            assert point[0] == pytest.approx(100 * scores.accuracy[model, place])
+            assert point[0] == pytest.approx(100 * scores.estimate[model, place])
     labels = [text.get_text() for text in drawn["ground"][0].axes[0].get_yticklabels()]
     assert labels == ["demo-pathology\n(pathology)", "demo-base\n(generalist)", "random\n(chance)"]
 
@@ -166,7 +166,7 @@ def test_differences_are_those_of_the_table(drawn):
         for level, shape in (("fine", "o"), ("coarse", "s")):
             row = table[(table.place == place) & (table.level == level)].iloc[0]
             ((point,),) = marks(axis, registry.colours(MODELS)["demo-pathology"].lower(), shape)
-            assert point[0] == pytest.approx(100 * row.difference)
+            assert point[0] == pytest.approx(100 * row.estimate)
 
 
 def test_groups_say_how_many_sub_datasets_and_mark_the_small():

@@ -38,7 +38,7 @@ def test_error_and_interval_are_those_of_a_plain_loop():
         draws = np.array([plain_gaps(bins[rows], p[rows], correct[rows]) for rows in repeats])
         row, ece, draws, distance = found.loc[model], abs(plain).sum(), abs(draws).sum(1), abs(draws - plain).sum(1)
         expected = (ece, max(ece - np.quantile(distance, 0.975), 0), np.quantile(draws, 0.975) - draws.mean() + ece)
-        assert (row.ece, row.ci_low, row.ci_high) == pytest.approx(expected, abs=1e-6)
+        assert (row.estimate, row.ci_low, row.ci_high) == pytest.approx(expected, abs=1e-6)
         assert row.noise == pytest.approx(distance.mean(), abs=1e-6)
         assert (row.n_questions, row.accuracy, row.confidence) == pytest.approx((len(own), correct.mean(), p.mean()))
 
@@ -46,7 +46,7 @@ def test_error_and_interval_are_those_of_a_plain_loop():
 def test_reliability_adds_up_to_the_error():
     answers = with_confidence(random_answers(missing=0))
     bins = calibration.reliability(answers, n_resamples=60)
-    errors = calibration.calibration_error(answers, n_resamples=10).set_index("model").ece
+    errors = calibration.calibration_error(answers, n_resamples=10).set_index("model").estimate
     gap = (bins.accuracy - bins.confidence).abs() * bins.n_questions
     found = gap.groupby(bins.model).sum() / bins.groupby("model").n_questions.sum()
     assert np.allclose(found, errors, atol=1e-6) and (bins.groupby("model").size() == 15).all()
@@ -61,7 +61,7 @@ def test_equal_probabilities_share_a_bin():
     bins = calibration.reliability(answers, n_resamples=10)
     assert (bins.groupby("model").size() == 1).all() and (bins.confidence == 0.25).all()
     found = calibration.calibration_error(answers, n_resamples=10)
-    assert np.allclose(found.ece, (found.accuracy - 0.25).abs())
+    assert np.allclose(found.estimate, (found.accuracy - 0.25).abs())
 
 
 def test_answers_without_a_probability_are_left_out():
@@ -87,5 +87,7 @@ def test_interval_covers_the_true_error(gap):
     """400 models; the Monte-Carlo standard error is 1.1 points."""
     found = calibration.calibration_error(calibrated(400, gap), n_resamples=500)
     covered = ((found.ci_low <= gap) & (gap <= found.ci_high)).mean()
-    print(f"true error {gap}: estimate {found.ece.mean():.4f}, noise {found.noise.mean():.4f}, covered {covered:.3f}")
+    print(
+        f"true error {gap}: estimate {found.estimate.mean():.4f}, noise {found.noise.mean():.4f}, covered {covered:.3f}"
+    )
     assert covered >= 0.94

@@ -27,30 +27,30 @@ def test_churn_by_hand():
 
 def test_a_question_answered_twice_is_an_error():
     twice = pd.concat([table_of("base", [1]), table_of("base", [0]), table_of("tuned", [1])])
-    for function in (paired.churn, paired.forgetting_cells, scores.compare):
+    for function in (paired.compare_cells, scores.compare_pairs):
         with pytest.raises(ValueError, match="twice"):
-            function(twice, "base", "tuned", **({} if function is paired.churn else {"by": []}))
+            function(twice, [("base", "tuned")], by=[])
 
 
 def test_cells_are_those_of_compare():
     answers = random_answers(seed=2, missing=0.2)
-    cells = paired.forgetting_cells(answers, "a", "c", by=FACETS, n_resamples=50, seed=3)
+    cells = paired.compare_cells(answers, [("a", "c")], by=FACETS, n_resamples=50, seed=3)
     compared = scores.compare(answers, "a", "c", by=FACETS, n_resamples=50, seed=3)
     compared = compared[compared.estimand == "micro"].set_index(scores.CELL)
     compared = compared.loc[pd.MultiIndex.from_frame(cells[scores.CELL])].reset_index()
     assert len(cells) == len(compared) > 80 and not cells.isna().any(axis=None)
-    for column in ("base", "tuned", "difference", "ci_low", "ci_high", "n_questions", "n_images"):
+    for column in ("reference_accuracy", "model_accuracy", "estimate", "ci_low", "ci_high", "n_questions", "n_images"):
         assert np.allclose(cells[column], compared[column], atol=1e-6), column
     assert (cells.forgotten == compared.lost).all() and (cells.learned == compared.gained).all()
-    exact = compared.p_mcnemar.notna()
+    exact = compared.p.notna()
     assert (exact == (cells.test == "mcnemar")).all() and exact.any() and not exact.all()
-    assert np.allclose(cells.p[exact], compared.p_mcnemar[exact])
+    assert np.allclose(cells.p[exact], compared.p[exact])
     assert (cells[STATES].sum(axis=1) == cells.n_questions).all()
 
 
 def test_cells_count_the_churn_and_flip_images():
     answers = random_answers(seed=5, missing=0)
-    cells = paired.forgetting_cells(answers, "a", "c", by=["scale"], n_resamples=20)
+    cells = paired.compare_cells(answers, [("a", "c")], by=["scale"], n_resamples=20)
     scale = answers.drop_duplicates(["dataset", "image_id"])[["dataset", "image_id", "scale"]]
     states = paired.churn(answers, "a", "c").merge(scale)
     cell = cells[(cells.question == "all") & (cells.wording == 1) & (cells.slice == "tissue")]
@@ -62,23 +62,23 @@ def test_cells_count_the_churn_and_flip_images():
 
 
 def test_simultaneous_holds_pointwise_and_holm_holds_p():
-    cells = paired.forgetting_cells(random_answers(seed=7), "a", "b", by=FACETS, n_resamples=100)
+    cells = paired.compare_cells(random_answers(seed=7), [("a", "b")], by=FACETS, n_resamples=100)
     assert ((cells.joint_low <= cells.ci_low) & (cells.ci_high <= cells.joint_high)).all()
-    assert ((cells.joint_low >= -1) & (cells.joint_high <= 1) & (cells.p_holm >= cells.p)).all()
+    assert ((cells.joint_low >= -1) & (cells.joint_high <= 1) & (cells.p_adjusted >= cells.p)).all()
 
 
 def test_twins_have_no_change_but_a_width():
     twin = random_answers(seed=5, models=("a",))
-    cells = paired.forgetting_cells(pd.concat([twin, twin.assign(model="b")]), "a", "b", by=FACETS, n_resamples=40)
-    assert (cells.difference == 0).all() and (cells.p == 1).all() and (cells.p_holm == 1).all()
+    cells = paired.compare_cells(pd.concat([twin, twin.assign(model="b")]), [("a", "b")], by=FACETS, n_resamples=40)
+    assert (cells.estimate == 0).all() and (cells.p == 1).all() and (cells.p_adjusted == 1).all()
     assert ((cells.joint_low < cells.ci_low + 1e-9) & (cells.ci_low < 0) & (cells.ci_high > 0)).all()
     assert not cells.isna().any(axis=None) and (cells.detectable > 0).all()
 
 
 def test_models_without_a_shared_question_have_no_cell():
     answers = pd.concat([table_of("a", [1]), table_of("b", [1], dataset="beech")])
-    found = paired.forgetting_cells(answers, "a", "b", by=[])
-    assert found.empty and {"joint_low", "p_holm", "kept", "detectable", "small"} <= set(found.columns)
+    found = paired.compare_cells(answers, [("a", "b")], by=[])
+    assert found.empty and {"joint_low", "p_adjusted", "kept", "detectable", "small"} <= set(found.columns)
 
 
 # ------------------------------------------------------------------------------------------------- sign flips
@@ -155,7 +155,7 @@ def test_detectable_difference_has_a_floor_and_shrinks_with_n():
 @pytest.mark.parametrize(("n", "small"), [(38, True), (39, False)])
 def test_small_cells_could_not_show_the_loss_of_a_fifth(n, small):
     answers = pd.concat([table_of("a", [1, 0] * n).iloc[:n], table_of("b", [0, 0] * n).iloc[:n]])
-    cells = paired.forgetting_cells(answers, "a", "b", by=[], n_resamples=10)
+    cells = paired.compare_cells(answers, [("a", "b")], by=[], n_resamples=10)
     assert (cells.small == small).all()
     lost = np.arange(n + 1)
     power = binom.pmf(lost, n, 0.2) @ (scores.mcnemar_exact(lost, 0) < 0.05)
@@ -218,7 +218,7 @@ def test_simultaneous_intervals_cover_jointly():
         lost, gained = (np.concatenate([c[way] for _, c in tables]) for way in ("forgotten", "learned"))
         for pair in range(drawn.shape[1]):
             own = cells.assign(forgotten=lost[:, pair], learned=gained[:, pair])
-            own["difference"] = (own.learned - own.forgotten) / own.n_questions
+            own["estimate"] = (own.learned - own.forgotten) / own.n_questions
             found = paired.family_intervals(own, drawn[:, pair])
             joint.append(((found.joint_low <= true) & (true <= found.joint_high)).all())
             pointwise.append(((found.ci_low <= true) & (true <= found.ci_high)).all())

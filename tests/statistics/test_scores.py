@@ -30,7 +30,7 @@ def by_hand(answers, by):
                 key = (model, level, question, wording, facet, slice_)
                 records[*key, "micro"] = (cell.correct.mean(), (1 / cell.n_options).mean(), *common)
                 records[*key, "macro"] = (by_set.correct.mean().mean(), by_set.chance.mean().mean(), *common)
-    columns = ["accuracy", "chance", "n_questions", "n_images"]
+    columns = ["estimate", "chance", "n_questions", "n_images"]
     return pd.DataFrame.from_dict(records, orient="index", columns=columns).sort_index()
 
 
@@ -119,11 +119,11 @@ def test_score_is_the_plain_reference():
     scores = indexed(stats.score(answers, by=FACETS, n_resamples=20))
     expected = by_hand(answers, FACETS)
     assert list(scores.index) == list(expected.index) and len(scores) > 500
-    for column in ("accuracy", "chance"):
+    for column in ("estimate", "chance"):
         assert np.allclose(scores[column], expected[column], atol=1e-6)
     for column in ("n_questions", "n_images"):
         assert (scores[column] == expected[column]).all()
-    corrected = (expected.accuracy - expected.chance) / (1 - expected.chance)
+    corrected = (expected.estimate - expected.chance) / (1 - expected.chance)
     assert np.allclose(scores.chance_corrected, corrected, atol=1e-6)
 
 
@@ -137,7 +137,7 @@ def test_score_columns_are_the_contract():
         "by",
         "slice",
         "estimand",
-        "accuracy",
+        "estimate",
         "ci_low",
         "ci_high",
         "n_questions",
@@ -171,7 +171,7 @@ def test_an_image_without_a_value_is_in_no_slice(known):
     answers = random_answers()
     answers["stain"] = answers.organism.where(answers.organism == known)
     scores = stats.score(answers, by=["stain", "organism"], n_resamples=20)
-    columns = ["model", "question", "accuracy", "ci_low", "n_questions"]
+    columns = ["model", "question", "estimate", "ci_low", "n_questions"]
     found, expected = scores[scores.by == "stain"], scores[(scores.by == "organism") & (scores.slice == known)]
     assert len(found) == len(expected) and (found[columns].to_numpy() == expected[columns].to_numpy()).all()
     assert (stats.compare(answers, "a", "b", by=["stain"], n_resamples=20).slice == "human").any() == (known == "human")
@@ -183,7 +183,7 @@ def test_seed_moves_bootstrap_intervals_only():
     pd.testing.assert_frame_equal(one, same)
     moved = (one.ci_low != other.ci_low) | (one.ci_high != other.ci_high)
     assert moved[one.interval == "bootstrap"].any() and not moved[one.interval == "wilson"].any()
-    assert (one.accuracy == other.accuracy).all()
+    assert (one.estimate == other.estimate).all()
 
 
 def loop_bootstrap(answers, statistic, n_resamples, seed):
@@ -258,7 +258,7 @@ def test_cluster_bootstrap_covers(simulated, estimand):
 
 def test_an_interval_over_questions_would_not_cover(simulated):
     scores, truth = simulated[0][simulated[0].estimand == "micro"], simulated[1]["micro"]
-    low, high = stats.wilson(scores.accuracy * scores.n_questions, scores.n_questions)
+    low, high = stats.wilson(scores.estimate * scores.n_questions, scores.n_questions)
     assert ((low <= truth) & (truth <= high)).mean() < 0.9
 
 
@@ -267,7 +267,7 @@ def test_degenerate_cells_keep_a_width(right):
     types = dict.fromkeys(["domain", "stain"], "coarse")
     answers = random_answers(types=types, missing=0).assign(correct=right)
     scores = stats.score(answers, by=FACETS, n_resamples=50)
-    assert (scores.accuracy == right).all() and set(scores.question) == {"domain", "stain", "all"}
+    assert (scores.estimate == right).all() and set(scores.question) == {"domain", "stain", "all"}
     assert (scores.ci_high - scores.ci_low > 0.05).all()
     # several answers of one image count as one
     low, high = stats.wilson(scores.n_images * right, scores.n_images)
@@ -277,7 +277,7 @@ def test_degenerate_cells_keep_a_width(right):
 def test_cells_that_no_resample_moves_keep_a_width():
     half = [table_of("a", [value] * 12, question=name, level="coarse") for name, value in (("x", True), ("y", False))]
     pooled = indexed(stats.score(pd.concat(half), by=(), n_resamples=50)).xs("all", level="question")
-    assert (pooled.accuracy == 0.5).all() and (pooled.ci_high - pooled.ci_low > 0.3).all()
+    assert (pooled.estimate == 0.5).all() and (pooled.ci_high - pooled.ci_low > 0.3).all()
 
 
 # ---------------------------------------------------------------------------------------------------- compare
@@ -291,8 +291,8 @@ def test_compare_by_hand():
     assert len(found) == 4 and set(found.estimand) == {"micro", "macro"}
     for row in found.itertuples():
         assert (row.n_questions, row.n_images, row.lost, row.gained) == (10, 10, 5, 1)
-        assert (row.base, row.tuned, row.difference) == pytest.approx((0.6, 0.2, -0.4))
-        assert row.p_mcnemar == pytest.approx(2 * binom.cdf(1, 6, 0.5))
+        assert (row.reference_accuracy, row.model_accuracy, row.estimate) == pytest.approx((0.6, 0.2, -0.4))
+        assert row.p == pytest.approx(2 * binom.cdf(1, 6, 0.5))
         assert row.ci_low < -0.4 < row.ci_high
 
 
@@ -330,22 +330,27 @@ def test_compare_is_the_plain_reference():
         assert list(rows.index) == list(expected.index) and len(rows) > 80
         for column in ("lost", "gained", "n_questions", "n_images"):
             assert (rows[column] == expected[column]).all()
-        assert np.allclose(rows.base, expected[f"base_{estimand}"], atol=1e-6)
-        assert np.allclose(rows.tuned, expected[f"tuned_{estimand}"], atol=1e-6)
-        assert np.allclose(rows.difference, rows.tuned - rows.base, atol=1e-6)
+        assert np.allclose(rows.reference_accuracy, expected[f"base_{estimand}"], atol=1e-6)
+        assert np.allclose(rows.model_accuracy, expected[f"tuned_{estimand}"], atol=1e-6)
+        assert np.allclose(rows.estimate, rows.model_accuracy - rows.reference_accuracy, atol=1e-6)
         single = rows.n_questions == rows.n_images
-        assert (rows.p_mcnemar.isna() == ~single).all() and single.any() and not single.all()
+        assert (rows.p.isna() == ~single).all() and single.any() and not single.all()
         n = (expected.lost + expected.gained)[single]
         p = np.minimum(1, 2 * binom.cdf(np.minimum(expected.lost, expected.gained)[single], n, 0.5))
-        assert np.allclose(rows.p_mcnemar[single], p)
+        assert np.allclose(rows.p[single], p)
 
 
 def test_compare_is_antisymmetric():
     answers = random_answers(seed=3)
     there, back = (stats.compare(answers, *pair, by=FACETS, n_resamples=40, seed=1) for pair in ("ab", "ba"))
-    for one, other in (("lost", "gained"), ("base", "tuned"), ("p_mcnemar", "p_mcnemar"), ("n_images", "n_images")):
+    for one, other in (
+        ("lost", "gained"),
+        ("reference_accuracy", "model_accuracy"),
+        ("p", "p"),
+        ("n_images", "n_images"),
+    ):
         pd.testing.assert_series_equal(there[one], back[other], check_names=False)
-    for one, other in (("difference", "difference"), ("ci_low", "ci_high"), ("ci_high", "ci_low")):
+    for one, other in (("estimate", "estimate"), ("ci_low", "ci_high"), ("ci_high", "ci_low")):
         assert np.allclose(there[one], -back[other], atol=1e-6)
 
 
@@ -353,8 +358,8 @@ def test_pairs_at_once_are_the_pairs_one_by_one():
     answers = random_answers(seed=3, missing=0)
     pairs = [("a", "b"), ("a", "c"), ("c", "b")]
     found = stats.compare_pairs(answers, [*pairs, ("a", "nobody")], by=FACETS, n_resamples=40, seed=1)
-    assert list(found.columns[:2]) == ["base_model", "tuned_model"] and "nobody" not in set(found.tuned_model)
-    for (base, tuned), rows in found.groupby(["base_model", "tuned_model"]):
+    assert list(found.columns[:2]) == ["reference", "model"] and "nobody" not in set(found.model)
+    for (base, tuned), rows in found.groupby(["reference", "model"]):
         alone = stats.compare(answers, base, tuned, by=FACETS, n_resamples=40, seed=1)
         pd.testing.assert_frame_equal(rows[alone.columns].reset_index(drop=True), alone)
 
@@ -362,17 +367,17 @@ def test_pairs_at_once_are_the_pairs_one_by_one():
 def test_pairs_keep_their_own_questions():
     answers = random_answers(seed=3, missing=0.3)
     found = stats.compare_pairs(answers, [("a", "b"), ("a", "c")], by=["organism"], n_resamples=10)
-    for tuned, rows in found.groupby("tuned_model"):
+    for tuned, rows in found.groupby("model"):
         alone = stats.compare(answers, "a", tuned, by=["organism"], n_resamples=10)
-        for column in ("n_questions", "n_images", "lost", "gained", "base", "tuned", "difference"):
+        for column in ("n_questions", "n_images", "lost", "gained", "reference_accuracy", "model_accuracy", "estimate"):
             assert np.allclose(rows[column], alone[column]), column
 
 
 def test_compare_of_equal_models_is_zero():
     twin = random_answers(seed=5, models=("a",))
     found = stats.compare(pd.concat([twin, twin.assign(model="b")]), "a", "b", by=FACETS, n_resamples=40)
-    assert (found[["difference", "lost", "gained"]] == 0).all(axis=None)
-    assert ((found.ci_low <= 0) & (found.ci_high >= 0)).all() and (found.p_mcnemar.dropna() == 1).all()
+    assert (found[["estimate", "lost", "gained"]] == 0).all(axis=None)
+    assert ((found.ci_low <= 0) & (found.ci_high >= 0)).all() and (found.p.dropna() == 1).all()
 
 
 def test_paired_interval_is_narrower_than_unpaired():
@@ -397,7 +402,7 @@ def test_paired_interval_keeps_a_width_where_all_flip():
 def test_compare_without_a_shared_question_is_empty():
     answers = pd.concat([table_of("a", [1, 0]), table_of("b", [1, 0], dataset="beech")])
     found = stats.compare(answers, "a", "b", by=["dataset"])
-    assert found.empty and {"difference", "ci_low", "lost", "p_mcnemar"} <= set(found.columns)
+    assert found.empty and {"estimate", "ci_low", "lost", "p"} <= set(found.columns)
 
 
 @relaxed
@@ -418,7 +423,7 @@ def test_contrast_of_two_is_their_comparison(estimand):
     found = stats.contrast(coarse, {"b": 1, "a": -1}, estimand, n_resamples=80, seed=2)
     compared = stats.compare(coarse, "a", "b", by=(), n_resamples=80, seed=2)
     row = compared[(compared.question == "all") & (compared.estimand == estimand)].iloc[0]
-    assert found["estimate"] == pytest.approx(row.difference, abs=1e-6)
+    assert found["estimate"] == pytest.approx(row.estimate, abs=1e-6)
     assert (found["ci_low"], found["ci_high"]) == pytest.approx((row.ci_low, row.ci_high), abs=1e-6)
     assert (found["n_questions"], found["n_images"]) == (row.n_questions, row.n_images)
 
@@ -473,6 +478,6 @@ def test_wordings_are_compared_question_by_question():
         & (table.estimand == "micro")
     ].iloc[0]
     assert row.n_questions == len(tissue)
-    assert row.difference == pytest.approx(tissue[0].mean() - tissue[1].astype(float).mean())
-    assert row.ci_low <= row.difference <= row.ci_high
+    assert row.estimate == pytest.approx(tissue[0].mean() - tissue[1].astype(float).mean())
+    assert row.ci_low <= row.estimate <= row.ci_high
     assert stats.compare_wordings(answers[answers.wording == 1]).empty

@@ -128,7 +128,7 @@ def test_rules_score_what_a_count_by_hand_gives():
         "first option": 6 / 10,
         explore.ELIMINATION: 1 / 3,
     }
-    assert {rule: at(scores, rule).accuracy for rule in expected} == pytest.approx(expected)
+    assert {rule: at(scores, rule).estimate for rule in expected} == pytest.approx(expected)
     assert (scores.chance == 0.25).all() and (scores.n_questions == 10).all() and (scores.n_images == 10).all()
     assert at(scores, "longest option").over == pytest.approx(0.8 - 1 / 3)
 
@@ -157,7 +157,7 @@ def test_a_leak_by_length_is_named_and_luck_is_not():
 def test_one_image_is_no_proof_of_a_leak():
     scores = explore.shortcuts(asked(images(1), ["a", "bbb", "cc", NONE_OF_THE_ABOVE], 1))
     row = at(scores, "longest option")
-    assert row.accuracy == 1 and row.over_low < 0 and (row.ci_low, row.ci_high) == tuple(map(float, wilson(1, 1)))
+    assert row.estimate == 1 and row.over_low < 0 and (row.ci_low, row.ci_high) == tuple(map(float, wilson(1, 1)))
     assert "none of 3" in explore.shortcut_line(scores)
 
 
@@ -166,7 +166,7 @@ def test_the_source_gives_away_what_is_constant_in_it():
     questions = pd.concat([asked(images(n, name), ["x", "y", "z"], at) for at, (name, n) in enumerate(sets.items())])
     scores = explore.source_shortcuts(questions)
     own, overall = (at(scores, rule) for rule in explore.SOURCE_RULES)
-    assert own.accuracy == 1 and own.over == pytest.approx(2 / 3) and overall.accuracy == pytest.approx(9 / 14)
+    assert own.estimate == 1 and own.over == pytest.approx(2 / 3) and overall.estimate == pytest.approx(9 / 14)
     assert "100.0 [" in explore.source_line(scores) and "14 coarse questions" in explore.source_line(scores)
 
 
@@ -174,16 +174,16 @@ def test_an_image_without_another_half_is_not_answered():
     scores = explore.source_shortcuts(
         pd.concat([asked(images(2), ["x", "y"], 0), asked(images(1, "b"), ["x", "y"], 0)])
     )
-    assert at(scores, explore.SOURCE_RULES[0]).accuracy == pytest.approx(2 / 3)
-    assert at(scores, explore.SOURCE_RULES[1]).accuracy == 1
+    assert at(scores, explore.SOURCE_RULES[0]).estimate == pytest.approx(2 / 3)
+    assert at(scores, explore.SOURCE_RULES[1]).estimate == 1
 
 
 def test_a_rule_is_scored_on_the_half_that_did_not_set_it():
     """However x, x, x, y is halved, the half x, y ties and gives x: three are right."""
     mixed = asked(images(4), ["x", "y"], 0).assign(answer_idx=[0, 0, 0, 1])
-    assert at(explore.source_shortcuts(mixed), explore.SOURCE_RULES[0]).accuracy == 0.75
+    assert at(explore.source_shortcuts(mixed), explore.SOURCE_RULES[0]).estimate == 0.75
     differing = asked(images(2), ["x", "y"], 0).assign(answer_idx=[0, 1])
-    assert (explore.source_shortcuts(differing).accuracy == 0).all()
+    assert (explore.source_shortcuts(differing).estimate == 0).all()
 
 
 @pytest.mark.parametrize("size", [2, 5, 20])
@@ -192,7 +192,7 @@ def test_answers_that_know_no_source_give_chance_however_few_the_images(size):
     everyone = [image for number in range(n // size) for image in images(size, f"{number:04}")]
     questions = asked(everyone, "vwxyz", 0).assign(answer_idx=rng.integers(5, size=n))
     scores = explore.source_shortcuts(questions)
-    assert scores.accuracy.to_numpy() == pytest.approx([0.2, 0.2], abs=4 * np.sqrt(0.2 * 0.8 / n))
+    assert scores.estimate.to_numpy() == pytest.approx([0.2, 0.2], abs=4 * np.sqrt(0.2 * 0.8 / n))
 
 
 def test_source_rules_stay_below_the_count_on_the_same_images(run):
@@ -204,7 +204,7 @@ def test_source_rules_stay_below_the_count_on_the_same_images(run):
         right = [labels[i] for labels, i in zip(rows.labels, rows.answer_idx, strict=True)]
         counts = pd.crosstab(rows.dataset, pd.Series(right, rows.index))
         for rule, most in zip(explore.SOURCE_RULES, (counts.max(axis=1).sum(), counts.sum().max()), strict=True):
-            assert at(scores, rule, question).accuracy <= most / len(rows) + 1e-6
+            assert at(scores, rule, question).estimate <= most / len(rows) + 1e-6
 
 
 def test_images_and_not_questions_are_resampled():

@@ -73,11 +73,11 @@ def test_blank_tables_hold_what_they_say(run):
     alone = blanks.without_image(choices).set_index(["what", "model", "question"])
     for (model, question), own in choices.groupby(["model", "question"]):
         right, same = ((own["only grey"] == own[column]).mean() for column in ("answer_idx", "predicted_idx"))
-        assert alone.value["right", model, question] == pytest.approx(right)
-        assert alone.value["same", model, question] == pytest.approx(same)
+        assert alone.estimate["right", model, question] == pytest.approx(right)
+        assert alone.estimate["same", model, question] == pytest.approx(same)
         assert alone.chance["right", model, question] == pytest.approx((1 / own.n_options).mean())
     change = blanks.calibrated(choices)
-    change = change[change["by"] == "all"].set_index(["reference", "model", "question"]).value
+    change = change[change["by"] == "all"].set_index(["reference", "model", "question"]).estimate
     for (model, question), own in choices.groupby(["model", "question"]):
         for name in blanks.SHOWN:
             expected = (own[f"less {name}"] == own.answer_idx).mean() - own.correct.mean()
@@ -185,16 +185,16 @@ def test_attraction_shows_the_most_attractive_on_top():
             "option": [f"o{i}" for i in range(20)],
             "observed": 40,
             "expected": 10.0,
-            "ratio": rng.permutation(np.linspace(0.5, 4, 20)),
+            "estimate": rng.permutation(np.linspace(0.5, 4, 20)),
             "n_questions": 50,
             "n_images": 50,
         }
     )
-    table = table.assign(ci_low=table.ratio - 0.3, ci_high=table.ratio + 0.3)
-    table.loc[table.ratio == 4, "expected"] = 1.0  # too few to say
+    table = table.assign(ci_low=table.estimate - 0.3, ci_high=table.estimate + 0.3)
+    table.loc[table.estimate == 4, "expected"] = 1.0  # too few to say
     figure = plots_preferences.attraction(table, registry.colours(["demo-base"]))
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    best = table[table.expected > 5].nlargest(plots_preferences.MOST, "ratio")
+    best = table[table.expected > 5].nlargest(plots_preferences.MOST, "estimate")
     assert names == [f"classification: {option}" for option in best.option]
 
 

@@ -112,14 +112,14 @@ def test_the_headline_cells_are_named_ordered_and_counted(answers):
         for row in table[["name", "n_questions", "forgotten", "learned"]].itertuples(index=False, name="Row")
     }
     assert found == expected and len(table) == 9
-    assert np.allclose(table.difference, (table.learned - table.forgotten) / table.n_questions)
+    assert np.allclose(table.estimate, (table.learned - table.forgotten) / table.n_questions)
     assert table.small.all()  # eight or sixteen images show nothing for sure, and are kept all the same
-    assert set(cells.by) == {"all", *finetuning.CELLS_BY} and (cells.p_holm >= cells.p).all()
+    assert set(cells.by) == {"all", *finetuning.CELLS_BY} and (cells.p_adjusted >= cells.p).all()
     names = table.name.tolist()
     place = [0 if ", in" in name else 1 if ", out" in name else 2 for name in names]
     assert place == sorted(place)  # in-domain, out-of-domain, then the sub-datasets
     assert [name.split(",")[0] for name in names[:3]] == [name.split(",")[0] for name in names[3:6]]
-    assert (table.ci_low <= table.difference).all() and (table.difference <= table.ci_high).all()
+    assert (table.ci_low <= table.estimate).all() and (table.estimate <= table.ci_high).all()
 
 
 def test_curves():
@@ -135,8 +135,8 @@ def test_curves():
         for question, accuracy in expected.items():
             line = rows[rows.question == question]
             assert line.alpha.tolist() == [0, 0.5, 1]  # in order, for a line plot
-            assert np.allclose(line.accuracy, accuracy, atol=1e-6)
-            assert ((line.ci_low <= line.accuracy) & (line.accuracy <= line.ci_high)).all()
+            assert np.allclose(line.estimate, accuracy, atol=1e-6)
+            assert ((line.ci_low <= line.estimate) & (line.estimate <= line.ci_high)).all()
 
 
 def test_fine_trade_off():
@@ -229,10 +229,10 @@ def test_sweep_ends_are_the_parents_and_no_checkpoint_is_written(tmp_path, monke
 
 def test_changes_along_alpha_start_at_nothing_and_end_at_the_pair(answers):
     along = finetuning.changes_along_alpha(mixtures(), BASE, TUNED).set_index(["group", "alpha"])
-    assert (along.xs(0, level="alpha")[["difference", "ci_low", "ci_high"]].abs() < 0.5).all(axis=None)
-    assert (along.xs(0, level="alpha").difference == 0).all()
+    assert (along.xs(0, level="alpha")[["estimate", "ci_low", "ci_high"]].abs() < 0.5).all(axis=None)
+    assert (along.xs(0, level="alpha").estimate == 0).all()
     inside, coarse, outside = finetuning.gain_and_loss(answers, BASE, TUNED)
-    ends = along.xs(1, level="alpha").difference
+    ends = along.xs(1, level="alpha").estimate
     assert ends["fine-grained, in-domain"] == pytest.approx(inside["estimate"])
     assert ends["coarse, in-domain"] == pytest.approx(coarse["estimate"])
     assert ends["all, out-of-domain"] == pytest.approx(outside["estimate"])
@@ -259,8 +259,11 @@ def test_the_choice_of_alpha_is_the_one_that_is_better_everywhere():
 def test_curves_by_dataset_and_calibration_have_a_row_for_every_alpha():
     table = finetuning.curves_by_dataset(mixtures())
     assert sorted(zip(table.slice, table.alpha, strict=True)) == sorted(itertools.product(SETS, (0, 0.5, 1)))
-    assert table[(table.slice == "yeast") & (table.alpha == 1)].accuracy.item() == 2 / N
+    assert table[(table.slice == "yeast") & (table.alpha == 1)].estimate.item() == 2 / N
     error = finetuning.calibration(mixtures())
-    assert error.alpha.tolist() == [0, 0.5, 1] and ((error.ci_low <= error.ece) & (error.ece <= error.ci_high)).all()
+    assert (
+        error.alpha.tolist() == [0, 0.5, 1]
+        and ((error.ci_low <= error.estimate) & (error.estimate <= error.ci_high)).all()
+    )
     right = mixtures().groupby("alpha").correct.mean()  # sure to 0.9 where right and to 0.5 where wrong
-    assert np.allclose(error.ece, 0.1 * right + 0.5 * (1 - right))
+    assert np.allclose(error.estimate, 0.1 * right + 0.5 * (1 - right))

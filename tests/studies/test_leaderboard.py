@@ -38,7 +38,7 @@ def test_rows_are_the_models_of_the_run_and_the_published_ones(run, scores):
     assert {plain(model) for model in measured.model} == set(MODELS)
     assert set(measured.source) == {"measured, synthetic"}
     assert set(board[board.source == "published"].model) == set(published.totals().model)
-    fine = headline(scores).query("level == 'fine' and question == 'classification'").set_index("model").accuracy
+    fine = headline(scores).query("level == 'fine' and question == 'classification'").set_index("model").estimate
     for row in measured.itertuples(index=False):
         assert row[3].startswith(f"{100 * fine[plain(row.model)]:.1f} [")
     numbers = [float(cell.split()[0]) for cell in measured["fine %"]]
@@ -52,7 +52,7 @@ def test_printed_numbers_are_those_of_table_1(run, scores):
         .set_index("model")
     )
     for row in published.totals().query("level == 'coarse'").itertuples():
-        assert float(board["coarse %"][row.model].split()[0]) == pytest.approx(row.accuracy, abs=0.0501)
+        assert float(board["coarse %"][row.model].split()[0]) == pytest.approx(row.estimate, abs=0.0501)
 
 
 def test_rows_lead_to_report_cards_and_failures(run, scores):
@@ -67,12 +67,12 @@ def test_rows_lead_to_report_cards_and_failures(run, scores):
 def test_distance_to_the_best_is_paired(run, scores):
     found = leaderboard.behind(run, scores)
     table = headline(scores).query("level == 'fine'")
-    best = table.loc[table.accuracy.idxmax()].model
+    best = table.loc[table.estimate.idxmax()].model
     assert found.model[0] == best and set(found.model) == set(MODELS)
     pair = stats.compare(run.answers, best, "random", by=[])
     row = pair[(pair.level == "fine") & (pair.wording == 1) & (pair.estimand == "micro")].iloc[0]
     own = found.set_index("model").loc["random"]
-    assert own.tolist() == pytest.approx([row.difference, row.ci_low, row.ci_high])
+    assert own.tolist() == pytest.approx([row.estimate, row.ci_low, row.ci_high])
     cell = leaderboard.board(run, scores, MODELS, found).set_index("model")["behind the best"]
     assert cell[[name for name in cell.index if plain(name) == best][0]] == "the best here"
 

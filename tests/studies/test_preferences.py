@@ -48,7 +48,7 @@ def wrong_answers(n, weights, seed, model="demo-base"):
 def test_uniform_errors_attract_alike():
     table = preferences.attraction(wrong_answers(4000, np.ones(5), 1))
     assert len(table) == 5 and np.allclose(table.expected, 800) and table.observed.sum() == 4000
-    assert np.abs(table.ratio - 1).max() < 4 * np.sqrt(0.8 / 800)  # four standard errors of a binomial
+    assert np.abs(table.estimate - 1).max() < 4 * np.sqrt(0.8 / 800)  # four standard errors of a binomial
     assert ((table.ci_low < 1) & (table.ci_high > 1)).sum() >= 4 and (table.ci_high - table.ci_low).max() < 0.2
 
 
@@ -57,7 +57,7 @@ def test_an_option_that_attracts_k_times_has_the_ratio_of_its_closed_form(k):
     """Of m wrong options one weighs k times another: it takes k / (k + m − 1) of the errors, an even part is 1 / m."""
     table = preferences.attraction(wrong_answers(6000, [k, 1, 1, 1, 1], 2)).set_index("option")
     expected = 5 * k / (k + 4)
-    assert table.ratio["option 0"] == pytest.approx(expected, rel=0.05)
+    assert table.estimate["option 0"] == pytest.approx(expected, rel=0.05)
     assert table.ci_low["option 0"] < expected < table.ci_high["option 0"]
     others = table.drop(index="option 0")
     odds = table.observed["option 0"] / others.observed.mean()
@@ -93,7 +93,7 @@ def test_attraction_agrees_with_a_plain_count():
     for key, (observed, expected, n) in counted.items():
         row = table.loc[key]
         assert (row.observed, row.n_questions) == (observed, n) and row.expected == pytest.approx(expected)
-        assert row.ratio == pytest.approx(observed / expected) and row.ci_low <= row.ratio <= row.ci_high
+        assert row.estimate == pytest.approx(observed / expected) and row.ci_low <= row.estimate <= row.ci_high
     pooled = table.reset_index().groupby(["model", "question"])[["observed", "expected"]].sum()
     assert np.allclose(pooled.observed, pooled.expected)  # every error is somewhere
 
@@ -133,8 +133,8 @@ def test_no_error_no_attraction():
 def test_a_cell_without_variation_keeps_an_interval():
     always = choices_of(["none of the above"] * 30, ["light microscopy"] * 30)
     table = preferences.attraction(always).set_index("option")
-    assert table.ratio["none of the above"] == 3 and 2 < table.ci_low["none of the above"] < 3
-    assert table.ratio["electron microscopy"] == 0 and table.ci_high["electron microscopy"] > 0.1
+    assert table.estimate["none of the above"] == 3 and 2 < table.ci_low["none of the above"] < 3
+    assert table.estimate["electron microscopy"] == 0 and table.ci_high["electron microscopy"] > 0.1
 
 
 def test_text_of_one_option():
@@ -142,7 +142,7 @@ def test_text_of_one_option():
     text = preferences.attraction_of(table, "stain 1").set_index("model")
     assert list(text) == ["all coarse", "stain"] and list(text.index) == ["demo-base", "demo-pathology"]
     row = table.set_index(["model", "question", "option"]).loc[("demo-base", "stain", "stain 1")]
-    assert text["stain"]["demo-base"] == f"{row.ratio:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+    assert text["stain"]["demo-base"] == f"{row.estimate:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
 
 
 # ------------------------------------------------------------------------------------------------------- rates
@@ -160,8 +160,8 @@ def test_a_model_that_always_says_one_thing_is_not_informed(always):
     table = preferences.rates(choices_of([always] * 100, truth))
     for option in NAMES[:3]:
         row = of(table, "informedness", option)
-        assert row.value == 0 and row.ci_low < 0 < row.ci_high
-        assert of(table, "recall", option).value == of(table, "false alarm", option).value == (option == always)
+        assert row.estimate == 0 and row.ci_low < 0 < row.ci_high
+        assert of(table, "recall", option).estimate == of(table, "false alarm", option).estimate == (option == always)
 
 
 def test_a_perfect_model_is_informed():
@@ -169,7 +169,7 @@ def test_a_perfect_model_is_informed():
     table = preferences.rates(choices_of(truth, truth))
     for option in NAMES[:3]:
         row = of(table, "informedness", option)
-        assert row.value == 1 and 0.7 < row.ci_low < 1 and row.ci_high == pytest.approx(1)
+        assert row.estimate == 1 and 0.7 < row.ci_low < 1 and row.ci_high == pytest.approx(1)
 
 
 def test_rates_agree_with_a_plain_count():
@@ -177,8 +177,8 @@ def test_rates_agree_with_a_plain_count():
     truth, chosen = rng.choice(NAMES[:3], 300, p=[0.5, 0.3, 0.2]), rng.choice(NAMES, 300)
     chosen = np.where(rng.random(300) < 0.4, truth, chosen)
     table = preferences.rates(choices_of(chosen, truth))
-    assert table[table.rate == "share"].value.sum() == pytest.approx(1)
-    assert table[table.rate == "truth"].value.sum() == pytest.approx(1)
+    assert table[table.rate == "share"].estimate.sum() == pytest.approx(1)
+    assert table[table.rate == "truth"].estimate.sum() == pytest.approx(1)
     for option in NAMES[:3]:
         recall, false = (chosen[truth == option] == option).mean(), (chosen[truth != option] == option).mean()
         expected = {
@@ -190,7 +190,7 @@ def test_rates_agree_with_a_plain_count():
         }
         for rate, value in expected.items():
             row = of(table, rate, option)
-            assert row.value == pytest.approx(value) and row.n_questions == {
+            assert row.estimate == pytest.approx(value) and row.n_questions == {
                 "recall": (truth == option).sum(),
                 "false alarm": (truth != option).sum(),
             }.get(rate, 300)
@@ -212,7 +212,7 @@ def test_intervals_of_informedness_cover():
     for option in NAMES[:3]:
         rows = table[table.option == option]
         assert len(rows) == n
-        assert rows.value.mean() == pytest.approx(tell, abs=0.02)
+        assert rows.estimate.mean() == pytest.approx(tell, abs=0.02)
         assert 0.90 < ((rows.ci_low <= tell) & (tell <= rows.ci_high)).mean() < 0.99
 
 
@@ -244,8 +244,8 @@ def test_subtracting_a_known_preference_recovers_the_unbiased_answers():
     calibrated = preferences.rates(choices.assign(chosen=choices.after))
     for option in NAMES[:3]:
         row = of(change, "informedness", option)
-        assert of(before, "informedness", option).value == 0 and row.ci_low > 0.3
-        assert row.value == pytest.approx(of(calibrated, "informedness", option).value)
+        assert of(before, "informedness", option).estimate == 0 and row.ci_low > 0.3
+        assert row.estimate == pytest.approx(of(calibrated, "informedness", option).estimate)
     verdict = answers_slices.knows_or_prefers(before, change.assign(reference="grey")).iloc[0]
     assert "not shown to be told apart" in verdict.reading and "a preference hides" in verdict.reading
 
@@ -262,10 +262,10 @@ def test_changes_are_paired():
     truth = rng.choice(NAMES[:3], 200)
     choices = choices_of(rng.choice(NAMES, 200), truth)
     same = preferences.changes(choices, choices.correct)
-    assert (same.value == 0).all() and (same.ci_low < 0).all()
+    assert (same.estimate == 0).all() and (same.ci_low < 0).all()
     after = choices.correct ^ (rng.random(200) < 0.3)
     table = preferences.changes(choices, after)
-    assert table.value.iloc[0] == pytest.approx(after.mean() - choices.correct.mean())
+    assert table.estimate.iloc[0] == pytest.approx(after.mean() - choices.correct.mean())
 
 
 # --------------------------------------------------------------------------------------------------- sentences
@@ -276,7 +276,7 @@ def one_change(value, half, reference, option=NAMES[2], model="demo-base"):
         "model": model,
         "option": option,
         "rate": "informedness",
-        "value": value,
+        "estimate": value,
         "ci_low": value - half,
         "ci_high": value + half,
         "n_questions": 100,

@@ -269,8 +269,8 @@ def test_constructed_differences_are_recovered():
     table = changes(swept_by_hand())
     row = table[(table.by == "all") & (table.level == "fine")].iloc[0]
     assert (row.model, row.factor, row.n_questions) == ("demo-base", 4.0, 60)
-    assert row.difference == pytest.approx(-8 / 60) and (row.lost, row.gained) == (12, 4)
-    assert row.ci_low < row.difference < row.ci_high and set(table.by) == {"all", "scale"}
+    assert row.estimate == pytest.approx(-8 / 60) and (row.lost, row.gained) == (12, 4)
+    assert row.ci_low < row.estimate < row.ci_high and set(table.by) == {"all", "scale"}
     text = tables_slices.sweep(table)
     assert len(text) == 1 and "−13.3" in text["difference [95 %]"].iloc[0]
     clear = answers_slices.scale(slices(), changes(swept_by_hand(lost=30, gained=0)))

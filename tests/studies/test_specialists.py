@@ -83,9 +83,9 @@ def test_scores_on_and_outside_a_ground(table):
     scores = specialists.scores_by_ground(table, [PATHOLOGY])
     assert set(scores.ground) == {"pathology"} and set(scores.slice) == {OWN, OUTSIDE} and set(scores.wording) == {1}
     found = scores[(scores.question == "classification") & (scores.estimand == "micro")].set_index(["model", "slice"])
-    assert found.accuracy[PATHOLOGY, OWN] == pytest.approx(42 / N)
-    assert found.accuracy[PATHOLOGY, OUTSIDE] == pytest.approx(15 / N)
-    assert found.accuracy[GENERAL, OWN] == found.accuracy[GENERAL, OUTSIDE] == pytest.approx(0.5)
+    assert found.estimate[PATHOLOGY, OWN] == pytest.approx(42 / N)
+    assert found.estimate[PATHOLOGY, OUTSIDE] == pytest.approx(15 / N)
+    assert found.estimate[GENERAL, OWN] == found.estimate[GENERAL, OUTSIDE] == pytest.approx(0.5)
     assert (found.n_questions == 2 * N).all() and np.allclose(found.chance, 0.2)
     text = tables_slices.by_ground(scores)
     assert len(text) == 3 * 2 * 2 and text["images"].iloc[0] == "pathology"
@@ -105,7 +105,7 @@ def test_constructed_differences_are_recovered(table):
         [OUTSIDE, "coarse"],
         [OUTSIDE, "fine"],
     ]
-    assert found.difference.to_numpy() == pytest.approx([0, 0.2, -0.25, -0.25])
+    assert found.estimate.to_numpy() == pytest.approx([0, 0.2, -0.25, -0.25])
     assert found.n_questions.tolist() == [4 * N, 2 * N, 4 * N, 2 * N]
     assert (found.joint_low <= found.ci_low).all() and (found.joint_high >= found.ci_high).all()
     assert found.joint_low[1] > 0 and (found.joint_high[2:] < 0).all()
@@ -122,7 +122,7 @@ def test_differences_agree_with_the_paired_comparison(table):
     alone = alone[alone.estimand == "micro"].set_index("question")
     for level, question in (("fine", "classification"), ("coarse", "all")):
         row, other = found.loc[(OWN, level)], alone.loc[question]
-        assert (row.difference, row.n_images) == (pytest.approx(other.difference), other.n_images)
+        assert (row.estimate, row.n_images) == (pytest.approx(other.estimate), other.n_images)
         assert (row.forgotten, row.learned) == (other.lost, other.gained)
 
 
@@ -139,9 +139,9 @@ def test_all_pairs_are_one_family(table):
     all_pairs = specialists.differences(more, [PATHOLOGY, FLUORESCENCE], [GENERAL, "demo-second"])
     assert len(all_pairs) == 16 and all_pairs[["specialist", "generalist"]].drop_duplicates().shape == (4, 2)
     first = all_pairs[:4]
-    assert first.difference.to_numpy() == pytest.approx(one.difference.to_numpy())
+    assert first.estimate.to_numpy() == pytest.approx(one.estimate.to_numpy())
     assert (first.joint_high - first.joint_low >= one.joint_high - one.joint_low - 1e-9).all()
-    assert (first.p_holm >= one.p_holm - 1e-12).all() and (all_pairs.p_holm >= all_pairs.p).all()
+    assert (first.p_adjusted >= one.p_adjusted - 1e-12).all() and (all_pairs.p_adjusted >= all_pairs.p).all()
     own = all_pairs[(all_pairs.specialist == FLUORESCENCE) & (all_pairs.place == OWN)]
     assert set(own.n_questions) == {N, 2 * N}  # the yeast alone
 

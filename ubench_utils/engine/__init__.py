@@ -1,0 +1,1 @@
+"""How work is done: chunks, a store keyed by content, the device. Knows no model; imports ``data``."""

@@ -1,0 +1,1 @@
+"""From a model string to something that answers questions. Imports ``engine`` and ``data``."""

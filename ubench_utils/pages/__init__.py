@@ -1,0 +1,1 @@
+"""From notebooks to executed pages, and from these to the site."""

@@ -62,7 +62,7 @@ def overview(scores: pd.DataFrame) -> str:
     parts, at_chance = [], []
     for level in (level for level in LEVEL_NAMES if level in set(table.level)):
         rows = table[(table.level == level) & (table.question == overall(table, level))]
-        best = rows.loc[rows.accuracy.idxmax()]
+        best = rows.loc[rows.estimate.idxmax()]
         parts.append(
             f"{best.model} answers {_score(best)} % of the {level} questions right (chance {percent(best.chance)} %)"
         )
@@ -71,7 +71,7 @@ def overview(scores: pd.DataFrame) -> str:
     return f"At best, {' and '.join(parts)}. {tail}"
 
 
-def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy") -> str:
+def slices(scores: pd.DataFrame, by: str, question: str, value: str = "estimate") -> str:
     """Weakest and strongest slice of each model for one question, and whether their intervals are apart."""
     table = headline(scores, by=by)
     table = table[table.question == question]
@@ -82,7 +82,7 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
     for model, rows in table.groupby("model", sort=False):
         if find_model(model).guesses or rows.slice.nunique() < 2:
             continue
-        low, high, point = (_rescaled(rows, column, value) for column in ("ci_low", "ci_high", "accuracy"))
+        low, high, point = (_rescaled(rows, column, value) for column in ("ci_low", "ci_high", "estimate"))
         best, worst = point.idxmax(), point.idxmin()
         if point[best] == point[worst]:
             parts.append(f"{model} {_range(point[best], low[best], high[best], value)} on each")
@@ -99,7 +99,7 @@ def slices(scores: pd.DataFrame, by: str, question: str, value: str = "accuracy"
     if not parts:
         return f"There is nothing to compare: the question was asked of fewer than two stated values of {by}."
     what = {"modality": "Naming the modality", "classification": "Fine-grained classification"}.get(question, question)
-    unit = " (%)" if value == "accuracy" else " (chance-corrected, 0 is chance)"
+    unit = " (%)" if value == "estimate" else " (chance-corrected, 0 is chance)"
     return f"{what}{unit}, by {by}: {'; '.join(parts)}."
 
 
@@ -119,9 +119,9 @@ def firm_changes(cells: dict) -> str:
     """How many cells stand after Holm's correction; ``cells[(base, tuned)]`` is from ``finetuning.forgetting``."""
     parts = []
     for (_, tuned), table in cells.items():
-        firm = table[table.p_holm < 0.05]
+        firm = table[table.p_adjusted < 0.05]
         small = f"; {table.small.sum()} hold too few images to tell" if table.small.any() else ""
-        fell, rose = (firm.difference < 0).sum(), (firm.difference > 0).sum()
+        fell, rose = (firm.estimate < 0).sum(), (firm.estimate > 0).sum()
         parts.append(
             f"{tuned}: of {len(table)} cells, {fell} fell and {rose} rose by more than chance explains (Holm, "
             f"5 %){small}."
@@ -201,16 +201,16 @@ def model(scores: pd.DataFrame, name: str) -> str:
 
 
 def _score(row) -> str:
-    return percent(row.accuracy, row.ci_low, row.ci_high)
+    return percent(row.estimate, row.ci_low, row.ci_high)
 
 
 def _rescaled(rows: pd.DataFrame, column: str, value: str) -> pd.Series:
     """A column of scores as it is, or chance-corrected."""
-    return rows[column] if value == "accuracy" else (rows[column] - rows.chance) / (1 - rows.chance)
+    return rows[column] if value == "estimate" else (rows[column] - rows.chance) / (1 - rows.chance)
 
 
 def _range(point: float, low: float, high: float, value: str) -> str:
-    if value == "accuracy":
+    if value == "estimate":
         return percent(point, low, high)
     return f"{point:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
 

@@ -87,14 +87,14 @@ def _worst(rates: pd.DataFrame) -> dict:
     worst = {}
     for model, rows in rates.groupby("model", sort=False):
         informedness = rows[rows.rate == "informedness"].set_index("option", drop=False)
-        recall = rows[rows.rate == "recall"].set_index("option").value.reindex(informedness.index)
+        recall = rows[rows.rate == "recall"].set_index("option").estimate.reindex(informedness.index)
         if len(recall) > 1 and not find_model(model).guesses:
             worst[model] = informedness.loc[recall.idxmin()]
     return worst
 
 
 def _points(row, sign: str = "") -> str:
-    return percent(row.value, row.ci_low, row.ci_high, sign)
+    return percent(row.estimate, row.ci_low, row.ci_high, sign)
 
 
 def scale(scores: pd.DataFrame, changes: pd.DataFrame) -> str:
@@ -117,7 +117,7 @@ def scale(scores: pd.DataFrame, changes: pd.DataFrame) -> str:
 
 def _as_contrast(row) -> dict:
     """A row of a comparison as a contrast of ``stats.contrast``."""
-    return {"estimate": row.difference, "ci_low": row.ci_low, "ci_high": row.ci_high, "n_questions": row.n_questions}
+    return {"estimate": row.estimate, "ci_low": row.ci_low, "ci_high": row.ci_high, "n_questions": row.n_questions}
 
 
 def pixel_sizes(sizes: pd.DataFrame, correlations: pd.DataFrame) -> str:
@@ -181,9 +181,9 @@ def specialists(differences: pd.DataFrame, names: tuple) -> str:
         for level in (level for level in LEVEL_NAMES if level in set(differences.level)):
             rows = differences[(differences.place == place) & (differences.level == level)]
             if len(rows):
-                firm = ~rows.small & (rows.p_holm < 0.05)
+                firm = ~rows.small & (rows.p_adjusted < 0.05)
                 better, worse = (firm & (rows.joint_low > 0)).sum(), (firm & (rows.joint_high < 0)).sum()
-                span = [percent(value, sign="+") for value in (rows.difference.min(), rows.difference.max())]
+                span = [percent(value, sign="+") for value in (rows.estimate.min(), rows.estimate.max())]
                 size = span[0] if span[0] == span[1] else " to ".join(span)
                 parts.append(f"in {better} of {len(rows)} {level} comparisons and loses in {worse} ({size} points)")
         won = f"{where}, a specialist beats a generalist {', '.join(parts)}."

@@ -95,7 +95,7 @@ def accuracy_by_question(scores: pd.DataFrame, colours: dict) -> Figure:
     models = [model for model in colours if model in set(table.model)]
     accuracy, corrected = (
         table.pivot(index="model", columns="question", values=value).reindex(index=models, columns=columns)
-        for value in ("accuracy", "chance_corrected")
+        for value in ("estimate", "chance_corrected")
     )
     figure, axes = _figure(1, 1, 0.42 * len(models) + 1.3)
     corrected.index = [labels(models)[model] for model in corrected.index]
@@ -128,7 +128,7 @@ def accuracy_by_wording(scores: pd.DataFrame, colours: dict, wordings: dict) -> 
     for axis, level in zip(axes[0], levels, strict=True):
         rows = table[(table.level == level) & (table.question == overall(table, level))]
         for at, model in enumerate(models):
-            points = 100 * rows[rows.model == model].set_index("wording").accuracy
+            points = 100 * rows[rows.model == model].set_index("wording").estimate
             axis.plot([points.min(), points.max()], [at, at], color=colours[model], lw=2, alpha=0.5)
             for wording, value in points.items():
                 full = wording == HEADLINE_WORDING
@@ -164,7 +164,7 @@ def accuracy_by_wording(scores: pd.DataFrame, colours: dict, wordings: dict) -> 
 
 
 def accuracy_by_slice(
-    scores: pd.DataFrame, colours: dict, by: str, questions: dict, order=None, value: str = "accuracy", places=None
+    scores: pd.DataFrame, colours: dict, by: str, questions: dict, order=None, value: str = "estimate", places=None
 ) -> Figure:
     """Scores within each slice of a facet, a panel a question type, a dot a model.
 
@@ -174,7 +174,7 @@ def accuracy_by_slice(
         Panel title of each question type to show.
     order : list of str, optional
         Order of the slices; others follow by name.
-    value : {"accuracy", "chance_corrected"}
+    value : {"estimate", "chance_corrected"}
     places : dict, optional
         Label of each slice; by default its name, shortened.
     """
@@ -194,14 +194,14 @@ def accuracy_by_slice(
             at = np.arange(len(slices)) + (place - (len(models) - 1) / 2) * step
             _dots(axis, rows, None, [colours[model]] * len(rows), at=at, value=value, label=names[model])
         chance = table[table.question == question].groupby("slice").chance.mean().reindex(slices)
-        if value == "accuracy":
+        if value == "estimate":
             _chance(axis, chance, half=0.45)
         else:
             axis.axvline(0, color=CHANCE, lw=1)
         rows = [f"{places[name]} (n = {_n(table, question, name)})" for name in slices]
         axis.set(title=title, ylim=(len(slices) - 0.5, -0.5))
         axis.set_yticks(range(len(slices)), rows if axis in axes[:, 0] else [""] * len(slices))
-        axis.set(xlim=(0, 100), xlabel="accuracy (%)") if value == "accuracy" else axis.set(xlabel="chance-corrected")
+        axis.set(xlim=(0, 100), xlabel="accuracy (%)") if value == "estimate" else axis.set(xlabel="chance-corrected")
     _legend(figure, axes.flat[0])
     words = in_words(table.assign(model=table.model + ", " + table.slice), value)
     return _labelled(
@@ -247,10 +247,10 @@ def confusion(answers: pd.DataFrame, models: list, truth: str = "modality") -> F
     )
 
 
-def in_words(table: pd.DataFrame, value: str = "accuracy") -> str:
+def in_words(table: pd.DataFrame, value: str = "estimate") -> str:
     """Scores as a sentence for alt texts."""
-    if value == "accuracy":
-        words = [f"{100 * score:.1f} %" for score in table.accuracy]
+    if value == "estimate":
+        words = [f"{100 * score:.1f} %" for score in table.estimate]
     else:
         words = [f"{score:+.2f}" for score in table[value]]
     questions = table.question.where(table.question != "all", "all " + table.level)
@@ -282,15 +282,15 @@ def _labelled(figure: Figure, models, alt: str) -> Figure:
     return figure
 
 
-def _dots(axis, rows, names, colours, at=None, value="accuracy", label=None) -> None:
+def _dots(axis, rows, names, colours, at=None, value="estimate", label=None) -> None:
     """Dots with intervals; ``value`` chance_corrected rescales the interval with its point."""
     at = np.arange(len(rows)) if at is None else at
-    point, low, high = (rows[column].to_numpy(float) for column in ("accuracy", "ci_low", "ci_high"))
+    point, low, high = (rows[column].to_numpy(float) for column in ("estimate", "ci_low", "ci_high"))
     if value == "chance_corrected":
         chance = rows.chance.to_numpy(float)
         point, low, high = ((score - chance) / (1 - chance) for score in (point, low, high))
     axis.grid(axis="x")
-    factor = 100 if value == "accuracy" else 1
+    factor = 100 if value == "estimate" else 1
     for x, a, b, y, colour in zip(point, low, high, at, colours, strict=True):
         axis.plot([factor * a, factor * b], [y, y], color=colour, lw=2, solid_capstyle="butt", zorder=2, clip_on=False)
         axis.plot(factor * x, y, "o", color=colour, ms=6, zorder=3, clip_on=False, label=label)

@@ -96,19 +96,19 @@ def rules(scores: pd.DataFrame) -> Figure:
         rule: rows.set_index(["level", "question"]).loc[keys] for rule, rows in scores.groupby("rule", sort=False)
     }
     words = [
-        f"{rule}, {name}: {100 * tables[rule].accuracy[key]:.1f} %" for rule in tables for key, name in names.items()
+        f"{rule}, {name}: {100 * tables[rule].estimate[key]:.1f} %" for rule in tables for key, name in names.items()
     ]
     chance, n = (next(iter(tables.values()))[column] for column in ("chance", "n_questions"))
     ticks = {"chance": (chance, (0, (2, 1)))}
     if benchmark.ELIMINATION in tables:
-        ticks[benchmark.ELIMINATION] = (tables.pop(benchmark.ELIMINATION).accuracy, "-")
+        ticks[benchmark.ELIMINATION] = (tables.pop(benchmark.ELIMINATION).estimate, "-")
     figure, axes = _figure(1, 1, (0.15 * len(tables) + 0.16) * len(keys) + 1.3)
     axis, rows = axes[0][0], np.arange(len(keys))
     for place, (rule, table) in enumerate(tables.items()):
         colour, marker = RULES[rule]
         at = rows + (place - (len(tables) - 1) / 2) * 0.75 / len(tables)
         axis.hlines(at, 100 * table.ci_low, 100 * table.ci_high, color=colour, lw=2)
-        axis.plot(100 * table.accuracy, at, marker, color=colour, ms=6, label=rule)
+        axis.plot(100 * table.estimate, at, marker, color=colour, ms=6, label=rule)
     for name, (values, line) in ticks.items():
         axis.vlines(100 * values, rows - 0.45, rows + 0.45, color=CHANCE, lw=1.5, ls=line, zorder=1, label=name)
     axis.set_yticks(rows, [f"{benchmark.called(*key)} (n = {n[key]:,})" for key in keys])

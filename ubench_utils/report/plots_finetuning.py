@@ -42,9 +42,9 @@ def differences(cells: dict, colours: dict) -> Figure:
             colour = GREY if row.small else colours[tuned]
             axis.plot([100 * row.joint_low, 100 * row.joint_high], [at, at], color=colour, lw=0.8, zorder=2)
             axis.plot([100 * row.ci_low, 100 * row.ci_high], [at, at], color=colour, lw=2.4, zorder=2)
-            axis.plot(100 * row.difference, at, "o", color=colour, ms=5.5, zorder=3)
+            axis.plot(100 * row.estimate, at, "o", color=colour, ms=5.5, zorder=3)
             words.append(
-                f"{tuned}, {row.name}: {100 * row.difference:+.1f} [{100 * row.ci_low:+.1f}, {100 * row.ci_high:+.1f}]"
+                f"{tuned}, {row.name}: {100 * row.estimate:+.1f} [{100 * row.ci_low:+.1f}, {100 * row.ci_high:+.1f}]"
             )
         for at in np.flatnonzero(group.to_numpy()[1:] != group.to_numpy()[:-1]):
             axis.axhline(at + 0.5, color="#AAAAAA", lw=0.8)
@@ -80,7 +80,7 @@ def change_map(cells: dict) -> Figure:
     columns = [q for q in [*COARSE, "all", "classification", "cognition"] if any(q in set(t.question) for t in tables)]
     figure, axes = _figure(len(cells), 1, len(cells) * (0.24 * len(slices) + 1.1), sharex=True)
     words, short = [], _short_names(cells)
-    limit = max(100 * np.abs(np.concatenate([table.difference for table in tables])).max(), 1)
+    limit = max(100 * np.abs(np.concatenate([table.estimate for table in tables])).max(), 1)
     for axis, ((base, tuned), table) in zip(axes[:, 0], cells.items(), strict=True):
         found = {(row.by, row.slice, row.question): row for row in table.itertuples()}
         values = np.full((len(slices), len(columns)), np.nan)
@@ -89,11 +89,11 @@ def change_map(cells: dict) -> Figure:
                 row = found.get((by, name, question))
                 if row is None:
                     continue
-                values[i, j] = np.nan if row.small else 100 * row.difference
-                star = "*" if row.p_holm < 0.05 else ""
-                rounded = round(100 * row.difference)
+                values[i, j] = np.nan if row.small else 100 * row.estimate
+                star = "*" if row.p_adjusted < 0.05 else ""
+                rounded = round(100 * row.estimate)
                 text = f"{rounded:+d}{star}".replace("-", "−") if rounded else f"0{star}"
-                dark = not row.small and abs(100 * row.difference) > 0.6 * limit
+                dark = not row.small and abs(100 * row.estimate) > 0.6 * limit
                 axis.text(
                     j,
                     i,
@@ -104,7 +104,7 @@ def change_map(cells: dict) -> Figure:
                     color="#888888" if row.small else "white" if dark else "#222222",
                 )
                 if star:
-                    words.append(f"{tuned}, {question}, {name}: {100 * row.difference:+.0f}")
+                    words.append(f"{tuned}, {question}, {name}: {100 * row.estimate:+.0f}")
         axis.imshow(values, cmap="RdBu", norm=matplotlib.colors.Normalize(-limit, limit), aspect="auto")
         axis.set_yticks(range(len(slices)), [places[name] for _, name in slices], fontsize=8)
         names = ["all coarse" if question == "all" else question for question in columns]
@@ -213,7 +213,7 @@ def published_beside(published: pd.DataFrame, cells: dict, colours: dict) -> Fig
     for axis, pairs, title in ((axes[0][0], theirs, "published, no intervals"), (axes[0][1], ours, "measured here")):
         for place, (tuned, rows) in enumerate(pairs):
             y = at + (place - (len(pairs) - 1) / 2) * 0.8 / max(len(pairs), 1)
-            values = rows if isinstance(rows, pd.Series) else 100 * rows.difference
+            values = rows if isinstance(rows, pd.Series) else 100 * rows.estimate
             values = values.reindex(COARSE)
             axis.barh(y, values, height=0.7 / max(len(pairs), 1), color=colours[tuned], label=short[tuned])
             if not isinstance(rows, pd.Series):
@@ -242,14 +242,14 @@ def alpha_changes(along: dict) -> Figure:
     for axis, ((base, tuned), table) in zip(axes.flat, along.items(), strict=False):
         for group, line in table.groupby("group", sort=False):
             colour, marker, style = GROUPS[group]
-            change = 100 * line.difference
+            change = 100 * line.estimate
             axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.13, lw=0)
             axis.plot(line.alpha, change, color=colour, marker=marker, ms=3.5, lw=1.4, ls=style, label=group)
             axis.plot([0, 1], [0, change.iloc[-1]], color=colour, lw=0.7, ls=":")
             ends = line[line.alpha.isin([0.5, 1])]
             words.append(
                 f"{tuned}, {group}: "
-                + ", ".join(f"{100 * v:+.1f} at α = {a:g}" for a, v in zip(ends.alpha, ends.difference, strict=True))
+                + ", ".join(f"{100 * v:+.1f} at α = {a:g}" for a, v in zip(ends.alpha, ends.estimate, strict=True))
             )
         axis.axhline(0, color=CHANCE, lw=1)
         axis.set(title=f"{short[base]} to {short[tuned]}", xlabel="α (0: base, 1: fine-tuned)")
@@ -332,12 +332,12 @@ def alpha_curves(curves: dict) -> Figure:
             axis = axes[row][column]
             chosen = table[table.question == name]
             for (group, line), marker in zip(chosen.groupby("group", sort=True), "os", strict=False):
-                accuracy, colour = 100 * line.accuracy, palette[group]
+                accuracy, colour = 100 * line.estimate, palette[group]
                 axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.15, lw=0)
                 axis.plot(line.alpha, accuracy, color=colour, marker=marker, ms=3.5, lw=1.5, label=group)
                 axis.plot(line.alpha.iloc[[0, -1]], accuracy.iloc[[0, -1]], color=colour, lw=0.8, ls=":")
                 ends = line[line.alpha.isin([0, 0.5, 1])]
-                values = ", ".join(f"{100 * value:.1f}" for value in ends.accuracy)
+                values = ", ".join(f"{100 * value:.1f}" for value in ends.estimate)
                 words.append(f"{tuned}, {name}, {group}: {values} % at α = 0, 0.5, 1")
             axis.set(
                 title=(f"{short[base]} to {short[tuned]}" if row == 0 else ""), ylabel="" if column else f"{name} (%)"
@@ -368,8 +368,8 @@ def alpha_by_dataset(curves: dict, colours: dict) -> Figure:
             line = table[table.slice == name]
             colour = colours[tuned]
             axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.15, lw=0)
-            axis.plot(line.alpha, 100 * line.accuracy, color=colour, lw=1.5, label=short[tuned])
-            ends = [100 * line.accuracy[line.alpha == alpha].iloc[0] for alpha in (0, 1)]
+            axis.plot(line.alpha, 100 * line.estimate, color=colour, lw=1.5, label=short[tuned])
+            ends = [100 * line.estimate[line.alpha == alpha].iloc[0] for alpha in (0, 1)]
             words.append(f"{name}, {tuned}: {ends[0]:.0f} to {ends[1]:.0f} %")
         axis.axhline(100 * line.chance.iloc[0], color=CHANCE, lw=1, ls=(0, (2, 1)))
         axis.set_title(titles[name], fontsize=8.5)
@@ -424,10 +424,10 @@ def towers(grids: dict) -> Figure:
     if not grids:
         return _no_pair()
     figure, axes = _panels(len(grids), 3.3)
-    limit = max(max(100 * table.difference.abs().max() for table in grids.values()), 0.1)
+    limit = max(max(100 * table.estimate.abs().max() for table in grids.values()), 0.1)
     words, short = [], _short_names(grids)
     for axis, ((base, tuned), table) in zip(axes.flat, grids.items(), strict=False):
-        square = 100 * table.pivot(index="alpha_image", columns="alpha_text", values="difference")
+        square = 100 * table.pivot(index="alpha_image", columns="alpha_text", values="estimate")
         image = axis.imshow(square, cmap="RdBu", vmin=-limit, vmax=limit, origin="lower")
         steps = range(0, len(square), max(1, (len(square) - 1) // 5))
         axis.set_xticks(steps, [f"{square.columns[at]:g}" for at in steps])
@@ -451,12 +451,12 @@ def barrier(table: pd.DataFrame, one: str, other: str) -> Figure:
         table.groupby("question", sort=True), (INSIDE, OUTSIDE), "os", strict=False
     ):
         axis.fill_between(line.alpha, 100 * line.ci_low, 100 * line.ci_high, color=colour, alpha=0.15, lw=0)
-        axis.plot(line.alpha, 100 * line.accuracy, color=colour, marker=marker, ms=4, lw=1.5, label=name)
+        axis.plot(line.alpha, 100 * line.estimate, color=colour, marker=marker, ms=4, lw=1.5, label=name)
         axis.axhline(100 * line.chance.iloc[0], color=colour, lw=1, ls=(0, (2, 1)))
-        lowest = line.loc[line.accuracy.idxmin()]
-        first, last = 100 * line.accuracy.iloc[[0, -1]]
+        lowest = line.loc[line.estimate.idxmin()]
+        first, last = 100 * line.estimate.iloc[[0, -1]]
         words.append(
-            f"{name}: {first:.0f} % and {last:.0f} % at the ends, {100 * lowest.accuracy:.0f} % at α = {lowest.alpha:g}"
+            f"{name}: {first:.0f} % and {last:.0f} % at the ends, {100 * lowest.estimate:.0f} % at α = {lowest.alpha:g}"
         )
     axis.set(xlabel=f"α (0: {short[one]}, 1: {short[other]})", ylabel="accuracy (%)", ylim=(0, 100))
     _legend(figure, axis)
@@ -471,12 +471,13 @@ def calibration_along_alpha(tables: dict, colours: dict) -> Figure:
     words, short = [], _short_names(tables)
     for axis, ((base, tuned), table) in zip(axes.flat, tables.items(), strict=False):
         axis.fill_between(table.alpha, 100 * table.ci_low, 100 * table.ci_high, color=colours[tuned], alpha=0.2, lw=0)
-        axis.plot(table.alpha, 100 * table.ece, "o-", color=colours[tuned], ms=4, lw=1.4, label="measured")
+        axis.plot(table.alpha, 100 * table.estimate, "o-", color=colours[tuned], ms=4, lw=1.4, label="measured")
         axis.plot(table.alpha, 100 * table.noise, color=CHANCE, ls="--", lw=1, label="if perfectly calibrated")
         axis.set(title=f"{short[base]} to {short[tuned]}", xlabel="α (0: base, 1: fine-tuned)", ylim=(0, None))
         ends = table[table.alpha.isin([0, 0.5, 1])]
         words.append(
-            f"{tuned}: " + ", ".join(f"{100 * e:.1f} at α = {a:g}" for a, e in zip(ends.alpha, ends.ece, strict=True))
+            f"{tuned}: "
+            + ", ".join(f"{100 * e:.1f} at α = {a:g}" for a, e in zip(ends.alpha, ends.estimate, strict=True))
         )
     axes[0][0].set_ylabel("calibration error (points)")
     _legend(figure, axes.flat[0])

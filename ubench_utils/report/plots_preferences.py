@@ -36,7 +36,7 @@ def attraction(table: pd.DataFrame, colours: dict) -> Figure:
     rows = table[(table.question != "all") & (table.expected >= FEW)]
     if rows.empty:
         return nothing("No wrong option was offered often enough to say how much it attracts.")
-    rows = rows.assign(row=rows.question + ": " + rows.option, panel="", value=rows.ratio, tick=np.nan)
+    rows = rows.assign(row=rows.question + ": " + rows.option, panel="", tick=np.nan)
     rows["row"] = rows.row.map(labels(rows.row, LONG))
     order = list(rows.groupby("row").ci_low.max().sort_values(ascending=False, kind="stable").index[:MOST])
     figure = _dots(rows[rows.row.isin(order)], colours, order, {"": ""}, "times an even spread of the errors", line=1)
@@ -49,7 +49,7 @@ def rates(table: pd.DataFrame, colours: dict) -> Figure:
     if table.empty:
         return nothing("No model of this run answered the question.")
     key = ["model", "option"]
-    truth = table[table.rate == "truth"].rename(columns={"value": "tick"})[[*key, "tick"]]
+    truth = table[table.rate == "truth"].rename(columns={"estimate": "tick"})[[*key, "tick"]]
     rows = table[table.rate != "truth"].merge(truth, on=key)
     rows["tick"] = rows.tick.where(rows.rate == "share")
     order = sorted(set(truth.option), key=lambda option: (truth.tick[truth.option == option].max() == 0, option))
@@ -87,7 +87,7 @@ def changes(table: pd.DataFrame, colours: dict) -> Figure:
 
 
 def _dots(rows, colours, order, titles, xlabel, factor=1, line=None) -> Figure:
-    """Panels of dots: ``rows`` holds ``panel, row, model, value, ci_low, ci_high`` and ``tick``, a grey mark or NaN."""
+    """Panels of dots: ``rows`` holds ``panel, row, model, estimate, ci_low, ci_high, tick`` (a grey mark or NaN)."""
     models = [model for model in colours if model in set(rows.model)]
     titles = {panel: title for panel, title in titles.items() if panel in set(rows.panel)}
     height = len(order) * max(0.12 * (len(models) + 1), 0.3) + 0.8
@@ -101,8 +101,8 @@ def _dots(rows, colours, order, titles, xlabel, factor=1, line=None) -> Figure:
                 y = at + (place - (len(models) - 1) / 2) / (len(models) + 1)
                 ends = [factor * found.ci_low, factor * found.ci_high]
                 axis.plot(ends, [y, y], color=colours[model], lw=2, solid_capstyle="butt", zorder=2)
-                axis.plot(factor * found.value, y, "o", color=colours[model], ms=5.5, zorder=3)
-                words.append(f"{title or 'ratio'}, {row}, {model}: {factor * found.value:.3g}")
+                axis.plot(factor * found.estimate, y, "o", color=colours[model], ms=5.5, zorder=3)
+                words.append(f"{title or 'ratio'}, {row}, {model}: {factor * found.estimate:.3g}")
         for row, tick in own.tick.groupby(level="row").mean().dropna().items():
             ends = [order.index(row) - 0.45, order.index(row) + 0.45]
             axis.plot([factor * tick] * 2, ends, color=CHANCE, lw=1.5, ls=(0, (2, 1)), zorder=1)

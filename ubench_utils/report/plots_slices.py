@@ -102,7 +102,7 @@ def change_by_factor(changes: pd.DataFrame, colours: dict, by: str = "all", orde
             shape = SHAPES[place % len(SHAPES)]
             axis.plot(
                 at,
-                100 * np.array([0, *line.difference]),
+                100 * np.array([0, *line.estimate]),
                 f"{shape}-",
                 color=colours[model],
                 ms=5,
@@ -110,7 +110,7 @@ def change_by_factor(changes: pd.DataFrame, colours: dict, by: str = "all", orde
                 label=names[model],
             )
             axis.vlines(at[1:], 100 * line.ci_low, 100 * line.ci_high, color=colours[model], lw=2)
-            words += [f"{model}, {title}, by {row.factor:g}: {100 * row.difference:+.1f}" for row in line.itertuples()]
+            words += [f"{model}, {title}, by {row.factor:g}: {100 * row.estimate:+.1f}" for row in line.itertuples()]
         axis.axhline(0, color=CHANCE, lw=1)
         axis.set(title=title, xscale="log", xlabel="shrunk by")
         axis.set_xticks([1, *factors], [f"{factor:g}" for factor in (1, *factors)])
@@ -150,7 +150,7 @@ def by_ground(scores: pd.DataFrame, colours: dict) -> Figure:
                 axis.plot([100 * row.chance] * 2, [at - 0.16, at + 0.16], color=CHANCE, lw=1.5, ls=(0, (2, 1)))
                 axis.plot([100 * row.ci_low, 100 * row.ci_high], [at, at], color=colours[row.model], lw=2)
                 axis.plot(
-                    100 * row.accuracy,
+                    100 * row.estimate,
                     at,
                     "o" if own else "s",
                     color=colours[row.model],
@@ -158,7 +158,7 @@ def by_ground(scores: pd.DataFrame, colours: dict) -> Figure:
                     mew=1.5,
                     mfc=colours[row.model] if own else "white",
                 )
-                words.append(f"{row.model}, {level}, {name if own else 'outside ' + name}: {100 * row.accuracy:.1f} %")
+                words.append(f"{row.model}, {level}, {name if own else 'outside ' + name}: {100 * row.estimate:.1f} %")
             axis.set(title=f"Ground: {short[name]}, {level}", xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
             rows = [f"{names[model]}\n({kinds[find_model(model).category]})" for model in models]
             axis.set_yticks(range(len(models)), rows if axis is line[0] else [""] * len(models))
@@ -203,7 +203,7 @@ def specialist_differences(table: pd.DataFrame, colours: dict) -> Figure:
                 axis.plot([100 * row.joint_low, 100 * row.joint_high], [at, at], color=colour, lw=0.8)
                 axis.plot([100 * row.ci_low, 100 * row.ci_high], [at, at], color=colour, lw=2.4)
                 axis.plot(
-                    100 * row.difference,
+                    100 * row.estimate,
                     at,
                     "o" if fine else "s",
                     color=colour,
@@ -211,7 +211,7 @@ def specialist_differences(table: pd.DataFrame, colours: dict) -> Figure:
                     mew=1.5,
                     mfc=colour if fine else "white",
                 )
-                words.append(f"{specialist} − {row.generalist}, {row.level}, {place}: {100 * row.difference:+.1f}")
+                words.append(f"{specialist} − {row.generalist}, {row.level}, {place}: {100 * row.estimate:+.1f}")
             axis.axvline(0, color=CHANCE, lw=1)
             axis.set(title=f"{short[specialist]}, {place}", ylim=(len(generalists) - 0.5, -0.5))
             base = find_model(specialist).base

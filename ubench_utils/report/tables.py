@@ -1,31 +1,20 @@
 """Tables and example cards of the pages, as plain HTML that needs no script and no style of its own."""
 
-import base64
-import html
-import io
-
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 from markupsafe import Markup, escape
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
-from ..data.benchmark import NOT_STATED, decode
-from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import PACKAGE, find_model
 from ..models.sources import image_size
+from .sentences import environment
+from .text import count, percent
+from .text import p as _p
 
-THUMBNAIL = 224  # pixels, long side
+WIDE_CELL = 40  # letters; a table with a longer cell wraps
 NO_CHOICE = "no option"  # of a reply, made elsewhere, that names none
-
-
-def percent(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
-    """A proportion in percent with its interval: ``43.1 [40.2, 46.0]``."""
-    if pd.isna(value):
-        return "–"
-    text = f"{100 * value:{sign}.1f}"
-    text = text if low is None else f"{text} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
-    return text.replace("-0.0", "0.0").replace("-", "−")
 
 
 def show(table: pd.DataFrame, caption: str, sortable: list | None = None) -> None:
@@ -38,23 +27,45 @@ def show(table: pd.DataFrame, caption: str, sortable: list | None = None) -> Non
     sortable : list of str, optional
         Let the reader sort and search the table, and choose among the values of these columns (``sortable.js``).
     """
-    if table.empty:
-        display(HTML(f"<p>{html.escape(caption)}: there is nothing to show in this run.</p>"))
-        return
-    table = table.map(lambda cell: str(escape(cell)))
-    kind = "wide" if table.map(lambda cell: len(Markup(cell).striptags())).to_numpy().max(initial=0) > 40 else "numbers"
-    kind += " sortable" if sortable is not None else ""
-    body = table.rename(columns=escape).to_html(index=False, border=0, escape=False, classes=kind, justify="left")
-    body = body.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1)
-    if sortable is not None:
-        columns = ",".join(table[sortable].columns)
-        body = f'<div data-filter="{html.escape(columns)}">\n{body}\n</div>'
-    display(HTML(body))
+    missing = [column for column in sortable or [] if column not in table]
+    if missing and len(table):
+        raise KeyError(missing[0])
+    longest = max((len(Markup(escape(cell)).striptags()) for cell in table.to_numpy().ravel()), default=0)
+    page = environment().get_template("cards/table.html")
+    display(
+        HTML(page.render(table=table.to_dict("split"), caption=caption, sortable=sortable, is_wide=longest > WIDE_CELL))
+    )
 
 
 def link(text: str, address: str) -> Markup:
     """A cell that leads to an address; both are escaped."""
-    return Markup('<a href="{}">{}</a>').format(address, text)
+    return Markup(environment().get_template("cards/link.html").render(text=text, address=address))
+
+
+def text(table: pd.DataFrame, columns: dict) -> pd.DataFrame:
+    """A table as text, for ``show``.
+
+    Parameters
+    ----------
+    columns : dict
+        What stands under each title: a column, or an estimate with the ends of its interval as a tuple of columns; a
+        function of ``report.text`` in front says how they are printed. Without one, whole numbers have their thousands
+        apart, other numbers are proportions in percent, and what is text already stays.
+    """
+    return pd.DataFrame({title: _printed(table, column) for title, column in columns.items()}, dtype=object)
+
+
+def _printed(table: pd.DataFrame, column) -> list:
+    form, names = None, [column] if isinstance(column, str) else list(column)
+    if callable(names[0]):
+        form, *names = names
+    values = [table[name] for name in names]
+    if form is None:
+        kind = values[0].dtype
+        if is_bool_dtype(kind) or not is_numeric_dtype(kind):
+            return list(values[0])
+        form = count if is_integer_dtype(kind) else percent
+    return [form(*row) for row in zip(*values, strict=True)]
 
 
 def scores(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,8 +79,8 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
             "wording": key[3],
             "n": f"{row.n_questions:,}",
             "chance %": percent(row.chance),
-            "micro % [95 %]": percent(row.accuracy, row.ci_low, row.ci_high),
-            "macro % [95 %]": percent(*macro.loc[key, ["accuracy", "ci_low", "ci_high"]]),
+            "micro % [95 %]": percent(row.estimate, row.ci_low, row.ci_high),
+            "macro % [95 %]": percent(*macro.loc[key, ["estimate", "ci_low", "ci_high"]]),
             "chance-corrected": f"{row.chance_corrected:+.2f}".replace("-", "−"),
         }
         for key, row in micro.iterrows()
@@ -90,16 +101,16 @@ def wordings(table: pd.DataFrame, by_dataset: pd.DataFrame, models: list, names:
         sets = by_dataset[(by_dataset.by == "dataset") & (by_dataset.estimand == "micro")]
         for column in ("model", "wording", "level", "question"):
             sets = sets[sets[column] == getattr(row, column)]
-        most = sets.loc[sets.difference.abs().idxmax()]
+        most = sets.loc[sets.estimate.abs().idxmax()]
         rows.append(
             {
                 "model": row.model,
                 "level": row.level,
                 "wording": names[row.wording],
                 "n": f"{row.n_questions:,}",
-                "difference [95 %]": percent(row.difference, row.ci_low, row.ci_high, sign="+"),
+                "difference [95 %]": percent(row.estimate, row.ci_low, row.ci_high, sign="+"),
                 "moves most": most.slice,
-                "by": percent(most.difference, sign="+"),
+                "by": percent(most.estimate, sign="+"),
             }
         )
     return pd.DataFrame(rows)
@@ -164,25 +175,21 @@ def forgetting(cells: pd.DataFrame) -> pd.DataFrame:
             "slice": cells.slice.where(cells.by != "all", "all images") + marks,
             "question": names,
             "n": [f"{n:,}" for n in cells.n_questions],
-            "base %": [percent(value) for value in cells.base],
+            "base %": [percent(value) for value in cells.reference_accuracy],
             "difference [95 %]": [
-                percent(*row, sign="+") for row in cells[["difference", "ci_low", "ci_high"]].to_numpy()
+                percent(*row, sign="+") for row in cells[["estimate", "ci_low", "ci_high"]].to_numpy()
             ],
             "simultaneous": [
                 percent(*row, sign="+").partition(" ")[2]
-                for row in cells[["difference", "joint_low", "joint_high"]].to_numpy()
+                for row in cells[["estimate", "joint_low", "joint_high"]].to_numpy()
             ],
             "forgotten": cells.forgotten,
             "learned": cells.learned,
-            "p (Holm)": [_p(p) for p in cells.p_holm],
+            "p (Holm)": [_p(p) for p in cells.p_adjusted],
             "test": cells.test,
             "detectable": [percent(value) for value in cells.detectable],
         }
     )
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def choices(tables: dict) -> pd.DataFrame:
@@ -294,84 +301,4 @@ def with_choices(run: Evaluation) -> pd.DataFrame:
             labels[i] if i >= 0 else NO_CHOICE for labels, i in zip(answers.labels, answers.predicted_idx, strict=True)
         ],
         right=[labels[i] for labels, i in zip(answers.labels, answers.answer_idx, strict=True)],
-    )
-
-
-def examples(run: Evaluation, model: str, correct: bool, n: int = 4) -> None:
-    """Display cards of the fine-grained questions that a model got right, or wrong, with most confidence.
-
-    At most one per sub-dataset while there are enough; each card shows the image, the options, the answer and the
-    model's choice with its probability.
-    """
-    answers = with_choices(run)
-    rows = answers[(answers.model == model) & (answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
-    rows = rows[rows.correct == correct].sort_values(["p_predicted", "image_id"], ascending=[False, True])
-    rows = rows.assign(turn=rows.groupby("dataset").cumcount()).sort_values("turn", kind="stable").head(n)
-    if rows.empty:
-        display(HTML(f"<p>No fine-grained question was answered {'right' if correct else 'wrong'}.</p>"))
-        return
-    _cards(run, rows, _head_of_answer)
-
-
-def _head_of_answer(row) -> tuple:
-    sure = "" if pd.isna(row.p_predicted) else f"p = {row.p_predicted:.2f}, "  # answers made elsewhere may have none
-    return f"<strong>{'Right' if row.correct else 'Wrong'}</strong>, {sure}", (("chosen", "predicted_idx"),)
-
-
-def examples_of_change(run: Evaluation, base: str, tuned: str, state: str, n: int = 4) -> None:
-    """Display cards of fine-grained questions that fine-tuning made forgotten or learned (see ``paired.churn``).
-
-    At most one per sub-dataset while there are enough; first those on which the two models were most certain.
-    """
-    answers = with_choices(run)
-    answers = answers[(answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
-    key = ["dataset", "image_id", "question", "wording"]
-    before, after = (answers[answers.model == model].set_index(key) for model in (base, tuned))
-    both = after.join(before[["predicted_idx", "correct", "p_predicted"]], rsuffix="_base", how="inner").reset_index()
-    right, then = {"forgotten": (True, False), "learned": (False, True)}[state]
-    rows = both[(both.correct_base == right) & (both.correct == then)]
-    rows = rows.assign(sure=rows.p_predicted * rows.p_predicted_base)
-    rows = rows.sort_values(["sure", "image_id"], ascending=[False, True])
-    rows = rows.assign(turn=rows.groupby("dataset").cumcount()).sort_values("turn", kind="stable").head(n)
-    if rows.empty:
-        display(HTML(f"<p>No fine-grained question was {state}.</p>"))
-        return
-    names = (("base", "predicted_idx_base"), ("fine-tuned", "predicted_idx"))
-    _cards(run, rows, lambda row: (f"<strong>{state.capitalize()}</strong> by {html.escape(tuned)}, ", names))
-
-
-def _cards(run: Evaluation, rows: pd.DataFrame, head) -> None:
-    """Display a card a row; ``head(row)`` gives its first words and which columns hold whose choice."""
-    place = {
-        key: row
-        for row, key in enumerate(zip(run.benchmark.images.dataset, run.benchmark.images.image_id, strict=True))
-    }
-    cards = [
-        _card(run.benchmark.image_bytes(place[row.dataset, row.image_id]), row, *head(row)) for row in rows.itertuples()
-    ]
-    display(HTML(f'<div class="example-cards">{"".join(cards)}</div>'))
-
-
-def _card(encoded: bytes, row, head: str, choices) -> str:
-    image = decode(encoded)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    kind = "" if row.synthetic == NOT_STATED else f"{row.synthetic} "
-    chosen = ", ".join(
-        f"the {who} model chose {row.labels[at]}" if (at := getattr(row, column)) >= 0 else f"the {who} model none"
-        for who, column in choices
-    ).replace("the chosen model chose", "the model chose")
-    alt = f"A {kind}{row.modality} image of {row.dataset}; the answer is {row.right}, {chosen}."
-    items = []
-    for index, option in enumerate(row.labels):
-        where = (("answer", "answer_idx"), *choices)
-        marks = [mark for mark, column in where if getattr(row, column) == index]
-        label = f" <em>({', '.join(marks)})</em>" if marks else ""
-        items.append(f"<li>{html.escape(option)}{label}</li>")
-    return (
-        f'<figure class="example-card"><img src="{uri}" alt="{html.escape(alt, quote=True)}">'
-        f"<figcaption>{head}{html.escape(row.dataset)}<br>{html.escape(row.asked or '')}"
-        f"<ul>{''.join(items)}</ul></figcaption></figure>"
     )

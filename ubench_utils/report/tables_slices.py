@@ -7,15 +7,9 @@ from ..studies.groups import FACETS
 from ..studies.scale import MEASURES, SMALLEST, shrunk_size
 from ..studies.specialists import OWN
 from .plots import LEVEL_NAMES, overall
-from .tables import _p, percent
-
-
-def coefficient(value: float, low: float, high: float, sign: str = "+") -> str:
-    """A score or a correlation with its interval: ``+0.41 [+0.12, +0.63]``; no bracket without an interval."""
-    if pd.isna(value):
-        return "–"
-    text = f"{value:{sign}.2f}" + ("" if pd.isna(low) else f" [{low:{sign}.2f}, {high:{sign}.2f}]")
-    return text.replace("-0.00", "0.00").replace("-", "−")
+from .text import p as _p
+from .text import percent
+from .text import signed as coefficient
 
 
 def image_sizes(sizes: pd.DataFrame) -> pd.DataFrame:
@@ -68,9 +62,9 @@ def sweep(changes: pd.DataFrame) -> pd.DataFrame:
                     "questions": level,
                     "n": f"{row.n_questions:,}",
                     "shrunk by": f"{row.factor:g}",
-                    "native %": percent(row.base),
-                    "shrunk %": percent(row.tuned),
-                    "difference [95 %]": percent(row.difference, row.ci_low, row.ci_high, sign="+"),
+                    "native %": percent(row.reference_accuracy),
+                    "shrunk %": percent(row.model_accuracy),
+                    "difference [95 %]": percent(row.estimate, row.ci_low, row.ci_high, sign="+"),
                 }
             )
     return pd.DataFrame(
@@ -107,16 +101,16 @@ def specialists(table: pd.DataFrame) -> pd.DataFrame:
             "where": table.place + table.small.map({True: " †", False: ""}),
             "questions": table.level,
             "n": [f"{n:,}" for n in table.n_questions],
-            "specialist %": [percent(value) for value in table.tuned],
-            "generalist %": [percent(v) for v in table.base],
+            "specialist %": [percent(value) for value in table.model_accuracy],
+            "generalist %": [percent(v) for v in table.reference_accuracy],
             "difference [95 %]": [
-                percent(*row, sign="+") for row in table[["difference", "ci_low", "ci_high"]].to_numpy()
+                percent(*row, sign="+") for row in table[["estimate", "ci_low", "ci_high"]].to_numpy()
             ],
             "simultaneous": [
                 percent(*row, sign="+").partition(" ")[2]
-                for row in table[["difference", "joint_low", "joint_high"]].to_numpy()
+                for row in table[["estimate", "joint_low", "joint_high"]].to_numpy()
             ],
-            "p (Holm)": [_p(p) for p in table.p_holm],
+            "p (Holm)": [_p(p) for p in table.p_adjusted],
             "detectable": [percent(value) for value in table.detectable],
         }
     )
@@ -139,8 +133,8 @@ def by_ground(scores: pd.DataFrame) -> pd.DataFrame:
                 "model": model,
                 "n": f"{micro.n_questions:,}",
                 "chance %": percent(micro.chance),
-                "micro % [95 %]": percent(micro.accuracy, micro.ci_low, micro.ci_high),
-                "macro % [95 %]": percent(macro.accuracy, macro.ci_low, macro.ci_high),
+                "micro % [95 %]": percent(micro.estimate, micro.ci_low, micro.ci_high),
+                "macro % [95 %]": percent(macro.estimate, macro.ci_low, macro.ci_high),
             }
         )
     return pd.DataFrame(rows)

@@ -24,9 +24,9 @@ def calibration_error(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed:
     Returns
     -------
     pandas.DataFrame
-        ``model, ece, ci_low, ci_high, noise, accuracy, confidence, n_questions, n_images``. ``confidence`` is the
+        ``model, estimate, ci_low, ci_high, noise, accuracy, confidence, n_questions, n_images``. ``confidence`` is the
         mean probability of the predicted option. ``noise`` is the error that chance alone would show if the model
-        were perfectly calibrated: noise in a bin counts as miscalibration, so ``ece`` is never 0.
+        were perfectly calibrated: noise in a bin counts as miscalibration, so ``estimate`` is never 0.
 
     Notes
     -----
@@ -54,7 +54,7 @@ def calibration_error(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed:
         records.append(
             {
                 "model": model,
-                "ece": ece,
+                "estimate": ece,
                 "ci_low": max(ece - percentiles(distance)[1], 0.0),
                 "ci_high": min(high, 1.0),
                 "noise": distance.mean(),
@@ -64,7 +64,7 @@ def calibration_error(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed:
                 "n_images": own.image.nunique(),
             }
         )
-    columns = ["model", "ece", "ci_low", "ci_high", "noise", "accuracy", "confidence", "n_questions", "n_images"]
+    columns = ["model", "estimate", "ci_low", "ci_high", "noise", "accuracy", "confidence", "n_questions", "n_images"]
     return pd.DataFrame(records, columns=columns)
 
 

@@ -51,10 +51,10 @@ def churn(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
     return questions[[*QUESTION, "level"]].assign(state=np.array(list(states), dtype=object)[state])
 
 
-def forgetting_cells(
-    answers: pd.DataFrame, base: str, tuned: str, by=FACETS, n_resamples: int = RESAMPLES, seed: int = 0
+def compare_cells(
+    answers: pd.DataFrame, pairs, by=FACETS, *, family=None, n_resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
-    """Change in micro accuracy, tuned − base, of every question type × slice; the rows are one family.
+    """Difference in micro accuracy, model − reference, of every pair × question type × slice: one family of tests.
 
     A level's question types pooled (``all``) are rows too, and so is a slice that another one repeats, such as a
     modality of one sub-dataset: copies leave simultaneous intervals as they are and make Holm's adjustment stricter.
@@ -63,26 +63,30 @@ def forgetting_cells(
     ----------
     answers : pandas.DataFrame
         As from ``join_answers``, filtered to the family that is asked about, say one wording; questions that only
-        one of the models answered are left out.
+        one of the models of a pair answered are left out.
+    pairs : sequence of (reference, model)
+        Names of models.
     by : sequence of str
         Facets to break down by, beside ``all``.
+    family : callable, optional
+        From the table of all cells to the rows that are asked about, as booleans; the others are left out.
 
     Returns
     -------
     pandas.DataFrame
-        One row per cell: ``level, question, wording, by, slice``; ``n_questions, n_images``; ``base, tuned``
-        (accuracies), ``difference``;
-        ``ci_low, ci_high``: pointwise 95 % interval, as in ``stats.compare``;
+        One row per pair and cell: ``reference, model, level, question, wording, by, slice``; ``n_questions,
+        n_images``; ``reference_accuracy, model_accuracy``, ``estimate`` (of the difference);
+        ``ci_low, ci_high``: pointwise 95 % interval, as in ``scores.compare_pairs``;
         ``joint_low, joint_high``: simultaneous 95 % interval over all rows;
         ``p, test``: exact McNemar (``mcnemar``) where every image has one question in the cell, else the exact
-        sign-flip test over images (``sign-flip``); ``p_holm``: adjusted over all rows;
+        sign-flip test over images (``sign-flip``); ``p_adjusted``: Holm's, over all rows;
         ``kept, forgotten, learned, never``: questions in each state (lost and gained are the discordant pairs
         ``forgotten`` and ``learned``);
         ``detectable``: smallest difference that a test at 5 % finds with 80 % power, see ``detectable_difference``;
         ``small``: True where the images are too few to show even a large effect: were a fifth of them lost and none
         gained, six discordant images, the fewest that an exact test can call significant, would be reached with less
         than 80 % probability (below 39 images).
-        Empty where the models share no question.
+        Empty where no pair shares a question.
 
     Notes
     -----
@@ -97,20 +101,22 @@ def forgetting_cells(
     Westfall and Young 1993, Resampling-Based Multiple Testing. Romano and Wolf 2005, Econometrica 73, 1237-1282.
     Montiel Olea and Plagborg-Møller 2019, J. Appl. Econom. 34, 1-17 (sup-t bands). Holm 1979, Scand. J. Stat. 6, 65-70.
     """
-    questions, states = paired_states(tabulate(answers, by), [(base, tuned)])
+    questions, states = paired_states(tabulate(answers, by), pairs)
     columns = [
+        "reference",
+        "model",
         *CELL,
         "n_questions",
         "n_images",
-        "base",
-        "tuned",
-        "difference",
+        "reference_accuracy",
+        "model_accuracy",
+        "estimate",
         "ci_low",
         "ci_high",
         "joint_low",
         "joint_high",
         "p",
-        "p_holm",
+        "p_adjusted",
         "test",
         *states,
         "detectable",
@@ -123,47 +129,61 @@ def forgetting_cells(
     parts = [_cells(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat([cells for cells, _ in parts], ignore_index=True)
     drawn = np.concatenate([differences for _, differences in parts])
+    names = pd.DataFrame(list(pairs), columns=columns[:2])
+    table = names.iloc[table.pair].reset_index(drop=True).join(table)
+    if family is not None:
+        kept = family(table).to_numpy(bool)
+        table, drawn = table[kept].reset_index(drop=True), drawn[kept]
+    if table.empty:
+        return pd.DataFrame(columns=columns)
     n = table.n_questions.to_numpy()
     one_each = n == table.n_images.to_numpy()
     p = np.where(one_each, mcnemar_exact(table.forgotten, table.learned), table.p)
     robust = np.where(one_each, 0.0, np.nanstd(drawn, axis=1, ddof=1))
     table = table.join(family_intervals(table, drawn)).assign(
         p=p,
-        p_holm=holm(p),
+        p_adjusted=holm(p),
         test=np.where(one_each, "mcnemar", "sign-flip"),
         detectable=detectable_difference(table.forgotten + table.learned, n, table.n_images, robust),
         small=binom.sf(5, table.n_images, LARGE_EFFECT) < POWER,
     )
-    return table.sort_values(CELL, ignore_index=True)[columns]
+    return table.sort_values(["pair", *CELL], ignore_index=True)[columns]
 
 
 def _cells(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> tuple[pd.DataFrame, np.ndarray]:
     """Counts of the cells of one facet, the sign-flip p-value, and the draws of the difference (cells, resamples)."""
     answered, step = sum(states.values()), states["learned"] - states["forgotten"]
-    counts = {state: cell_sums(layout, values)[:, 0].astype(int) for state, values in states.items()}
+    cell, pair = np.nonzero(cell_sums(layout, answered))
+    counts = {state: cell_sums(layout, values)[cell, pair].astype(int) for state, values in states.items()}
     n = sum(counts.values())
-    cell, change = image_sums(layout, step)
-    flips = np.split(change[:, 0].astype(int), np.searchsorted(cell, np.arange(1, len(n))))
-    table = layout.cells.assign(
-        n_questions=n,
-        n_images=cell_images(layout, answered)[:, 0],
-        n_datasets=cell_datasets(layout, answered)[:, 0],
-        base=(counts["kept"] + counts["forgotten"]) / n,
-        tuned=(counts["kept"] + counts["learned"]) / n,
-        difference=(counts["learned"] - counts["forgotten"]) / n,
-        p=[sign_flip(values) for values in flips],
-        **counts,
+    of, change = image_sums(layout, step)
+    starts = np.searchsorted(of, np.arange(1, len(layout.cells)))
+    flips = np.split(change.astype(int), starts)
+    table = (
+        layout.cells.iloc[cell]
+        .reset_index(drop=True)
+        .assign(
+            pair=pair,
+            n_questions=n,
+            n_images=cell_images(layout, answered)[cell, pair],
+            n_datasets=cell_datasets(layout, answered)[cell, pair],
+            reference_accuracy=(counts["kept"] + counts["forgotten"]) / n,
+            model_accuracy=(counts["kept"] + counts["learned"]) / n,
+            estimate=(counts["learned"] - counts["forgotten"]) / n,
+            p=[sign_flip(flips[row][:, column]) for row, column in zip(cell, pair, strict=True)],
+            **counts,
+        )
     )
-    return table, draws(layout, step, answered, weights, known)["micro"][:, 0]
+    return table, draws(layout, step, answered, weights, known)["micro"][cell, pair]
 
 
 def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
-    """Pointwise and simultaneous 95 % intervals of paired differences, as ``forgetting_cells`` describes them.
+    """Pointwise and simultaneous 95 % intervals of paired differences, as ``compare_cells`` describes them.
 
     Parameters
     ----------
     cells : pandas.DataFrame
-        The family: ``difference, n_questions, n_images, n_datasets, forgotten, learned``.
+        The family: ``estimate, n_questions, n_images, n_datasets, forgotten, learned``.
     drawn : numpy.ndarray, shape (n_cells, n_resamples)
         Draws of the differences.
 
@@ -172,7 +192,7 @@ def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
     pandas.DataFrame
         ``ci_low, ci_high, joint_low, joint_high``, with the index of the cells.
     """
-    difference, error = cells.difference.to_numpy(), np.nanstd(drawn, axis=1, ddof=1)
+    estimate, error = cells.estimate.to_numpy(), np.nanstd(drawn, axis=1, ddof=1)
     single = ((cells.n_questions == cells.n_images) & (cells.n_datasets == 1)).to_numpy()
 
     def interval(confidence, low, high):
@@ -182,9 +202,9 @@ def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
         return np.where(single, pair_low, low), np.where(single, pair_high, high)
 
     low, high = interval(CONFIDENCE, *percentiles(drawn))
-    critical = critical_value(drawn, difference, error)
+    critical = critical_value(drawn, estimate, error)
     half = critical * error
-    joint_low, joint_high = interval(1 - 2 * norm.sf(critical), difference - half, difference + half)
+    joint_low, joint_high = interval(1 - 2 * norm.sf(critical), estimate - half, estimate + half)
     bounds = {
         "ci_low": low,
         "ci_high": high,  # a skewed percentile interval may reach over the symmetric one

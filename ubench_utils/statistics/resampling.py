@@ -106,7 +106,7 @@ def paired_states(tally: Tally, pairs) -> tuple[pd.DataFrame, dict]:
 
     Parameters
     ----------
-    pairs : sequence of (base, tuned)
+    pairs : sequence of (reference, model)
         Names of models.
 
     Returns
@@ -122,7 +122,8 @@ def paired_states(tally: Tally, pairs) -> tuple[pd.DataFrame, dict]:
     ValueError
         If a model answered a question twice.
     """
-    (before, first), (after, second) = (_columns(tally, models) for models in zip(*pairs, strict=True))
+    ends = zip(*pairs, strict=True) if pairs else ((), ())
+    (before, first), (after, second) = (_columns(tally, models) for models in ends)
     both = first * second
     seen = both.any(axis=1)
     before, after, both = before[seen], after[seen], both[seen]

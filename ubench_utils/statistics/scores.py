@@ -40,7 +40,7 @@ KEY = ["model", *CELL]
 SCORES = [
     *KEY,
     "estimand",
-    "accuracy",
+    "estimate",
     "ci_low",
     "ci_high",
     "n_questions",
@@ -50,11 +50,12 @@ SCORES = [
     "interval",
 ]
 COMPARISON = [
+    "model",
     *CELL,
     "estimand",
-    "base",
-    "tuned",
-    "difference",
+    "reference_accuracy",
+    "model_accuracy",
+    "estimate",
     "ci_low",
     "ci_high",
     "interval",
@@ -62,7 +63,7 @@ COMPARISON = [
     "n_images",
     "lost",
     "gained",
-    "p_mcnemar",
+    "p",
 ]
 
 
@@ -108,7 +109,7 @@ def score(answers: pd.DataFrame, by=SLICES, n_resamples: int = RESAMPLES, seed: 
     Returns
     -------
     pandas.DataFrame
-        Columns ``model, level, question, wording, by, slice, estimand, accuracy, ci_low, ci_high, n_questions,
+        Columns ``model, level, question, wording, by, slice, estimand, estimate, ci_low, ci_high, n_questions,
         n_images, chance, chance_corrected, interval``. ``question`` is ``all`` where the types of a level are
         pooled. ``chance`` is the mean of 1 / n_options under the same estimand; ``chance_corrected`` is
         (accuracy − chance) / (1 − chance). ``interval`` says ``wilson`` or ``bootstrap``. Without answers it is empty.
@@ -144,7 +145,7 @@ def _scores(tally: Tally, layout: Layout, weights: np.ndarray, known: dict) -> p
         tables.append(
             key.assign(
                 estimand=estimand,
-                accuracy=right,
+                estimate=right,
                 ci_low=np.where(binomial, wilson_low, low),
                 ci_high=np.where(binomial, wilson_high, high),
                 n_questions=n,
@@ -157,44 +158,37 @@ def _scores(tally: Tally, layout: Layout, weights: np.ndarray, known: dict) -> p
     return pd.concat(tables, ignore_index=True)
 
 
-def compare(
-    answers: pd.DataFrame, base: str, tuned: str, by=SLICES, n_resamples: int = RESAMPLES, seed: int = 0
-) -> pd.DataFrame:
-    """Paired difference in accuracy, tuned − base, on the questions that both models answered.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``level, question, wording, by, slice, estimand, base, tuned`` (accuracies), ``difference, ci_low,
-        ci_high, interval`` (``bonett-price`` for one question per image in one sub-dataset, else ``bootstrap`` over
-        images with shared draws), ``n_questions, n_images, lost`` (right before, wrong after), ``gained`` and
-        ``p_mcnemar`` (exact, two-sided; NaN where an image has several questions, whose answers are not
-        independent). Empty where the models share no question.
-
-    References
-    ----------
-    McNemar 1947, Psychometrika 12, 153-157.
-    """
-    table = compare_pairs(answers, [(base, tuned)], by, n_resamples, seed)
-    return table[COMPARISON]
+def compare(answers: pd.DataFrame, reference: str, model: str, by=SLICES, **options) -> pd.DataFrame:
+    """``compare_pairs`` of one pair: the paired difference in accuracy, model − reference."""
+    return compare_pairs(answers, [(reference, model)], by, **options)
 
 
 def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """``compare`` of many pairs at once: all share the resamples, and each is one column of the matrix product.
+    """Paired differences in accuracy, model − reference, on the questions that both models of a pair answered.
+
+    All pairs share the resamples, and each is one column of the matrix product.
 
     Parameters
     ----------
-    pairs : sequence of (base, tuned)
+    pairs : sequence of (reference, model)
         Names of models.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of ``compare`` after ``base_model, tuned_model``. Pairs that share no question have no row.
+        Columns ``reference, model, level, question, wording, by, slice, estimand, reference_accuracy, model_accuracy,
+        estimate, ci_low, ci_high, interval`` (``bonett-price`` for one question per image in one sub-dataset, else
+        ``bootstrap`` over images with shared draws), ``n_questions, n_images, lost`` (right before, wrong after),
+        ``gained`` and ``p`` (McNemar's, exact, two-sided; NaN where an image has several questions, whose answers are
+        not independent). Pairs that share no question have no row.
+
+    References
+    ----------
+    McNemar 1947, Psychometrika 12, 153-157.
     """
     tally = tabulate(answers[answers.model.isin({model for pair in pairs for model in pair})], by)
     questions, states = paired_states(tally, pairs)
-    columns = ["base_model", "tuned_model", *COMPARISON]
+    columns = ["reference", *COMPARISON]
     if questions.empty:
         return pd.DataFrame(columns=columns)
     weights = image_weights(questions, n_resamples, seed)
@@ -202,7 +196,7 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES, n_resamples: int = RE
     tables = [_comparisons(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat(tables, ignore_index=True).sort_values(CELL, kind="stable")
     table = table.sort_values(["pair", "estimand"], ascending=[True, False], kind="stable", ignore_index=True)
-    names = pd.DataFrame(list(pairs), columns=columns[:2])
+    names = pd.DataFrame(list(pairs), columns=["reference", "model"])
     return names.iloc[table.pair].reset_index(drop=True).join(table)[columns]
 
 
@@ -229,9 +223,9 @@ def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict)
             .assign(
                 pair=pair,
                 estimand=estimand,
-                base=right,
-                tuned=then,
-                difference=then - right,
+                reference_accuracy=right,
+                model_accuracy=then,
+                estimate=then - right,
                 ci_low=np.where(single, single_low, low),
                 ci_high=np.where(single, single_high, high),
                 interval=np.where(single, "bonett-price", "bootstrap"),
@@ -239,7 +233,7 @@ def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict)
                 n_images=n_images,
                 lost=lost,
                 gained=gained,
-                p_mcnemar=np.where(one_each, mcnemar_exact(lost, gained), np.nan),
+                p=np.where(one_each, mcnemar_exact(lost, gained), np.nan),
             )
         )
     return pd.concat(tables, ignore_index=True)
@@ -251,17 +245,17 @@ def compare_wordings(answers: pd.DataFrame, by=(), n_resamples: int = RESAMPLES,
     Returns
     -------
     pandas.DataFrame
-        ``model``, ``wording`` (the other one) and the columns of ``compare`` from ``level`` on: ``base`` is the
-        accuracy in the headline wording, ``tuned`` that in the other. Only questions asked in both take part.
+        The columns of ``compare_pairs`` but ``reference``; ``wording`` is the other one, ``reference_accuracy`` is that
+        in the headline wording, ``model_accuracy`` that in the other. Only questions asked in both take part.
     """
     tables = []
     for (model, wording), rows in answers[answers.wording != HEADLINE_WORDING].groupby(["model", "wording"], sort=True):
         headline = answers[(answers.model == model) & (answers.wording == HEADLINE_WORDING)]
         both = pd.concat([headline.assign(model="headline"), rows.assign(model="other")]).assign(wording=0)
-        table = compare(both, "headline", "other", by, n_resamples, seed).drop(columns="wording")
-        tables.append(table.assign(model=model, wording=wording))
+        table = compare(both, "headline", "other", by, n_resamples=n_resamples, seed=seed)
+        tables.append(table.assign(model=model, wording=wording).drop(columns="reference"))
     if not tables:
-        return pd.DataFrame(columns=["model", "wording", "level", "question", "by", "slice", "estimand", "difference"])
+        return pd.DataFrame(columns=["model", "wording", "level", "question", "by", "slice", "estimand", "estimate"])
     return pd.concat(tables, ignore_index=True)
 
 

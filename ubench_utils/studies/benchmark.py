@@ -289,7 +289,7 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
     Returns
     -------
     pandas.DataFrame
-        ``rule, level, question`` (``all`` where the types of a level are pooled), ``accuracy, ci_low, ci_high, over,
+        ``rule, level, question`` (``all`` where the types of a level are pooled), ``estimate, ci_low, ci_high, over,
         over_low, over_high`` (paired difference from the reference), ``chance, n_questions, n_images``. An interval
         without width becomes Wilson's, of a difference that of an unseen event.
     """
@@ -307,7 +307,7 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
         tables.append(
             layout.cells[["level", "question"]].assign(
                 rule=rule,
-                accuracy=point[:, own],
+                estimate=point[:, own],
                 ci_low=np.where(still[:, own], single[0], low[:, own]),
                 ci_high=np.where(still[:, own], single[1], high[:, own]),
                 over=point[:, over],
@@ -340,10 +340,10 @@ def rule_table(scores: pd.DataFrame) -> pd.DataFrame:
         row = {"question": called(*key), "n": f"{first.n_questions:,}", "chance": percent(first.chance)}
         exact = of_type.rule == ELIMINATION
         if exact.any():
-            row["without “none”"] = percent(of_type.accuracy[exact].item())
+            row["without “none”"] = percent(of_type.estimate[exact].item())
         rows.append(
             row
-            | {rule.rule: percent(rule.accuracy, rule.ci_low, rule.ci_high) for rule in of_type[~exact].itertuples()}
+            | {rule.rule: percent(rule.estimate, rule.ci_low, rule.ci_high) for rule in of_type[~exact].itertuples()}
         )
     return pd.DataFrame(rows)
 
@@ -372,7 +372,7 @@ def source_line(scores: pd.DataFrame) -> str:
     if scores.attrs.get("alone"):
         return "No sub-dataset has two images, so none can be answered by what another of its source shows."
     parts = [
-        f"{percent(row.accuracy, row.ci_low, row.ci_high)} % of {row.n_questions:,} {row.level} questions (chance "
+        f"{percent(row.estimate, row.ci_low, row.ci_high)} % of {row.n_questions:,} {row.level} questions (chance "
         f"{percent(row.chance)} %)"
         for row in own.itertuples()
     ]
@@ -387,9 +387,9 @@ def shortcut_line(scores: pd.DataFrame) -> str:
     rows = of_levels(scores)
     free = rows[rows.rule == ELIMINATION]
     lifted = [
-        f"{row.level} from {percent(row.chance)} to {percent(row.accuracy)} %"
+        f"{row.level} from {percent(row.chance)} to {percent(row.estimate)} %"
         for row in free.itertuples()
-        if row.accuracy > row.chance
+        if row.estimate > row.chance
     ]
     first = f"Never choosing “none of the above” lifts guessing: {', '.join(lifted)}. " if lifted else ""
     rules = rows[rows.rule != ELIMINATION]
@@ -397,7 +397,7 @@ def shortcut_line(scores: pd.DataFrame) -> str:
     if leaks.empty:
         return f"{first}Beyond that, none of {len(rules)} comparisons shows a leak by length or place."
     found = [
-        f"the {row.rule} is right in {percent(row.accuracy)} % of {row.n_questions:,} {row.level} questions, "
+        f"the {row.rule} is right in {percent(row.estimate)} % of {row.n_questions:,} {row.level} questions, "
         f"{percent(row.over, row.over_low, row.over_high, sign='+')} points over guessing among the rest"
         for row in leaks.itertuples()
     ]

@@ -121,7 +121,7 @@ def without_image(choices: pd.DataFrame, reference: str = "grey") -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        The columns of ``stats.score``, its ``accuracy`` as ``value``, and ``what``: ``right`` or ``same``; micro.
+        The columns of ``stats.score`` and ``what``: ``right`` or ``same``; micro.
     """
     if choices.empty:
         return pd.DataFrame()
@@ -131,7 +131,7 @@ def without_image(choices: pd.DataFrame, reference: str = "grey") -> pd.DataFram
         for what, column in (("right", "answer_idx"), ("same", "predicted_idx"))
     }
     table = pd.concat([table.assign(what=what) for what, table in tables.items()], ignore_index=True)
-    return table[table.estimand == "micro"].rename(columns={"accuracy": "value"})
+    return table[table.estimand == "micro"]
 
 
 def calibrated(choices: pd.DataFrame, references=SHOWN) -> pd.DataFrame:
@@ -184,7 +184,7 @@ def references(choices: pd.DataFrame) -> pd.DataFrame:
 def _overall(table: pd.DataFrame, what: str, sign: str = "") -> dict:
     """Text of the coarse questions pooled and of the fine one, where there are any."""
     table = table[(table.by == "all") & ((table.question == "all") | (table.level == "fine"))]
-    return {f"{what}, {row.level}": percent(row.value, row.ci_low, row.ci_high, sign) for row in table.itertuples()}
+    return {f"{what}, {row.level}": percent(row.estimate, row.ci_low, row.ci_high, sign) for row in table.itertuples()}
 
 
 def _labels(choices: pd.DataFrame, column: str) -> list:

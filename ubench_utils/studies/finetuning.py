@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model, mix_name
 from ..statistics.calibration import calibration_error
-from ..statistics.families import forgetting_cells
+from ..statistics.families import compare_cells
 from ..statistics.scores import compare_pairs, contrast, score
 from ..statistics.selection import FOLDS, cross_fit, pareto
 
@@ -50,11 +50,11 @@ def _change(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, dic
 def forgetting(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
     """Change of every question type × domain of the fine-tuning, modality, scale and sub-dataset: one family of tests.
 
-    The columns of ``paired.forgetting_cells``; the facet ``where`` has the slices ``in-domain`` and ``out-of-domain``.
+    The columns of ``paired.compare_cells``; the facet ``where`` has the slices ``in-domain`` and ``out-of-domain``.
     """
     rows = answers[answers.model.isin([base, tuned]) & (answers.wording == HEADLINE_WORDING)]
     where = is_in_domain(rows, tuned).map({True: "in-domain", False: "out-of-domain"})
-    return forgetting_cells(rows.assign(where=where), base, tuned, by=CELLS_BY)
+    return compare_cells(rows.assign(where=where), [(base, tuned)], by=CELLS_BY)
 
 
 def headline_cells(cells: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +90,7 @@ def barrier(run: Evaluation, one: str, other: str, alphas=ALPHAS) -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        ``alpha, question`` (``coarse questions`` or ``fine questions``), ``accuracy, ci_low, ci_high, chance``.
+        ``alpha, question`` (``coarse questions`` or ``fine questions``), ``estimate, ci_low, ci_high, chance``.
     """
     names = {mix_name(one, other, alpha).replace("mix:", "mix!:", 1): alpha for alpha in alphas}
     mixed = run.again(list(names))
@@ -128,7 +128,7 @@ def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     alpha = fine.groupby("model").alpha.first()
     points = []
     for rows in (fine, fine[is_in_domain(fine, tuned)]):
-        columns = ["alpha", "accuracy", "ci_low", "ci_high"]
+        columns = ["alpha", "estimate", "ci_low", "ci_high"]
         if len(rows):
             table = score(rows, by=())
             table = table[table.estimand == "macro"].assign(alpha=lambda t: t.model.map(alpha))[columns]
@@ -136,7 +136,7 @@ def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
             table = pd.DataFrame({"alpha": alpha}, columns=columns)
         points.append(table.set_index("alpha").sort_index())
     x, y = (
-        table.rename(columns={"accuracy": n, "ci_low": f"{n}_low", "ci_high": f"{n}_high"})
+        table.rename(columns={"estimate": n, "ci_low": f"{n}_low", "ci_high": f"{n}_high"})
         for table, n in zip(points, "xy", strict=True)
     )
     return x.join(y).reset_index()
@@ -148,7 +148,7 @@ def changes_along_alpha(swept: pd.DataFrame, base: str, tuned: str) -> pd.DataFr
     Returns
     -------
     pandas.DataFrame
-        ``group, alpha, difference, ci_low, ci_high, n_questions``; every α answers the same questions.
+        ``group, alpha, estimate, ci_low, ci_high, n_questions``; every α answers the same questions.
     """
     inside = is_in_domain(swept, tuned)
     groups = {
@@ -167,8 +167,8 @@ def changes_along_alpha(swept: pd.DataFrame, base: str, tuned: str) -> pd.DataFr
         table = compare_pairs(rows, [(start, name) for name in alphas], by=())
         table = table[table.estimand == "micro"]
         pooled = "all" if "all" in set(table.question) else next(iter(table.question), "all")
-        tables.append(table[table.question == pooled].assign(group=group, alpha=lambda t: t.tuned_model.map(alphas)))
-    columns = ["group", "alpha", "difference", "ci_low", "ci_high", "n_questions"]
+        tables.append(table[table.question == pooled].assign(group=group, alpha=lambda t: t.model.map(alphas)))
+    columns = ["group", "alpha", "estimate", "ci_low", "ci_high", "n_questions"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
@@ -178,7 +178,7 @@ def frontier(along: pd.DataFrame) -> pd.DataFrame:
     ``gain``: change of fine-grained accuracy in-domain; ``kept``: change of accuracy out-of-domain (0: nothing lost);
     ``on_front``: no other α has more of one and as much of the other. From ``changes_along_alpha``.
     """
-    wide = along.pivot(index="alpha", columns="group", values="difference")
+    wide = along.pivot(index="alpha", columns="group", values="estimate")
     wide = wide.reindex(columns=["fine-grained, in-domain", "all, out-of-domain"]).set_axis(["gain", "kept"], axis=1)
     table = wide.reset_index()
     return table.assign(on_front=pareto(table.gain, table.kept))

@@ -67,7 +67,7 @@ def tower_target(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.Da
     Returns
     -------
     pandas.DataFrame
-        ``alpha_image, alpha_text, difference``.
+        ``alpha_image, alpha_text, estimate``.
     """
     asked, correct = tower_grid(run, base, tuned, alphas)
     inside = is_in_domain(asked, tuned).to_numpy()
@@ -75,7 +75,7 @@ def tower_target(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.Da
     target = np.mean([correct[mask].mean(axis=0) for mask in parts], axis=0)
     axes = pd.MultiIndex.from_product([alphas, alphas], names=["alpha_image", "alpha_text"]).to_frame(index=False)
     start = list(alphas).index(0)
-    return axes.assign(difference=(target - target[start, start]).ravel())
+    return axes.assign(estimate=(target - target[start, start]).ravel())
 
 
 def other_ways(run: Evaluation, base: str, tuned: str, specialists) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def gaps(answers: pd.DataFrame, level: str = "fine", n_resamples: int = RESAMPLE
     -----
     Groups are different images, so nothing is paired: a gap is drawn as the difference of the two groups' scores in
     the same resample of images, which is stratified by sub-dataset. The interval is a sup-t band as in
-    ``paired.forgetting_cells``; groups that do not vary at all get Wilson's width for an unseen event. Among five
+    ``paired.compare_cells``; groups that do not vary at all get Wilson's width for an unseen event. Among five
     equal groups of 60 questions and two models, 6 to 7 % of simulated studies show a gap where 5 % should.
     """
     columns = ["facet", "model", "high", "low", "gap", "ci_low", "ci_high", "n_groups", "n_shared"]

@@ -24,7 +24,7 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.Dat
     """
     source = "measured, synthetic" if run.benchmark.is_synthetic else "measured"
     totals = {(row.model, row.level, row.question): row for row in headline(scores).itertuples()}
-    shortfall = {row.model: percent(row.difference, row.ci_low, row.ci_high, "+") for row in distances[1:].itertuples()}
+    shortfall = {row.model: percent(row.estimate, row.ci_low, row.ci_high, "+") for row in distances[1:].itertuples()}
     shortfall |= dict.fromkeys(distances.model[:1], "the best here")
     names = {level: overall(headline(scores), level) for level in set(scores.level)}
     rows = []
@@ -35,7 +35,7 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.Dat
         failures = link("sure and wrong", f"{page}#{SURE_AND_WRONG}")
         rows.append(
             (
-                fine.accuracy if fine else 0,
+                fine.estimate if fine else 0,
                 {
                     "model": link(model, page),
                     "source": source,
@@ -80,21 +80,21 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``model, difference, ci_low, ci_high``; NaN for the best itself. Empty where no model can lead.
+        ``model, estimate, ci_low, ci_high``; NaN for the best itself. Empty where no model can lead.
     """
-    columns = ["model", "difference", "ci_low", "ci_high"]
+    columns = ["model", "estimate", "ci_low", "ci_high"]
     table = headline(scores).query("level == 'fine'")
     whole = table[table.n_questions == table.n_questions.max()]
     whole = _learned(whole)
     if whole.empty:
         return pd.DataFrame(columns=columns)
-    best = whole.loc[whole.accuracy.idxmax()].model
+    best = whole.loc[whole.estimate.idxmax()].model
     answers = run.answers[(run.answers.level == "fine") & (run.answers.wording == HEADLINE_WORDING)]
     others = [(best, model) for model in dict.fromkeys(table.model) if model != best]
     found = pd.DataFrame({"model": [best]})
     if others:
         pairs = stats.compare_pairs(answers, others, by=[]).query("estimand == 'micro'")
-        found = pd.concat([found, pairs.rename(columns={"tuned_model": "model"})])
+        found = pd.concat([found, pairs])
     return found.reindex(columns=columns).reset_index(drop=True)
 
 
@@ -112,7 +112,7 @@ def answer(scores: pd.DataFrame, distances: pd.DataFrame) -> str:
     if len(rest) == 1:
         close = f"the other model can{'not' * n_close} be told from it on the same images"
     level = table.loc[rest.model]
-    level = level.index[(level.n_questions == best.n_questions) & (level.accuracy == best.accuracy)]
+    level = level.index[(level.n_questions == best.n_questions) & (level.estimate == best.estimate)]
     partly = (table.n_questions < best.n_questions).sum()
     return (
         f"In this run {best.name} leads on fine questions with {_score(best)} % (chance {percent(best.chance)} %, "
@@ -155,7 +155,7 @@ def _learned(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _score(row) -> str:
-    return "–" if row is None else percent(row.accuracy, row.ci_low, row.ci_high)
+    return "–" if row is None else percent(row.estimate, row.ci_low, row.ci_high)
 
 
 def _printed(row) -> str:

@@ -29,13 +29,13 @@ ATTRACTION = [
     "option",
     "observed",
     "expected",
-    "ratio",
+    "estimate",
     "ci_low",
     "ci_high",
     "n_questions",
     "n_images",
 ]
-RATES = ["model", "option", "rate", "value", "ci_low", "ci_high", "n_questions"]
+RATES = ["model", "option", "rate", "estimate", "ci_low", "ci_high", "n_questions"]
 AFTER = " (after)"  # marks the other answers of a model
 
 
@@ -50,9 +50,9 @@ def attraction(choices: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 
     Returns
     -------
     pandas.DataFrame
-        ``model, level, question, option, observed, expected, ratio, ci_low, ci_high, n_questions, n_images``, over
+        ``model, level, question, option, observed, expected, estimate, ci_low, ci_high, n_questions, n_images``, over
         the questions that offered the option, wrongly, and were answered wrong. ``expected`` is the sum of
-        1 / (n_options − 1) over them, ``ratio`` is observed / expected: 1 for an option like any other. The interval
+        1 / (n_options − 1) over them, ``estimate`` is observed / expected: 1 for an option like any other. The interval
         resamples images; a cell without variation gets that of Wilson. ``question`` is ``all`` where the types of a
         level are pooled.
     """
@@ -77,7 +77,7 @@ def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
     return layout.cells.rename(columns={"slice": "option"}).assign(
         observed=observed.astype(int),
         expected=expected,
-        ratio=estimates(layout, hit, even)["micro"][:, 0],
+        estimate=estimates(layout, hit, even)["micro"][:, 0],
         ci_low=np.where(flat, least, low),
         ci_high=np.where(flat, most, high),
         n_questions=n.astype(int),
@@ -89,7 +89,7 @@ def attraction_of(table: pd.DataFrame, option: str = NONE_OF_THE_ABOVE) -> pd.Da
     """Attraction of one option as text, models by question types; ``table`` is from ``attraction``."""
     rows = table[(table.option == option) & (table.expected > 0)]
     names = rows.question.where(rows.question != "all", "all " + rows.level)
-    cells = [f"{row.ratio:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]" for row in rows.itertuples()]
+    cells = [f"{row.estimate:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]" for row in rows.itertuples()]
     cells = rows.assign(name=names, cell=cells)
     text = cells.pivot(index="model", columns="name", values="cell").reindex(
         index=dict.fromkeys(rows.model), columns=dict.fromkeys(names)
@@ -110,7 +110,7 @@ def rates(
     Returns
     -------
     pandas.DataFrame
-        ``model, option, rate, value, ci_low, ci_high, n_questions``, over the questions that offered the option. The
+        ``model, option, rate, estimate, ci_low, ci_high, n_questions``, over the questions that offered the option. The
         rates are ``truth`` (how often it is right, no interval), ``share`` (how often the model chose it), ``recall``
         and ``false alarm`` (the same where it is right, and where it is not) and ``informedness``, recall − false
         alarms: 0 whenever the answers do not depend on the image, 1 for a perfect model. An option that is never
@@ -129,10 +129,10 @@ def rates(
     """
     tables = []
     for option, says in _by_option(choices, question):
-        table = score(says, ["side"], n_resamples, seed).rename(columns={"accuracy": "value"})
+        table = score(says, ["side"], n_resamples, seed)
         tables.append(table.assign(option=option, rate=table.slice.replace("all", "share")))
-        truth = says.assign(value=says.right == option, n_questions=1).groupby("model", sort=False)
-        truth = truth.agg({"value": "mean", "n_questions": "sum"}).reset_index()
+        truth = says.assign(estimate=says.right == option, n_questions=1).groupby("model", sort=False)
+        truth = truth.agg({"estimate": "mean", "n_questions": "sum"}).reset_index()
         tables.append(truth.assign(option=option, rate="truth", estimand="micro"))
     return _with_informedness(tables)
 
@@ -145,7 +145,7 @@ def rate_changes(
     Returns
     -------
     pandas.DataFrame
-        The columns of ``rates``; ``value`` is after − before, of ``share``, ``recall``, ``false alarm`` and
+        The columns of ``rates``; ``estimate`` is after − before, of ``share``, ``recall``, ``false alarm`` and
         ``informedness``, with the intervals of ``stats.compare`` (shared draws).
     """
     tables = []
@@ -168,12 +168,12 @@ def changes(answers: pd.DataFrame, correct_after, by=(), n_resamples: int = RESA
     Returns
     -------
     pandas.DataFrame
-        ``model``, ``value`` (after − before) and the columns of ``stats.compare`` but ``difference``.
+        The columns of ``stats.compare``; ``estimate`` is after − before.
     """
     then = answers.assign(correct=np.asarray(correct_after, bool), model=answers.model + AFTER)
     pairs = [(model, model + AFTER) for model in dict.fromkeys(answers.model)]
     table = compare_pairs(pd.concat([answers, then]), pairs, by, n_resamples, seed)
-    return table.rename(columns={"base_model": "model", "difference": "value"}).drop(columns="tuned_model")
+    return table.drop(columns="model").rename(columns={"reference": "model"})
 
 
 def _by_option(choices: pd.DataFrame, question: str):
@@ -197,15 +197,15 @@ def _with_informedness(tables: list) -> pd.DataFrame:
     )
     both = recall.index.intersection(false_alarm.index, sort=False)
     recall, false_alarm = recall.loc[both], false_alarm.loc[both]
-    below = np.hypot(recall.value - recall.ci_low, false_alarm.ci_high - false_alarm.value)
-    above = np.hypot(recall.ci_high - recall.value, false_alarm.value - false_alarm.ci_low)
-    value = recall.value - false_alarm.value
+    below = np.hypot(recall.estimate - recall.ci_low, false_alarm.ci_high - false_alarm.estimate)
+    above = np.hypot(recall.ci_high - recall.estimate, false_alarm.estimate - false_alarm.ci_low)
+    estimate = recall.estimate - false_alarm.estimate
     informed = pd.DataFrame(
         {
             "rate": "informedness",
-            "value": value,
-            "ci_low": value - below,
-            "ci_high": value + above,
+            "estimate": estimate,
+            "ci_low": estimate - below,
+            "ci_high": estimate + above,
             "n_questions": recall.n_questions + false_alarm.n_questions,
         }
     )

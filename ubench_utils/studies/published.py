@@ -249,13 +249,15 @@ def beside(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
     whole = totals().assign(question=lambda t: t.level.map({"coarse": "all", "fine": "classification"}))
     theirs = pd.concat([whole.dropna(subset="question"), by_question().assign(level="coarse")])
     both = ours.merge(
-        theirs[["model", "level", "question", "accuracy", "ci_low", "ci_high"]],
+        theirs[["model", "level", "question", "accuracy", "ci_low", "ci_high"]].rename(
+            columns={"accuracy": "estimate"}
+        ),
         on=["model", "level", "question"],
         suffixes=("", "_theirs"),
     )
     table = both[["model", "level", "question", "n_questions"]].rename(columns={"n_questions": "n"})
     for name, of, factor in (("measured", "", 100), ("published", "_theirs", 1)):
-        ends = factor * both[[f"accuracy{of}", f"ci_low{of}", f"ci_high{of}"]]
+        ends = factor * both[[f"estimate{of}", f"ci_low{of}", f"ci_high{of}"]]
         table[[name, f"{name}_low", f"{name}_high"]] = ends.to_numpy(float)
     table["difference"] = table.measured - table.published
     below = np.hypot(table.measured - table.measured_low, table.published_high - table.published)

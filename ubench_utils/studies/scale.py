@@ -221,7 +221,7 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``model, factor`` and the columns of ``stats.compare`` (``base``: accuracy at native size, ``tuned``: shrunk),
+        ``model, factor`` and the columns of ``scores.compare_pairs`` (the reference is the model at native size),
         over all images and by scale. Empty without a factor beside 1.
     """
     names = {
@@ -231,7 +231,7 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
     smaller = {name: key for key, name in names.items() if key[1] > 1}
     rows = swept.assign(model=[names[key] for key in zip(swept.model, swept.factor, strict=True)])
     pairs = [(names[model, 1.0], name) for name, (model, _) in smaller.items()]
-    table = compare_pairs(rows, pairs, by=["scale"]) if pairs else pd.DataFrame(columns=["tuned_model", "estimand"])
+    table = compare_pairs(rows, pairs, by=["scale"]) if pairs else pd.DataFrame(columns=["model", "estimand"])
     table = table[table.estimand == "micro"]
-    keys = [smaller[name] for name in table.tuned_model]
+    keys = [smaller[name] for name in table.model]
     return table.assign(model=[model for model, _ in keys], factor=[factor for _, factor in keys])

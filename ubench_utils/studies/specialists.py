@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING
 from ..models.registry import find_model, model_cards
-from ..statistics.families import forgetting_cells, holm
+from ..statistics.families import compare_cells
 from ..statistics.scores import score
 from . import published
 from .finetuning import lies_within
@@ -76,42 +76,30 @@ def _place(rows: pd.DataFrame, specialist: str) -> pd.Series:
 def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame:
     """Paired difference, specialist − generalist, of every pair on the specialist's ground and outside it.
 
-    All pairs are one family: the simultaneous intervals hold for all rows together, and for the single question types
-    behind the pooled coarse ones; Holm's adjustment is over the rows.
+    The rows are one family, over all pairs, places and levels.
 
     Returns
     -------
     pandas.DataFrame
-        ``specialist, generalist, place`` (``own ground`` or ``outside``) and the columns of
-        ``paired.forgetting_cells``; a row a level, its question types pooled. Empty without a pair.
+        The columns of ``families.compare_cells`` (``reference`` is the generalist), and ``specialist, generalist,
+        place`` (``own ground`` or ``outside``); a row a level, its question types pooled. Empty without a pair.
     """
     rows = answers[answers.wording == HEADLINE_WORDING]
-    pairs = [(specialist, generalist) for specialist in specialists for generalist in generalists]
-    parts = []
-    for number, (specialist, generalist) in enumerate(pairs):
-        part = rows[rows.model.isin([specialist, generalist])]
-        side = part.model.map({generalist: "generalist", specialist: "specialist"})
-        part = part.assign(
-            model=side, wording=number, place=_place(part, specialist)
-        )  # each pair in a wording of its own
-        parts.append(
-            part[["dataset", "image_id", "level", "question", "wording", "n_options", "model", "correct", "place"]]
-        )
-    stacked = pd.concat(parts) if parts else rows[:0].assign(place="")
-    table = forgetting_cells(stacked, "generalist", "specialist", by=["place"])
-    types = table.groupby(["level", "wording", "by", "slice"]).question.transform("nunique")
-    table = table[(table.by == "place") & ((table.question == "all") | (types == 1))]
-    names = [pairs[number] for number in table.wording]
-    table = table.assign(
-        specialist=[specialist for specialist, _ in names],
-        generalist=[generalist for _, generalist in names],
-        place=table.slice,
-        p_holm=holm(table.p),
-    )
-    order = {place: number for number, place in enumerate((OWN, OUTSIDE))}
-    return table.sort_values(
-        ["wording", "place", "level"], key=lambda c: c.map(order) if c.name == "place" else c, ignore_index=True
-    )
+    grounds = {model: f"ground: {ground_name(model)}" for model in specialists}
+    rows = rows.assign(**{grounds[model]: _place(rows, model) for model in specialists})
+    pairs = [(generalist, specialist) for specialist in specialists for generalist in generalists]
+    levels = rows.groupby("level").question.nunique()
+
+    def asked(table):
+        """On and off the ground of the pair's own specialist, a level's question types pooled."""
+        return (table.by == table.model.map(grounds)) & ((table.question == "all") | (table.level.map(levels) == 1))
+
+    table = compare_cells(rows, pairs, by=dict.fromkeys(grounds.values()), family=asked)
+    table = table.assign(specialist=table.model, generalist=table.reference, place=table.slice)
+    order = {name: at for at, name in enumerate((*pairs, OWN, OUTSIDE))}
+    pair = [order[names] for names in zip(table.reference, table.model, strict=True)]
+    table = table.assign(pair=pair, at=table.place.map(order)).sort_values(["pair", "at", "level"], ignore_index=True)
+    return table.drop(columns=["pair", "at"])
 
 
 def published_scores() -> pd.DataFrame:

@@ -1,0 +1,102 @@
+"""Sentences of the pages: templates a reader can correct (``templates/sentences``), filled with the numbers of a run.
+
+A file holds the sentences of one page, each under a heading that is its name. Values are printed as they are: what they
+hold is never read as a template, and a page shows the finished sentence as plain text.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ..evaluation.evaluate import Evaluation
+from ..text import one_line
+from . import text
+
+TEMPLATES = Path(__file__).with_name("templates")
+HEADING = re.compile(r"^## (\w+)\n", re.MULTILINE)
+
+
+def sentence(page: str, name: str, **context) -> str:
+    """One sentence, or a few, of a page: plain text on one line.
+
+    Parameters
+    ----------
+    page : str
+        A file of ``templates/sentences``.
+    name : str
+        A heading in it.
+    **context
+        What the sentence is about; each name that it uses must be there.
+    """
+    return one_line(_sentences(page)[name].render(context))
+
+
+def sentences(page: str, **context) -> dict[str, str]:
+    """Every sentence of a page, by its name."""
+    return {name: sentence(page, name, **context) for name in _sentences(page)}
+
+
+def about(run: Evaluation) -> dict:
+    """What a sentence may say of the images of any run."""
+    benchmark = run.benchmark
+    return {
+        "benchmark": benchmark.name,
+        "is_synthetic": benchmark.is_synthetic,
+        "n_images": len(benchmark.images),
+        "n_sets": benchmark.images.dataset.nunique(),
+    }
+
+
+def data_line(run: Evaluation) -> str:
+    """What the numbers of a page were measured on."""
+    return sentence("run", "data", **about(run))
+
+
+def glue(run: Evaluation | None, page: str, context: dict) -> None:
+    """Give a notebook the sentences of its page, and ``data``, what they were measured on, where there is a run."""
+    from myst_nb import glue as glued  # imports Sphinx
+
+    told = sentences(page, **context, **(about(run) if run else {}))
+    for name, words in (told | ({"data": data_line(run)} if run else {})).items():
+        glued(name, words, display=False)
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """Templates that can call nothing but filters and macros; those with a name in ``.html`` escape their values."""
+    found = ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=lambda name: (name or "").endswith(".html"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    forms = ["percent", "points", "coefficient", "signed", "fixed", "p", "count", "amount", "span", "listed", "article"]
+    found.filters |= {name: getattr(text, name) for name in forms}
+    found.filters |= {"score": _score, "change": _change, "value": _value}
+    return found
+
+
+def _score(row) -> str:
+    """The estimate of a row in percent, with its interval."""
+    return text.percent(row["estimate"], row["ci_low"], row["ci_high"])
+
+
+def _change(row) -> str:
+    """The estimate of a row as a difference in points, with its interval."""
+    return text.points(row["estimate"], row["ci_low"], row["ci_high"])
+
+
+def _value(row) -> str:
+    """The estimate of a row as a number of its own, with its interval."""
+    return text.coefficient(row["estimate"], row["ci_low"], row["ci_high"])
+
+
+@cache
+def _sentences(page: str) -> dict:
+    made = environment()
+    made.globals["say"] = made.get_template("sentences/shared.md").module
+    _, *parts = HEADING.split((TEMPLATES / "sentences" / f"{page}.md").read_text("utf-8"))
+    return {name: made.from_string(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}

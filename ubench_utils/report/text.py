@@ -1,0 +1,72 @@
+"""Numbers and short words as a page prints them: percent, points, p-values, spans, amounts and lists."""
+
+import re
+
+import pandas as pd
+
+
+def percent(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
+    """A proportion in percent with its interval: ``43.1 [40.2, 46.0]``."""
+    if pd.isna(value):
+        return "–"
+    text = f"{100 * value:{sign}.1f}"
+    text = text if low is None else f"{text} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    return text.replace("-0.0", "0.0").replace("-", "−")
+
+
+def points(value: float, low: float | None = None, high: float | None = None) -> str:
+    """A difference of proportions in percentage points with its interval: ``+3.1 [+0.2, +6.0]``."""
+    return percent(value, low, high, sign="+")
+
+
+def coefficient(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
+    """A score, ratio or correlation with its interval: ``0.41 [0.12, 0.63]``; no bracket without an interval."""
+    if pd.isna(value):
+        return "–"
+    bare = low is None or pd.isna(low)
+    text = f"{value:{sign}.2f}" + ("" if bare else f" [{low:{sign}.2f}, {high:{sign}.2f}]")
+    return re.sub(r"-(?=0\.00\b)", "", text).replace("-", "−")
+
+
+def signed(value: float, low: float | None = None, high: float | None = None) -> str:
+    """``coefficient`` with its sign: ``+0.41 [+0.12, +0.63]``."""
+    return coefficient(value, low, high, sign="+")
+
+
+def fixed(value: float, digits: int = 1, sign: str = "") -> str:
+    """A number with so many decimals, and a true minus sign."""
+    return "–" if pd.isna(value) else f"{value:{sign}.{digits}f}".replace("-", "−")
+
+
+def p(value: float) -> str:
+    """A p-value with two digits."""
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def count(n: int) -> str:
+    """A whole number with its thousands apart: ``1,200``."""
+    return f"{n:,}"
+
+
+def amount(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: ``1 pair``, ``1,200 images``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def span(low: float, high: float, form: str = ".3g", to: str = "–") -> str:
+    """A smallest and a largest value; one where they are printed the same: ``3–5``."""
+    if pd.isna(low):
+        return "–"
+    first, last = f"{low:{form}}", f"{high:{form}}"
+    return first if first == last else f"{first}{to}{last}"
+
+
+def listed(words, last: str = "and") -> str:
+    """Words in a row: ``a, b and c``."""
+    *first, final = map(str, words)
+    return f"{', '.join(first)} {last} {final}" if first else final
+
+
+def article(words: str) -> str:
+    """Words after their article, as a sentence begins: ``A light micrograph``, ``An electron micrograph``."""
+    return f"{'An' if words[:1] in 'aeiou' else 'A'} {words}"
