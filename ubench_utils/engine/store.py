@@ -61,12 +61,14 @@ def read(path: Path) -> dict | None:
         return None
     body, seal = content[:-SEAL], content[-SEAL:]
     if seal != _seal(path, body):
-        return _passed_over(path, "is damaged or belongs under another name")
+        _pass_over(path, "is damaged or belongs under another name")
+        return None
     try:
         with np.load(io.BytesIO(body)) as arrays:
             return dict(arrays)
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):  # objects, which are never unpickled, or none
-        return _passed_over(path, "is damaged: it holds no arrays")
+        _pass_over(path, "is damaged: it holds no arrays")
+        return None
 
 
 def write(path: Path, **arrays) -> None:
@@ -91,10 +93,12 @@ def read_facts(kind: str, *keys) -> dict | None:
         return None
     try:
         facts = json.loads(content)["facts"]
-        whole = content == _sealed_facts(path, facts)
+        if content == _sealed_facts(path, facts):
+            return facts
     except (ValueError, KeyError, TypeError, RecursionError):
-        whole = False
-    return facts if whole else _passed_over(path, "is damaged or belongs under another name")
+        pass  # it is damaged, too
+    _pass_over(path, "is damaged or belongs under another name")
+    return None
 
 
 def write_facts(kind: str, *keys, facts: dict) -> None:
@@ -117,7 +121,9 @@ def _content(path: Path) -> bytes | None:
     """Bytes of an entry, or None where there is no such file."""
     try:
         if not path.is_file():  # a pipe would be waited for
-            return _passed_over(path, "is no file") if os.path.lexists(path) else None
+            if os.path.lexists(path):
+                _pass_over(path, "is no file")
+            return None
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -153,7 +159,7 @@ def _seal(path: Path, body: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\0" + body).digest()
 
 
-def _passed_over(path: Path, what: str) -> None:
+def _pass_over(path: Path, what: str) -> None:
     """Say what is wrong with an entry, and delete it if it is no folder."""
     print(f"ubench: cache entry {path.name} {what}; computing it again", file=sys.stderr)
     with suppress(OSError):

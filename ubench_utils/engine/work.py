@@ -117,9 +117,10 @@ def over_images(
                 if following is not None:
                     coming = ahead.submit(fetch, chunks[following])
                 entry = work(worker, chunks[number], decoded["pixels"], decoded["reasons"].tolist())
-                found[number] = {**entry, "found": decoded["found"]}
+                entry["found"] = decoded["found"]
+                found[number] = entry
                 if lasting:
-                    store.write(paths[number], **found[number])
+                    store.write(paths[number], **entry)
                 progress.update(len(chunks[number]))
     entries = [entry for entry in found if entry is not None]
     return Done(entries, total, _failed(benchmark, chunks, entries), _files(chunks, entries))
@@ -155,7 +156,7 @@ def picture(benchmark: Benchmark, row: int) -> Image.Image:
 def _failed(benchmark: Benchmark, chunks, found) -> dict:
     """Image hash to the reason why it could not be encoded."""
     failed = {}
-    for row in np.flatnonzero(is_absent(benchmark.images)):
+    for row in np.flatnonzero(is_absent(benchmark.images)).tolist():
         try:
             picture(benchmark, row)
         except Exception as error:  # there was nothing to read, or it came too late to have a hash

@@ -118,7 +118,9 @@ def evaluate(
     questions = build_questions(benchmark, wordings)
     settings = {"device": device, "precision": precision}
 
-    tables, failures, passports, files = [], [], {}, {}
+    tables, failures = [], []
+    passports: dict[str, dict] = {}
+    files: dict[str, dict] = {}
     for name, model in opened.items():
         given = model.answer(benchmark, questions, **settings)
         tables.append(given.predictions.assign(model=name))

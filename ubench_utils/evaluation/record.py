@@ -97,7 +97,7 @@ def provenance() -> dict:
     }
     try:
         git = ["git", "-C", str(Path(__file__).parent)]
-        run = {"capture_output": True, "text": True, "check": True, "timeout": 20}
+        run: dict = {"capture_output": True, "text": True, "check": True, "timeout": 20}
         facts["commit"] = subprocess.run([*git, "rev-parse", "HEAD"], **run).stdout.strip()
         facts["dirty"] = bool(subprocess.run([*git, "status", "--porcelain"], **run).stdout.strip())
     except (OSError, subprocess.SubprocessError):

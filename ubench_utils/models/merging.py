@@ -7,6 +7,7 @@ treated like weights. Nothing given is changed.
 
 import copy
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -40,17 +41,9 @@ _AFTER = (
 )
 # In the name of a value of a network that takes no part in its answers, or is compared as it is used.
 NO_SETTING = (
-    "name_or_path",
-    "version",
-    "dtype",
-    "architectures",
-    "initializer",
-    "training",
-    "drop",
-    "grad_",
-    "output_",
+    *("name_or_path", "version", "dtype", "architectures", "initializer", "training", "drop", "grad_", "output_"),
+    *("image_mean", "image_std", "use_kernels"),
 )
-NO_SETTING += ("image_mean", "image_std", "use_kernels")
 TEXT_OF_ALL_SIGNS = bytes(range(32, 127)).decode()
 
 
@@ -75,11 +68,12 @@ def layer_depths(keys) -> dict[str, Depth]:
     UserError
         If the place of a parameter is not known.
     """
-    places = {}  # (tower, stage and block), or ends that sort before and after all blocks
+    places: dict[str, tuple] = {}  # (tower, stage and block), or ends that sort before and after all blocks
     for key in keys:
         tower = next((name for name, start in _TOWERS.items() if re.match(start, key)), None)
         rest = re.sub(f"^{_WRAPPERS}", "", key)
         block = next((found for pattern in _BLOCKS if (found := re.match(pattern, rest))), None)
+        place: tuple | str | None
         if block:
             place = tuple(int(number or 0) for number in block.groups())
         else:
@@ -90,11 +84,11 @@ def layer_depths(keys) -> dict[str, Depth]:
                 "CLIP and SigLIP in transformers' format"
             )
         places[key] = tower, place
-    depths = {}
+    depths: dict[str, Depth] = {}
     for tower in _TOWERS:
         blocks = sorted({place for at, place in places.values() if at == tower and isinstance(place, tuple)})
         last = max(len(blocks) - 1, 0)
-        layer = {**{block: number for number, block in enumerate(blocks)}, "before": 0, "after": last, None: 0}
+        layer: dict = {**{block: number for number, block in enumerate(blocks)}, "before": 0, "after": last, None: 0}
         depths |= {key: Depth(tower, layer[place], last + 1) for key, (at, place) in places.items() if at == tower}
     return {key: depths[key] for key in keys}
 
@@ -247,7 +241,7 @@ def _add(base: dict, vector: dict, weight: float) -> dict:
     return merged
 
 
-MERGING = {
+MERGING: dict[str, Callable[..., dict]] = {
     "interpolation": interpolate,
     "layer-wise linear scaling": scale_layers,
     "task arithmetic": task_arithmetic,
@@ -273,7 +267,8 @@ def merge_models(parents: list[DualEncoder], merge: Merge) -> DualEncoder:
     # A copy of the structure alone: its tensors are still the base's, until the merged ones are put in their place.
     tensors = [*base.network.parameters(), *base.network.buffers()]
     network = copy.deepcopy(base.network, memo={id(tensor): tensor for tensor in tensors})
-    network.load_state_dict(MERGING[merge.method](*states, **merge.parameters), assign=True)
+    merged = MERGING[merge.method](*states, **merge.parameters)
+    network.load_state_dict(merged, assign=True)
     return replace(base, network=network)
 
 
@@ -300,18 +295,16 @@ def check_mixable(base: DualEncoder, tuned: DualEncoder) -> None:
     one, other = ([ids.tolist() for ids in (t.values() if isinstance(t, dict) else [t])] for t in tokens)
     if one != other:
         raise UserError(f"{who}: their tokenizers differ")
-    for what in ("activation", "context_length", "recipe"):
-        one, other = getattr(base, what), getattr(tuned, what)
-        if one != other:
-            if what == "recipe":
-                what = differing(one, other)
-                one, other = one.get(what), other.get(what)
-                what = f"preprocessing {what}"
-            raise UserError(f"{who}: they differ in {what} ({one} and {other})")
-    one, other = (_shape_of(model.network) for model in (base, tuned))
-    if one != other:
-        key = next(key for key in {**one, **other} if one.get(key) != other.get(key))
-        raise UserError(f"{who}: their configurations differ in {key} ({one.get(key)} and {other.get(key)})")
+    for what in ("activation", "context_length"):
+        if getattr(base, what) != getattr(tuned, what):
+            raise UserError(f"{who}: they differ in {what} ({getattr(base, what)} and {getattr(tuned, what)})")
+    for what, facts, others in (
+        ("they differ in preprocessing", base.recipe, tuned.recipe),
+        ("their configurations differ in", _shape_of(base.network), _shape_of(tuned.network)),
+    ):
+        key = differing(facts, others)
+        if key:
+            raise UserError(f"{who}: {what} {key} ({facts.get(key)} and {others.get(key)})")
 
 
 def _shape_of(network) -> dict:

@@ -153,9 +153,9 @@ def _read_cards(path: Path) -> dict[str, ModelCard]:
             keys = ", ".join(sorted(fields))
             raise UserError(f"'{path}', entry {name}: unknown key {min(unknown)}; the keys are {keys}")
         _check_entry(entry, f"'{path}', entry {name}")
-        card = {key: value if isinstance(value, dict | None) else str(value) for key, value in entry.items()}
-        card["spec"] = card["spec"].replace("{package}", str(PACKAGE))
-        cards[str(name)] = ModelCard(str(name), **card)
+        facts: dict = {key: value if isinstance(value, dict | None) else str(value) for key, value in entry.items()}
+        facts["spec"] = facts["spec"].replace("{package}", str(PACKAGE))
+        cards[str(name)] = ModelCard(str(name), **facts)
     return cards
 
 

@@ -84,6 +84,7 @@ def identity_of(card: ModelCard, source: Source) -> dict:
 
     The weights enter by the SHA-256 of their file, so a name can be reused for other weights without harm.
     """
+    weights: dict | str
     if source.files:
         weights = {file.name: sha for file, (_, sha) in zip(source.files, contents(source.files), strict=True)}
     else:
@@ -137,7 +138,9 @@ def _cached_digest(file: str, state: tuple) -> str:
 
 def _arch_config(arch: str) -> dict:
     """open_clip's own configuration of a named architecture, read without importing torch."""
-    folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
+    package = find_spec("open_clip")
+    assert package and package.submodule_search_locations, "open_clip is installed with this package"
+    folder = Path(package.submodule_search_locations[0]) / "model_configs"
     file = folder / f"{arch}.json"
     if not os.path.isfile(file):  # a name may be too long for a file
         near = get_close_matches(arch, [path.stem for path in folder.glob("*.json")], n=3)

@@ -323,8 +323,8 @@ def _numbers(cell) -> np.ndarray:
 def _from_replies(asked: pd.DataFrame) -> tuple[np.ndarray, str]:
     """Options that the replies choose, and a note on how they were read."""
     replies = zip(asked.answer, asked.labels, asked.options, strict=True)
-    index, how = zip(*(read_reply(*reply) for reply in replies), strict=True)
-    index, n = np.array(index), Counter(how)
+    read = [read_reply(*reply) for reply in replies]
+    index, n = np.array([option for option, _ in read]), Counter(how for _, how in read)
     note = (
         f"{len(index):,} replies: {n['letter']:,} read by their letter, {n['text']:,} by the words of an option, "
         f"{n['none']:,} name no option"

@@ -172,7 +172,7 @@ class DualEncoder:
         """Scaled pixels on the device; with their mask and grid in a dictionary where the model takes patches."""
         names = pixels.dtype.names or ()
         fields = {name: torch.from_numpy(np.ascontiguousarray(pixels[name])).to(self.device) for name in names}
-        values = fields.get("pixel_values") if names else torch.from_numpy(pixels).to(self.device)
+        values = fields["pixel_values"] if names else torch.from_numpy(pixels).to(self.device)
         mean, std = (torch.tensor(self.recipe[key], device=self.device) for key in ("mean", "std"))
         if mean.ndim:  # one a channel
             mean, std = mean.view(3, 1, 1), std.view(3, 1, 1)

@@ -12,6 +12,7 @@ import warnings
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -49,8 +50,9 @@ def load(card: ModelCard, source: Source) -> DualEncoder:
 def _load(card: ModelCard, source: Source) -> DualEncoder:
     network, weights = _create(card, source)
     activation, activation_from = _check_activation(card, source, network, weights)
+    stated: Any = network.visual
     recipe = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in network.visual.preprocess_cfg.items()
+        key: list(value) if isinstance(value, tuple) else value for key, value in stated.preprocess_cfg.items()
     } | (card.preprocess or {})
     _check_recipe(card, recipe)
     tokenizer = _tokenizer(card, source)
@@ -72,7 +74,7 @@ def _load(card: ModelCard, source: Source) -> DualEncoder:
 
 
 def _tokenizer(card: ModelCard, source: Source):
-    options = {}
+    options: dict = {}
     config = source.config.get("model_cfg", source.config)["text_cfg"]
     folder = Path(source.arch.removeprefix("local-dir:")) if "model_cfg" in source.config else None
     if config.get("hf_tokenizer_name"):
@@ -260,7 +262,7 @@ def _check_activation(card: ModelCard, source: Source, network, weights: Weights
     elif card.activation:
         stated, witness = card.activation, "models.yml"
     elif weights and weights.activation:
-        stated, witness = weights.activation, weights.witness
+        stated, witness = weights.activation, weights.witness or ""
     elif "model_cfg" in source.config and "quick_gelu" in source.config["model_cfg"]:
         stated, witness = found, "the folder's open_clip_config.json"
     elif not source.files:
