@@ -153,7 +153,7 @@ def test_predictions_do_not_depend_on_the_order_of_rows(rows, parquet):
 def test_batch_size_flips_nothing(rows, parquet, monkeypatch, record_property, chunk):
     path = parquet(rows)
     large = predictions(path)
-    monkeypatch.setattr(work, "CHUNK", chunk)
+    monkeypatch.setattr(encode, "CHUNK", chunk)
     small = predictions(path)
     rate = float((large.predicted_idx != small.predicted_idx).mean())
     record_property("flip_rate", rate)
@@ -218,7 +218,7 @@ def swap_weights(folder, of="pathology"):
     shutil.copyfile(DEMO / of / "open_clip_model.safetensors", folder / "open_clip_model.safetensors")
 
 
-def other_weights(rows, parquet, model_folder, forget):
+def other_weights(rows, parquet, model_folder, anew):
     """Predictions under one path before and after its weights were swapped, and those expected."""
     path, folder = parquet(rows[:10]), model_folder()
     name = f"local-dir:{folder}"
@@ -226,19 +226,19 @@ def other_weights(rows, parquet, model_folder, forget):
     assert not np.allclose(base.p_answer, tuned.p_answer)
     same(predictions(path, [name]).assign(model="x"), base.assign(model="x"))
     swap_weights(folder)
-    if forget:
+    if anew:
         forget()
     same(predictions(path, [name]).assign(model="x"), tuned.assign(model="x"))
 
 
 def test_other_weights_under_the_same_path_are_another_model(rows, parquet, model_folder):
     """In a new process, as it were."""
-    other_weights(rows, parquet, model_folder, forget=True)
+    other_weights(rows, parquet, model_folder, anew=True)
 
 
 def test_other_weights_under_the_same_path_are_another_model_within_a_session(rows, parquet, model_folder):
     """In a notebook: train, evaluate, train on, evaluate again."""
-    other_weights(rows, parquet, model_folder, forget=False)
+    other_weights(rows, parquet, model_folder, anew=False)
 
 
 # Interruptions, sharing, damage
@@ -266,7 +266,7 @@ def work(cache, path, out, chunks=None, barrier=None):
 def processes():
     """Start processes that have the imports behind them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ubench_utils.models.load", "ubench_utils.evaluation.evaluate", "datasets"])
+    context.set_forkserver_preload(["ubench_utils.models.encoders.openclip", "ubench_utils.evaluation.evaluate", "datasets"])
     return context
 
 
@@ -278,7 +278,7 @@ def test_killed_and_started_again(rows, parquet, cache, tmp_path, monkeypatch, c
     victim.start()
     victim.join(120)
     assert victim.exitcode == -signal.SIGKILL and not (tmp_path / "never").exists()
-    monkeypatch.setattr(work, "CHUNK", 8)
+    monkeypatch.setattr(encode, "CHUNK", 8)
     resumed = predictions(path)
     assert len(counted["images"]) == 40 - 8 * chunks  # nothing twice but the chunk in flight
     assert not counted["texts"]
