@@ -28,6 +28,15 @@ PUBLIC = {  # name: the file that holds it
     "calibration_error": "statistics.calibration",
     "cross_fit": "statistics.selection",
     "pareto": "statistics.selection",
+    "dots": "report.figures",
+    "lines": "report.figures",
+    "heatmap": "report.figures",
+    "bars": "report.figures",
+    "plane": "report.figures",
+    "show": "report.style",
+    "percent": "report.text",
+    "sentence": "report.sentences",
+    "glue": "report.sentences",
 }
 
 __all__ = [*PUBLIC]

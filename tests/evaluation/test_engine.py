@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.opened import forget
 from helpers.runs import KEY, evaluate, predictions, same
 from helpers.samples import DEMO, as_dataset, png
 from PIL import Image
@@ -266,7 +267,8 @@ def work(cache, path, out, chunks=None, barrier=None):
 def processes():
     """Start processes that have the imports behind them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ubench_utils.models.encoders.openclip", "ubench_utils.evaluation.evaluate", "datasets"])
+    libraries = ["ubench_utils.models.encoders.openclip", "ubench_utils.evaluation.evaluate", "datasets"]
+    context.set_forkserver_preload(libraries)
     return context
 
 

@@ -1,19 +1,23 @@
-"""Figures as files: their SVG, and whether anything reaches over their edge."""
-
-import io
+"""Figures as files: their SVG, whether anything reaches over their edge, and the names on their axes."""
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from ubench_utils.report import style
+
 
 def svg(figure):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return style.svg(figure).encode()
 
 
 def overhang(figure):
     """Points by which the drawing reaches over the figure's edge, at worst."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw(renderer)
-    box, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
+    with style.context():
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        box, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
     return 72 * max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+
+
+def tick_labels(axis):
+    """The names on the upright axis."""
+    return [label.get_text() for label in axis.get_yticklabels()]

@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from ..errors import UserError, first_line
 from . import columns
 from .pixels import decode  # noqa: F401  (part of reading a dataset)
 from .storage import class_names, open_table, picture_bytes, with_class_names
+
+if TYPE_CHECKING:
+    import datasets
 
 HUB_NAME = "jnirschl/uBench"
 HUB_REVISION = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
@@ -60,6 +64,18 @@ HELD_BY_STAIN = {"H2B-mCherry": "held_et_al_2010_h2b", "GalT–EGFP": "held_et_a
 HELD_MT_CLASSES = {"aster", "bipolar_spindle", "midbody"}
 
 
+class Rows:
+    """Rows of a dataset that are opened when one of them is first asked for."""
+
+    def __init__(self, opened):
+        self._open, self._rows = opened, None
+
+    def __getitem__(self, key):
+        if self._rows is None:
+            self._rows = self._open()
+        return self._rows[key]
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A validated dataset.
@@ -68,7 +84,7 @@ class Benchmark:
     ----------
     name : str
         What it was loaded from.
-    rows : datasets.Dataset
+    rows : datasets.Dataset or Rows
         The rows, of plain types: nothing in them is decoded, and no path in them opened, when they are read.
     images : pandas.DataFrame
         One row per image, in the order of ``rows``: ``row`` (its number in the file), ``dataset, image_id,
@@ -87,7 +103,7 @@ class Benchmark:
     """
 
     name: str
-    rows: object
+    rows: "datasets.Dataset"
     images: pd.DataFrame
     fingerprint: str
     revision: str | None = None
@@ -123,7 +139,7 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise UserError(f"limit is {limit}; it must be a whole number, at least 1")
-    rows, folder, notes = _open_rows(name)
+    rows, folder, notes = open_rows(name)
     missing = [column for column in REQUIRED_COLUMNS if column not in rows.column_names]
     if missing:
         raise UserError(
@@ -165,13 +181,14 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     return Benchmark(name, rows, images, fingerprint, revision, notes, folder=folder)
 
 
-def _open_rows(name: str) -> tuple:
+def open_rows(name: str) -> tuple:
     """Rows as a `datasets.Dataset` of plain types, the folder of picture paths, and notes on what was read."""
     import datasets
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    columns, folder, notes = REQUIRED_COLUMNS + OPTIONAL_COLUMNS, None, []
+    columns, folder = REQUIRED_COLUMNS + OPTIONAL_COLUMNS, None
+    notes: list[str] = []
     if name in DATASETS:
         table = _built_in() if name == "demo" else _from_hub()
         names = class_names(table.features.arrow_schema)

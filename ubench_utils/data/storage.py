@@ -16,6 +16,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from ..errors import UserError, first_line
+from .columns import is_text
 
 SUFFIXES = (".parquet", ".arrow")
 READ = "a .parquet or .arrow file, a folder of them, or a folder written by save_to_disk"
@@ -59,7 +60,7 @@ def open_table(name: str, columns: list[str]) -> tuple[pa.Table, Path, list[str]
     """
     path = Path(os.path.expanduser(name))
     try:
-        files, notes = _files_of(path)
+        files, notes = files_of(path)
         tables = [_read(file, columns) for file in files]
         for file, table in zip(files, tables, strict=True):
             if set(table.column_names) != set(tables[0].column_names):
@@ -105,6 +106,20 @@ def class_names(schema: pa.Schema) -> dict[str, list]:
     except (KeyError, TypeError, AttributeError, ValueError):  # no such note
         return {}
     return {name: names for name, names in found.items() if name in schema.names and isinstance(names, list)}
+
+
+def picture_paths(table: pa.Table) -> list[str]:
+    """Paths that the rows of a table name, as they hold no image of their own."""
+    found: list[str] = []
+    for chunk in table.column("image").chunks:
+        if pa.types.is_struct(chunk.type):
+            names = [field.name for field in chunk.type]
+            own = chunk.field("bytes") if "bytes" in names else pa.nulls(len(chunk), pa.binary())
+            empty = pc.equal(pc.fill_null(pc.binary_length(own.cast(pa.large_binary())), 0), 0)
+            chunk = chunk.field("path").filter(empty) if "path" in names else pa.nulls(0)
+        if is_text(chunk.type):
+            found += filter(None, chunk.to_pylist())
+    return found
 
 
 def picture_bytes(cell, folder: Path | None) -> bytes:
@@ -192,8 +207,8 @@ def _once(fields: list) -> list:
     return fields
 
 
-def _files_of(path: Path) -> tuple[list[Path], list[str]]:
-    """Files of the one split that is read, in order, and notes on the choice."""
+def files_of(path: Path) -> tuple[list[Path], list[str]]:
+    """Files of the one split that is read, in order, and notes on the choice; raises UserError where there is none."""
     if not path.is_dir():
         if not path.is_file():
             raise UserError(f"it is no regular file; {READ} is read")
@@ -201,14 +216,14 @@ def _files_of(path: Path) -> tuple[list[Path], list[str]]:
             kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
             raise UserError(f"{kind} is not read, but {READ}; {HOW_TO_MAKE}")
         shard = SHARD.fullmatch(path.stem)
-        alone = shard is None or int(shard[3]) <= 1
-        return [path], [] if alone else [f"{path.name} is one of {int(shard[3])} parts of a dataset; it alone was read"]
+        of = int(shard[3]) if shard else 1
+        return [path], [f"{path.name} is one of {of} parts of a dataset; it alone was read"] if of > 1 else []
     if (path / "dataset_dict.json").is_file():
         split, notes = _chosen(_listed(path / "dataset_dict.json", "splits"))
         return _saved(path / _plain_name(split)), notes
     if (path / "state.json").is_file():
         return _saved(path), []
-    groups = {}
+    groups: dict[str, list[Path]] = {}
     for file in _tables_in(path):
         groups.setdefault(_split_of(file.relative_to(path)), []).append(file)
     split, notes = _chosen(list(groups))
@@ -295,8 +310,8 @@ def _whole(files: list[Path], path: Path) -> tuple[list[Path], list[str]]:
     sets = {(file.parent, shard and shard[1], shard and shard[3]) for file, shard in zip(files, shards, strict=True)}
     if len(sets) > 1:
         raise UserError(f"it holds several datasets of one name ({names}); name one file or folder")
-    of = int(shards[0][3])
-    there = {int(shard[2]) for shard in shards}
+    numbers = [(int(shard[2]), int(shard[3])) for shard in shards if shard]
+    there, of = {number for number, _ in numbers}, numbers[0][1]
     missing = sorted(set(range(of)) - there)
     if missing:
         raise UserError(

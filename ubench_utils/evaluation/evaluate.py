@@ -2,75 +2,19 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
 
-from ..data.benchmark import Benchmark, load_benchmark
+from ..data.benchmark import Benchmark
 from ..data.questions import build_questions, read_templates
 from ..engine.device import choose_device
 from ..errors import UserError
 from ..models.answers import COLUMNS
 from ..models.load import open_model
 from ..models.registry import ModelCard, as_list
-from ..statistics import scores as stats
 from . import record
-from .results import save
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What ``evaluate`` returns.
-
-    Attributes
-    ----------
-    benchmark : Benchmark
-    questions : pandas.DataFrame
-        As from ``build_questions``.
-    predictions : pandas.DataFrame
-        One row per question, wording and model that answered it (the prediction contract, and ``tied``).
-    failures : pandas.DataFrame
-        ``model, dataset, image_id, reason``: images that a model could not encode; no prediction holds them.
-    record : dict
-        What ``run.json`` holds: dataset, models, precision, device, versions, seconds.
-    """
-
-    benchmark: Benchmark
-    questions: pd.DataFrame
-    predictions: pd.DataFrame
-    failures: pd.DataFrame
-    record: dict
-
-    @cached_property
-    def answers(self) -> pd.DataFrame:
-        """Predictions joined with the facets of their questions: what ``stats`` reads."""
-        return stats.join_answers(self.predictions, self.questions)
-
-    def features(self, model: str, benchmark: Benchmark | None = None, questions: pd.DataFrame | None = None) -> tuple:
-        """Features of images and options, and facts of the model (see ``Encoder.features``), as in this run.
-
-        Parameters
-        ----------
-        model : str
-            Name or model string, of this run or another.
-        benchmark, questions : optional
-            Instead of those of the run.
-        """
-        benchmark = self.benchmark if benchmark is None else benchmark
-        questions = self.questions if questions is None else questions
-        settings = {name: self.record[name] for name in ("device", "precision")}
-        return open_model(model).features(benchmark, questions, **settings)
-
-    def again(self, models: Sequence[str], benchmark: Benchmark | None = None) -> "Evaluation":
-        """Evaluate other models, or on other images, on the device and in the precision of this run."""
-        settings = {name: self.record[name] for name in ("device", "precision")}
-        return evaluate(self.benchmark if benchmark is None else benchmark, models, **settings)
-
-    def save(self, folder, beside: dict | None = None) -> Path:
-        """Write the tables and the record into a folder: see ``results.save``."""
-        return save(self, folder, beside)
+from .run import Evaluation, keep_run, open_benchmark, open_run, run_key
 
 
 def evaluate(
@@ -114,7 +58,14 @@ def evaluate(
         raise UserError("no model given; `ubench list models` names the known ones")
     wordings = read_templates(templates) if templates else None
     device, precision = choose_device(device, precision)
-    benchmark = dataset if isinstance(dataset, Benchmark) else load_benchmark(dataset, limit)
+    key = None
+    if not isinstance(dataset, Benchmark):
+        keyed = partial(run_key, dataset, limit, list(opened.values()), [device, precision, wordings])
+        key = keyed()
+        found = key and open_run(key, dataset, limit)
+        if found and (found.record["audited"] or not audit):
+            return found
+    benchmark = dataset if isinstance(dataset, Benchmark) else open_benchmark(dataset, limit)
     questions = build_questions(benchmark, wordings)
     settings = {"device": device, "precision": precision}
 
@@ -152,10 +103,12 @@ def evaluate(
         "models": passports,
         "device": device,
         "precision": precision,
+        "audited": audit,
         "seconds": round(time.monotonic() - started, 3),
         **record.provenance(),
     }
-    return Evaluation(benchmark, questions, predictions, failed, facts)
+    run = Evaluation(benchmark, questions, predictions, failed, facts)
+    return keep_run(run, key, keyed) if key else run
 
 
 def _failures(benchmark: Benchmark, reasons: dict[str, str]) -> pd.DataFrame:

@@ -51,6 +51,7 @@ PREPROCESS = {  # what an entry may set of open_clip's, and what is right
     "resize_mode": (("shortest", "longest", "squash").__contains__, "shortest, longest or squash"),
     "fill_color": (lambda value: type(value) is int and 0 <= value <= 255, "a whole number from 0 to 255"),
 }
+DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
 MERGES = {  # how to write each
     "mix": "mix:BASE+TUNED@ALPHA with ALPHA between 0 and 1, mix:BASE+TUNED@FIRST..LAST with both between 0 and 1, or "
     "mix:BASE+T1+T2@LAMBDA with LAMBDA between 0 and 3",
@@ -382,13 +383,14 @@ def colours(models) -> dict[str, str]:
 
 
 def as_list(models) -> list:
-    """Models as a list, each once; one model string, as papermill's ``-p models demo-base`` gives it, is a list of one.
+    """Models as a list, each once: those of the demo for None, and one for one text, as ``papermill -p`` gives it.
 
     Raises
     ------
     UserError
         For a list that was written as one text, and for what is no list of texts.
     """
+    models = DEFAULT_MODELS if models is None else models
     if isinstance(models, str) and models.lstrip().startswith(("[", "(")):
         raise UserError(f"models is the text {models[:60]!r}; give papermill a list with -y 'models: [A, B]'")
     models = [models] if isinstance(models, str) else models

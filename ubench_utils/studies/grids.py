@@ -11,7 +11,8 @@ import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING, build_questions
 from ..errors import UserError
-from ..evaluation.evaluate import Evaluation
+from ..evaluation.evaluate import evaluate
+from ..evaluation.run import Evaluation
 from ..models.answers import best_options, blocks, choose, in_blocks, option_rows, softmax
 from ..models.encoders.features import Features, cosines, predict, similarities
 from ..models.registry import mix_name
@@ -100,7 +101,7 @@ def other_ways(run: Evaluation, base: str, tuned: str, specialists) -> pd.DataFr
             "TIES, λ = 0.5": f"ties:{base}+{together}@0.5",
             "soup of base and specialists": f"soup:{base}+{together}",
         }
-    merged = run.again([base, *ways.values()]).answers
+    merged = evaluate(run.benchmark, [base, *ways.values()], **run.settings).answers
     both = ensemble(run, base, tuned)
     ways = {
         f"mean of both models' {what}": f"mean of {what} of {base} and {tuned}"

@@ -17,7 +17,8 @@ from ..data.questions import HEADLINE_WORDING
 from ..engine.store import digest
 from ..engine.work import is_absent, picture
 from ..errors import UserError
-from ..evaluation.evaluate import Evaluation
+from ..evaluation.evaluate import evaluate
+from ..evaluation.run import Evaluation
 from ..models.registry import find_model
 from ..statistics.resampling import CONFIDENCE
 from ..statistics.scores import compare_pairs, score
@@ -209,7 +210,7 @@ def sweep(run: Evaluation, factors) -> pd.DataFrame:
     parts = [run.answers[run.answers.model.isin(models)].assign(factor=1.0)]
     for factor in sorted({float(factor) for factor in factors} - {1.0}) if models else []:
         smaller = shrunk(run.benchmark, factor)
-        again = run.again(models, smaller)
+        again = evaluate(smaller, models, **run.settings)
         parts.append(again.answers.assign(factor=factor))
     swept = pd.concat(parts, ignore_index=True)
     return swept[swept.wording == HEADLINE_WORDING].reset_index(drop=True)

@@ -1,0 +1,267 @@
+"""The five kinds of figure: marks at the numbers, alt texts, equal bytes, nothing over the edge, whole labels."""
+
+import itertools
+import re
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.figures import overhang, tick_labels
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from ubench_utils.report import figures, style
+
+MODELS = ["random", "demo-base", "demo-pathology"]
+STRINGS = ["hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "demo-base", "demo-pathology"]
+PAIR = ("demo-base", "demo-pathology")
+INTERFERENCE = "light microscopy: differential interference contrast"
+
+
+def estimates(models=MODELS, **columns):
+    """A table of estimates: every model, and every combination of the values of the columns."""
+    rows = itertools.product(models, *columns.values())
+    table = pd.DataFrame(rows, columns=["model", *columns])
+    table["estimate"] = np.linspace(0.31, 0.87, len(table)).round(3)
+    ends = {"ci_low": table.estimate - 0.04, "ci_high": table.estimate + 0.05}
+    return table.assign(**ends, chance=0.25, n_questions=1200)
+
+
+def slices(models=MODELS, **more):
+    questions = ["modality", "classification"]
+    return estimates(models, question=questions, slice=["tissue", INTERFERENCE, "cellular"], **more)
+
+
+def along(models=MODELS):
+    table = estimates(models, group=["in-domain", "out-of-domain"], alpha=[0.0, 0.25, 0.5, 0.75, 1.0])
+    return table.assign(pair="demo-base to demo-pathology")
+
+
+def points(models=MODELS):
+    table = estimates(models, dataset=["a", "b", "c"]).assign(size=lambda t: 0.1 * 7.0 ** t.dataset.map("abc".index))
+    return table.rename(columns={"estimate": "score"})
+
+
+def shares(models=MODELS):
+    table = estimates(models, state=["kept", "forgotten", "learned"])
+    return table.assign(estimate=table.groupby("model").estimate.transform(lambda values: values / values.sum()))
+
+
+def arrows():
+    table = pd.DataFrame({"parent": ["CLIP", "PLIP"], "x": [10.0, 20.0], "y": [30.0, 31.0]})
+    return table.assign(merge_x=25.0, merge_y=36.0, merge="PLIP+CLIP")
+
+
+def drawn(models=MODELS):
+    """Each kind in the ways that the pages have it."""
+    table, colours = slices(models), style.colours(models)
+    panels = {"modality": "Names the modality", "classification": "Fine-grained"}
+    grouped = {"panel": "question", "panels": panels, "colours": colours, "n": "n_questions"}
+    yield "dots", figures.dots(table, "slice", tick="chance", limits=(0, 100), **grouped)
+    corrected = figures.corrected(table)
+    yield "dots, corrected", figures.dots(corrected, "slice", line=0, label="chance-corrected", **grouped)
+    joint = table.assign(joint_low=table.ci_low - 0.1, joint_high=table.ci_high + 0.1, small=table.slice == "tissue")
+    joint = joint[joint.model == models[-1]].assign(kind=joint.slice != "tissue")
+    yield "dots, joint", figures.dots(joint, "slice", panel="question", faint="small", group="kind", line=0)
+    yield "dots, grid", figures.dots(table, "model", row="question", panel="slice", colours=colours)
+    yield "dots, joined", figures.dots(table, "model", panel="question", shape="slice", hollow=["tissue"], joined=True)
+    yield "dots, best first", figures.dots(table, "model", panel="slice", colours=colours, best_first=True, band=0.5)
+    yield "lines", figures.lines(along(models), "alpha", panel="model", colour="group", chord=True, tick="chance")
+    yield "lines, bars", figures.lines(points(models), "size", y="score", shape="model", bars=True, log=True)
+    histogram = along(models).drop(columns=["ci_low", "ci_high"]).assign(at=0.4)
+    yield "lines, steps", figures.lines(histogram, "alpha", row="model", colour="group", step=True, rule="at")
+    yield "heatmap", figures.heatmap(table, "slice", "model", panel="question", columns=2)
+    shaded = estimates(models, question=["domain", "stain"]).assign(above=lambda t: t.estimate - t.chance)
+    yield "heatmap, shaded", figures.heatmap(shaded, "question", "model", paint="above", bar="above", limits=(-1, 1))
+    states = {"kept": "#8DB6CD", "forgotten": "#D55E00", "learned": "#009E73"}
+    yield "bars, stacked", figures.bars(shares(models), "model", colour="state", colours=states, label="share (%)")
+    counts = estimates(models).assign(text=[f"{n} images" for n in range(len(models))])
+    yield "bars", figures.bars(counts, "model", x="n_questions", text="text", label="images", picture=np.eye(8))
+    yield "plane", figures.plane(points(models), "size", "score", shape="model", log=True, line=0)
+    path = along(models).query("group == 'in-domain'").assign(kept=lambda t: -t.alpha, way="mixed", note="α = 0.5")
+    yield "plane, path", figures.plane(path, "kept", "estimate", panel="model", shape="way", path="alpha", note="note")
+
+
+@pytest.fixture(scope="module")
+def every():
+    return list(drawn())
+
+
+def test_alt_text_names_the_models_and_holds_numbers(every):
+    for name, figure in every:
+        alt = figure.get_label()
+        assert isinstance(figure, Figure) and alt.endswith(".") and not re.search(r"\bnan\b|\n", alt), name
+        assert all(model in alt for model in MODELS[-1:]) and re.search(r"\d", alt), (name, alt)
+
+
+def test_alt_text_of_a_large_run_names_every_model():
+    many = ["random", *PAIR, "CLIP", "OpenCLIP", "BiomedCLIP", "QuiltNet", "demo-fluorescence"]
+    for name, figure in drawn(many):
+        assert name == "dots, joint" or all(model in figure.get_label() for model in many), name
+
+
+def test_alt_text_has_the_units_of_its_axis():
+    table = estimates(slice=["tissue"])
+    units = ("accuracy (%)", "change (points)", "ratio")
+    texts = [figures.dots(table, "model", label=label).get_label() for label in units]
+    assert ["random: 31.0 %" in texts[0], "random: +31.0;" in texts[1], "random: 0.31;" in texts[2]] == [True] * 3
+    published = figures.dots(table.assign(estimate=31.0), "model", percent=True).get_label()
+    assert "random: 31.0 %" in published
+
+
+def test_equal_tables_give_equal_bytes(every):
+    once, again = ({name: style.svg(figure) for name, figure in found} for found in (every, drawn()))
+    assert once == again and len(set(once.values())) == len(once)
+    other = figures.dots(slices().assign(estimate=0.5), "slice", panel="question")
+    assert style.svg(other) not in once.values()
+
+
+@pytest.mark.parametrize("models", [MODELS, STRINGS, ["demo-base"]], ids=["short", "strings", "one"])
+def test_nothing_reaches_over_the_edge(models):
+    for name, figure in drawn(models):
+        assert overhang(figure) <= 0, name
+    narrow = figures.dots(estimates(models), "model", width=style.NARROW, tick="chance", shape="n_questions")
+    assert overhang(narrow) <= 0
+
+
+def test_labels_of_rows_are_whole(every):
+    """A long name has two lines beside its axis."""
+    labels = tick_labels(dict(every)["dots"].axes[0])
+    assert labels[:2] == ["cellular (n = 1,200)", "tissue (n = 1,200)"]
+    assert labels[2].replace("\n", " ") == f"{INTERFERENCE} (n = 1,200)" and "\n" in labels[2]
+
+
+def marks(axis):
+    """Number, place and colour of each dot of a panel, from top to bottom."""
+    dots = [line for line in axis.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata()) == 1]
+    found = [(line.get_xdata()[0], line.get_ydata()[0], to_hex(line.get_color()).upper()) for line in dots]
+    return sorted(found, key=lambda mark: mark[1])
+
+
+def test_dots_stand_at_the_numbers_in_the_colours_of_the_models(every):
+    figure, table = dict(every)["dots"], slices()
+    for axis, question in zip(figure.axes, ("modality", "classification"), strict=True):
+        rows = table[table.question == question]
+        rows = rows.assign(row=rows.slice.map({"cellular": 0, "tissue": 1}).fillna(2))
+        rows = rows.assign(place=rows.model.map(MODELS.index))
+        rows = rows.sort_values(["row", "place"])
+        found = marks(axis)
+        assert [x for x, _, _ in found] == pytest.approx((100 * rows.estimate).tolist())
+        assert [colour for *_, colour in found] == [style.colours(MODELS)[model].upper() for model in rows.model]
+        assert [round(y) for _, y, _ in found] == rows.row.tolist()
+        ticks = [line.get_xdata() for line in axis.get_lines() if line.get_linestyle() == "--"]
+        assert len(ticks) == 3 and all(list(at) == [25, 25] for at in ticks)  # one a row, since all have one chance
+
+
+def test_intervals_are_thick_and_simultaneous_ones_thin(every):
+    axis = dict(every)["dots, joint"].axes[0]
+    lengths = [(line.get_linewidth(), np.ptp(line.get_xdata())) for line in axis.get_lines()]
+    spans = {width: length for width, length in lengths if length > 1}
+    assert spans[figures.THIN] == pytest.approx(29) and spans[figures.THICK] == pytest.approx(9)
+    assert {colour for *_, colour in marks(axis)} == {style.FAINT, style.colours(MODELS)[MODELS[-1]].upper()}
+    assert len([line for line in axis.get_lines() if to_hex(line.get_color()) == "#aaaaaa"]) == 1  # between the groups
+
+
+def test_best_first_orders_each_panel_by_itself():
+    table = estimates(["one", "two"], slice=["a", "b"])
+    table.loc[table.slice == "b", "estimate"] = [0.9, 0.2]
+    figure = figures.dots(table, "model", panel="slice", best_first=True)
+    assert [tick_labels(axis) for axis in figure.axes] == [["two", "one"], ["one", "two"]]
+
+
+def test_open_marks_and_the_legend(every):
+    figure = dict(every)["dots, joined"]
+    fills = {line.get_marker(): line.get_markerfacecolor() for line in figure.axes[0].get_lines() if line.get_marker()}
+    legend = {text.get_text(): line for line, text in zip(*_legend(figure), strict=True)}
+    assert list(legend)[:2] == ["cellular", "tissue"] and len(legend) == 3
+    assert fills[legend["tissue"].get_marker()] == "white" == legend["tissue"].get_markerfacecolor()
+
+
+def _legend(figure):
+    return figure.legends[0].get_lines(), figure.legends[0].get_texts()
+
+
+def test_panels_are_chosen_ordered_and_named():
+    figure = figures.dots(slices(), "slice", panel="question", panels={"classification": "Fine"})
+    assert [axis.get_title("left") for axis in figure.axes] == ["Fine"]
+    titles = [axis.get_title("left") for axis in figures.dots(slices(), "model", panel="question").axes]
+    assert titles == ["modality", "classification"]  # the order of the field
+
+
+def test_lines_follow_the_numbers_and_a_chord_joins_their_ends(every):
+    table = along()
+    for axis, model in zip(dict(every)["lines"].axes, MODELS, strict=False):
+        own = table[(table.model == model) & (table.group == "in-domain")]
+        lines = [line for line in axis.get_lines() if to_hex(line.get_color()).upper() == style.BLUE]
+        assert lines[0].get_ydata() == pytest.approx((100 * own.estimate).to_numpy())
+        assert lines[1].get_linestyle() == ":" and len(lines[1].get_xdata()) == 2
+        assert len(axis.collections) == 2  # bands
+
+
+def test_the_last_row_may_lack_a_panel():
+    assert len(figures.lines(along(), "alpha", panel="model", colour="group").axes) == 3
+    table = slices().assign(size=1)
+    figure = figures.heatmap(table, "slice", "model", panel="question", bar="accuracy", paint="estimate", columns=2)
+    assert len(figure.axes) == 3  # two panels and the scale of shades
+
+
+def test_cells_hold_the_numbers_and_light_text_stands_on_dark(every):
+    axis = dict(every)["heatmap, shaded"].axes[0]
+    table = estimates(question=["domain", "stain"])
+    texts = {tuple(text.get_position()): text for text in axis.texts}
+    for (i, model), (j, question) in itertools.product(enumerate(MODELS), enumerate(["domain", "stain"])):
+        row = table[(table.model == model) & (table.question == question)].iloc[0]
+        assert texts[j + 0.5, i + 0.5].get_text() == f"{100 * row.estimate:.0f}"
+    assert texts[1.5, 2.5].get_color() == "w" and texts[0.5, 0.5].get_color() == style.DARK
+
+
+def test_stacked_bars_fill_the_row_and_others_have_their_text(every):
+    axis = dict(every)["bars, stacked"].axes[0]
+    ends = {patch.get_y(): patch.get_x() + patch.get_width() for patch in axis.patches}
+    assert list(ends.values()) == pytest.approx([100] * 3)
+    texts = [text.get_text() for text in dict(every)["bars"].axes[1].texts]
+    assert texts == [" 0 images", " 1 images", " 2 images"]
+
+
+def test_points_of_one_place_stand_beside_each_other(every):
+    lines = [line for line in dict(every)["plane"].axes[0].get_lines() if line.get_linestyle() == "None"]
+    at = {(round(line.get_xdata()[0], 6), line.get_marker()) for line in lines}
+    assert len(at) == 9 and len({marker for _, marker in at}) == 3
+    assert {x for x, _ in at if x < 0.11} and max(x for x, _ in at) == pytest.approx(4.9 * 1.05)
+
+
+def test_arrows_lead_to_a_star_named_where_none_comes_from():
+    ends = {"to": ("merge_x", "merge_y", "merge"), "note": "parent", "percent": True, "labels": ("H&E (%)", "all (%)")}
+    figure = figures.plane(arrows(), "x", "y", colour="parent", **ends)
+    axis = figure.axes[0]
+    names = {text.get_text(): text for text in axis.texts if text.get_text()}
+    assert set(names) == {"CLIP", "PLIP", "PLIP +\nCLIP"} and names["PLIP +\nCLIP"].xyann[1] > 0
+    assert "CLIP: 10.0 % and 30.0 % to PLIP+CLIP, 25.0 % and 36.0 %" in figure.get_label()
+    assert overhang(figure) <= 0
+
+
+def test_an_empty_table_says_so():
+    empty = slices().iloc[:0]
+    for figure in (
+        figures.dots(empty, "slice", empty="Nothing."),
+        figures.lines(pd.DataFrame(), "alpha", empty="Nothing."),
+        figures.heatmap(empty, "slice", "model", empty="Nothing."),
+        figures.bars(empty, "slice", empty="Nothing."),
+        figures.plane(empty, "size", "score", empty="Nothing."),
+        figures.dots(slices(), "slice", panel="question", panels={"stain": "Stain"}, empty="Nothing."),
+    ):
+        assert figure.get_label() == figure.instead == "Nothing."
+
+
+def test_tables_of_pairs_become_one():
+    table = figures.by_pair({PAIR: estimates(["x"]), ("demo-base", "demo-fluorescence"): estimates(["y"])})
+    assert list(table.pair) == ["demo-base to demo-pathology", "demo-base to demo-fluorescence"]
+    assert list(table.model) == ["demo-pathology", "demo-fluorescence"] and set(table.reference) == {"demo-base"}
+    assert figures.by_pair({}).empty
+
+
+def test_drawing_leaves_the_settings_as_they_were():
+    before = dict(matplotlib.rcParams)
+    style.svg(figures.dots(slices(), "slice", panel="question"))
+    assert dict(matplotlib.rcParams) == before

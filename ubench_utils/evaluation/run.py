@@ -1,0 +1,312 @@
+"""A run is a folder of tables, written once: whoever wants it again opens it, and nothing is hashed or answered twice.
+
+In the cache lie ``benchmarks/KEY``, the images of a dataset with their facets and hashes, and ``runs/KEY``, the
+questions, predictions, failures and the record of an evaluation. A key holds all that determines the content: the
+dataset (its revision, or the state of its files), the code that reads and answers, the versions of the libraries, the
+identities of the models and the settings. A folder appears whole, by a rename, and is sealed with the digest of each
+file; what is damaged is noted and made again. What may be otherwise the next time is not kept: a run in which an
+image failed, a dataset whose files were written just now.
+"""
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..data.benchmark import HUB_NAME, HUB_REVISION, Benchmark, Rows, load_benchmark, open_rows
+from ..data.storage import files_of, picture_paths
+from ..engine import store
+from ..errors import UserError
+from ..models.load import open_model
+from ..models.model import Model
+from ..models.registry import ModelCard
+from ..statistics import scores as stats
+from .results import save
+
+PACKAGE = Path(__file__).parents[1]
+ROOMS = ("demo", "data", "engine", "models", "evaluation")  # whose code decides what is in a run
+LIBRARIES = ("torch", "torchvision", "open_clip_torch", "transformers", "datasets", "pandas", "numpy", "pillow")
+SEAL = "seal.json"
+SETTLED = 2  # seconds; a file that was written later may be written again within one tick of its clock
+KEPT = 20  # folders of each kind, those used last
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` returns.
+
+    Attributes
+    ----------
+    benchmark : Benchmark
+        Its rows are opened when they are needed.
+    questions : pandas.DataFrame
+        As from ``build_questions``.
+    predictions : pandas.DataFrame
+        One row per question, wording and model that answered it (the prediction contract, and ``tied``).
+    failures : pandas.DataFrame
+        ``model, dataset, image_id, reason``: images that a model could not encode; no prediction holds them.
+    record : dict
+        What ``run.json`` holds: dataset, models, precision, device, versions, seconds.
+    """
+
+    benchmark: Benchmark
+    questions: pd.DataFrame
+    predictions: pd.DataFrame
+    failures: pd.DataFrame
+    record: dict
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """Predictions joined with the facets of their questions: what ``stats`` reads."""
+        return stats.join_answers(self.predictions, self.questions)
+
+    @cached_property
+    def cards(self) -> dict[str, ModelCard]:
+        """Card of each model of the run, by its name."""
+        return {model: ModelCard(**passport["card"]) for model, passport in self.record["models"].items()}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Device and precision, for another evaluation like this one."""
+        return {name: self.record[name] for name in ("device", "precision")}
+
+    def features(self, model: str, benchmark: Benchmark | None = None, questions: pd.DataFrame | None = None) -> tuple:
+        """Features of images and options, and facts of a model (see ``Encoder.features``), computed as in this run.
+
+        Parameters
+        ----------
+        model : str
+            Name or model string, of this run or another.
+        benchmark, questions : optional
+            Instead of those of the run.
+        """
+        benchmark = self.benchmark if benchmark is None else benchmark
+        questions = self.questions if questions is None else questions
+        return open_model(model).features(benchmark, questions, **self.settings)
+
+    def save(self, folder, beside: dict | None = None) -> Path:
+        """Write the tables and the record into a folder: see ``results.save``."""
+        return save(self, folder, beside)
+
+
+def open_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
+    """A dataset as from ``load_benchmark``, whose images are hashed only if they or the code changed since.
+
+    The rows of one that was known are opened when they are first asked for; an image is checked to be the one that
+    its hash names when it is decoded (``work.picture``).
+    """
+    key = _dataset_key(name, limit)
+    folder = _folder("benchmarks", key) if key else None
+    found = _read(folder) if folder else None
+    if key and found:
+        facts = json.loads(found["benchmark.json"])
+        if _states(facts["pictures"]) == list(facts["pictures"].values()):
+            images = _table(found["images.parquet"])
+            rows = Rows(partial(_rows, name, limit, key, images.row.to_numpy(), found.get("rows.arrow")))
+            about = {name: facts[name] for name in ("fingerprint", "revision", "notes")}
+            return Benchmark(name, rows, images, **about, folder=facts["folder"] and Path(facts["folder"]))
+    benchmark = load_benchmark(name, limit)
+    if folder and key == _dataset_key(name, limit) and not benchmark.images.image_hash.str.startswith("absent").any():
+        _keep_benchmark(folder, benchmark)
+    return benchmark
+
+
+def run_key(dataset: str, limit: int | None, models: list[Model], settings: list) -> str | None:
+    """Key of a run: of the dataset, of the models' cards and identities, and of settings; None where it has none."""
+    place = _dataset_key(dataset, limit)
+    cards = [[asdict(model.card), model.identity] for model in models]
+    return place and store.digest([place, cards, settings])
+
+
+def open_run(key: str, dataset: str, limit: int | None) -> Evaluation | None:
+    """The run of a key, or None where it is not there."""
+    started = time.monotonic()
+    found = _read(_folder("runs", key))
+    if not found:
+        return None
+    questions, predictions, failures = (
+        _table(found[f"{name}.parquet"]) for name in ("questions", "predictions", "failures")
+    )
+    for column in ("options", "labels"):
+        questions[column] = questions[column].map(tuple)
+    record = json.loads(found["run.json"])
+    about = record["dataset"]
+    about["wordings"] = {int(number): name for number, name in about["wordings"].items()}
+    for passport in record["models"].values():
+        if "images_encoded_now" in passport:
+            passport |= {"images_encoded_now": 0, "images_per_second": None}
+    benchmark = open_benchmark(dataset, limit)
+    record["seconds"] = round(time.monotonic() - started, 3)
+    return Evaluation(benchmark, questions, predictions, failures, record)
+
+
+def keep_run(run: Evaluation, key: str | None, again: Callable[[], str | None]) -> Evaluation:
+    """Write a run under its key, and return it; ``again`` gives the key as it would be now."""
+    lasting = run.failures.empty and not run.benchmark.images.image_hash.str.startswith("absent").any()
+    if key and lasting and key == again():
+        tables = {f"{name}.parquet": _parquet(getattr(run, name)) for name in ("questions", "predictions", "failures")}
+        _keep(_folder("runs", key), {**tables, "run.json": json.dumps(run.record).encode()})
+    return run
+
+
+def _dataset_key(name: str, limit: int | None) -> str | None:
+    """Digest of what determines the images of a dataset; None where it has to be opened to be known."""
+    if name in ("demo", HUB_NAME):
+        return store.digest([name, HUB_REVISION, repr(limit), _code(), _versions()])
+    path = Path(os.path.expanduser(name))
+    try:
+        files, _ = files_of(path)
+        states = _states(files)
+    except (UserError, OSError, ValueError):  # the opening says what is wrong
+        return None
+    return (
+        store.digest([str(name), str(path.absolute()), states, repr(limit), _code(), _versions()])
+        if _settled(states)
+        else None
+    )
+
+
+def _states(files) -> list:
+    """Size, times and inode of each file; None of one that is not there."""
+    found: list = []
+    for file in files:
+        try:
+            facts = os.stat(file)
+            found.append([facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino])
+        except (OSError, ValueError):
+            found.append(None)
+    return found
+
+
+def _settled(states: list) -> bool:
+    latest = max((max(state[1:3]) for state in states if state), default=0)
+    return latest / 1e9 < time.time() - SETTLED
+
+
+@cache
+def _code() -> str:
+    files = [file for room in ROOMS for file in sorted((PACKAGE / room).rglob("*")) if file.suffix in (".py", ".csv")]
+    return store.digest([store.file_digest(file) for file in [*files, PACKAGE / "files.py", PACKAGE / "text.py"]])
+
+
+@cache
+def _versions() -> dict:
+    return {name: version(name) for name in LIBRARIES} | {"python": sys.version}
+
+
+def _keep_benchmark(folder: Path, benchmark: Benchmark) -> None:
+    table = benchmark.rows.with_format("arrow")[:] if benchmark.folder or benchmark.name == "demo" else None
+    pictures = {}
+    if benchmark.folder:
+        files = [str(benchmark.folder / path) for path in picture_paths(table)]
+        pictures = dict(zip(files, _states(files), strict=True))
+        if not _settled(list(pictures.values())):
+            return
+    facts = {
+        "fingerprint": benchmark.fingerprint,
+        "revision": benchmark.revision,
+        "notes": benchmark.notes,
+        "folder": benchmark.folder and str(benchmark.folder),
+        "pictures": pictures,
+    }
+    content = {"images.parquet": _parquet(benchmark.images), "benchmark.json": json.dumps(facts).encode()}
+    if table is not None and not benchmark.folder:  # what lies in no file
+        buffer = io.BytesIO()
+        with pa.ipc.new_stream(buffer, table.schema) as stream:
+            stream.write_table(table)
+        content["rows.arrow"] = buffer.getvalue()
+    _keep(folder, content)
+
+
+def _rows(name: str, limit: int | None, key: str, numbers: np.ndarray, drawn: bytes | None):
+    """The rows of a known dataset, which lie in its files, or in its folder where it has none."""
+    if drawn is not None:
+        import datasets
+
+        table = pa.ipc.open_stream(drawn).read_all()
+        return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="rows")
+    rows = open_rows(name)[0].select(numbers)
+    if _dataset_key(name, limit) != key:
+        raise UserError(f"dataset '{name}' changed during the run; run it again")
+    return rows
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    """A table as a file that knows which columns held objects, text for one; lists are read back as arrays."""
+    table = table.copy(deep=False)
+    table.attrs = {"objects": [name for name, kind in table.dtypes.items() if kind == "object"]}
+    return table.to_parquet(index=False)
+
+
+def _table(content: bytes) -> pd.DataFrame:
+    table = pd.read_parquet(io.BytesIO(content))
+    for name in table.attrs.pop("objects"):
+        table[name] = table[name].astype(object).where(table[name].notna(), None)
+    return table
+
+
+def _folder(kind: str, key: str) -> Path:
+    return store.cache_dir() / kind / key
+
+
+def _read(folder: Path) -> dict[str, bytes] | None:
+    """Files of a folder by name, or None where it is missing or damaged."""
+    try:
+        seal = json.loads((folder / SEAL).read_bytes())
+        found = {name: (folder / name).read_bytes() for name in seal["files"]}
+        whole = seal == _seal(folder, found)
+        os.utime(folder)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if whole:
+        return found
+    print(f"ubench: {folder.parent.name}/{folder.name} in the cache is damaged; making it again", file=sys.stderr)
+    return None
+
+
+def _seal(folder: Path, files: dict[str, bytes]) -> dict:
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return {"of": f"{folder.parent.name}/{folder.name}", "files": digests}
+
+
+def _keep(folder: Path, files: dict[str, bytes]) -> None:
+    """Put a folder in place whole; a cache that cannot be written to costs the time of the next run, nothing else."""
+    aside = folder.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        aside.mkdir(parents=True)
+        for name, content in {**files, SEAL: json.dumps(_seal(folder, files)).encode()}.items():
+            (aside / name).write_bytes(content)
+        if os.path.lexists(folder):
+            os.replace(folder, aside / "before")
+        os.replace(aside, folder)
+        shutil.rmtree(folder / "before", ignore_errors=True)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+    _prune(folder.parent)
+
+
+def _prune(kind: Path) -> None:
+    """Remove the folders that were not used for longest, and what a killed run left."""
+    try:
+        ages = sorted(((place.stat().st_mtime, place) for place in kind.iterdir()), reverse=True)
+    except OSError:  # another run may do the same
+        return
+    kept = [(age, place) for age, place in ages if place.suffix != ".part"]
+    left = [place for age, place in ages if place.suffix == ".part" and time.time() - age > store.STALE]
+    for place in [*left, *(place for _, place in kept[KEPT:])]:
+        shutil.rmtree(place, ignore_errors=True)
