@@ -20,7 +20,6 @@ SWEEP = """
 import sys
 from collections import Counter
 from ubench_utils import files
-from ubench_utils.engine import store
 from ubench_utils.models import load, model, registry, sources
 
 calls = Counter()
@@ -32,7 +31,8 @@ def counted(name, function):
     return call
 
 patched = {"find_model": counted("find_model", registry.find_model), "resolve": counted("resolve", sources.resolve),
-           "file_digest": counted("file_digest", store.file_digest), "read_text": counted("read_text", files.read_text)}
+           "read_text": counted("read_text", files.read_text)}
+sources.file_digest = counted("file_digest", sources.file_digest)
 for name, module in list(sys.modules.items()):
     if name.startswith("ubench_utils"):
         for attribute, function in patched.items():
