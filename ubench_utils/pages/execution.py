@@ -8,8 +8,9 @@ import multiprocessing as mp
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -27,14 +28,15 @@ SLOW = ["IPython", "matplotlib.pyplot", "pandas", "pyarrow.parquet", "scipy.stat
 KERNEL = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as Jupyter starts one
 
 
-def executed(jobs: list[tuple]) -> Iterator[tuple]:
+def executed(jobs: Iterable[tuple]) -> Iterator[tuple]:
     """Execute notebooks with papermill's parameters, and tidy them.
 
     They run in the current folder, so that relative paths of data and checkpoints mean what the user meant.
 
     Parameters
     ----------
-    jobs : list of (notebook, parameters, slug)
+    jobs : iterable of (notebook, parameters, slug)
+        Each is drawn when its turn has come.
 
     Yields
     ------
@@ -43,14 +45,13 @@ def executed(jobs: list[tuple]) -> Iterator[tuple]:
     """
     forks = "forkserver" in mp.get_all_start_methods()
     context: Any = mp.get_context("forkserver" if forks else "spawn")
-    coming = list(enumerate(jobs))
+    coming = enumerate(jobs)
     running: dict[Any, tuple] = {}
     cores = max(1, (os.cpu_count() or 1) // AT_A_TIME)
     environment = {"OMP_NUM_THREADS": str(cores), **KERNEL, **os.environ}
     try:
-        while coming or running:
-            while coming and len(running) < AT_A_TIME:
-                number, job = coming.pop(0)
+        while True:
+            for number, job in islice(coming, AT_A_TIME - len(running)):
                 here, there = context.Pipe(duplex=False)
                 process = context.Process(target=_serve, args=(there, environment, os.getcwd(), *job), daemon=True)
                 with _set(environment):
@@ -59,6 +60,8 @@ def executed(jobs: list[tuple]) -> Iterator[tuple]:
                     process.start()
                 there.close()
                 running[here] = number, process
+            if not running:
+                return
             ended: Any
             for ended in wait(list(running)):
                 number, process = running.pop(ended)
