@@ -16,14 +16,12 @@ BELOW_STUDIES = {"errors", "files", "text", "demo", "data", "statistics", "engin
 DRAWING = ["matplotlib", "seaborn", "IPython", "papermill", "jupytext", "nbformat", "nbclient"]
 # Each is a fault of today; who mends one, deletes its line.
 PRIVATE_ABROAD = {
-    "report/answers_slices.py: answers",
     "report/lessons.py: plots",
     "report/plots_dataset.py: plots",
     "report/plots_finetuning.py: plots",
     "report/plots_preferences.py: plots",
     "report/plots_published.py: plots",
     "report/plots_slices.py: plots",
-    "report/tables_slices.py: tables",
 }
 # One process loads all: first the rooms that draw nothing, then what draws. The libraries come before the rooms that
 # use them, so that a change which a library makes is not taken for one of ours.

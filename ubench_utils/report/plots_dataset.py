@@ -9,6 +9,7 @@ from ..data.questions import COARSE
 from ..studies import benchmark
 from .labels import labels
 from .plots import CHANCE, LONG, WIDTH, _cut, _figure, _legend, nothing
+from .text import amount, called
 
 BAR = "#4477AA"
 MOST_VALUES = 12  # bars of a facet; the rest are pooled
@@ -34,7 +35,7 @@ def composition(table: pd.DataFrame) -> Figure:
     for axis, (facet, rows) in zip(axes[:, 0], panels.items(), strict=True):
         axis.barh(range(len(rows)), rows.images, color=BAR, height=0.7, clip_on=False)
         for place, row in enumerate(rows.itertuples()):
-            sets = f" in {benchmark.amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
+            sets = f" in {amount(row.datasets, 'sub-dataset')}" if row.datasets else ""
             axis.text(row.images, place, f" {row.images:,}{sets}", va="center", fontsize=9)
             words.append(f"{facet} {row.value} {row.images:,}")
         axis.set_yticks(range(len(rows)), list(labels(rows.value, LONG).values()))
@@ -67,7 +68,7 @@ def crossing(table: pd.DataFrame) -> Figure:
     )
     text = np.array(
         [
-            [f"{n:,}\n{benchmark.amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
+            [f"{n:,}\n{amount(k, 'set')}" if n else "none" for n, k in zip(*rows, strict=True)]
             for rows in zip(images.to_numpy(), datasets.to_numpy(), strict=True)
         ]
     )
@@ -77,7 +78,7 @@ def crossing(table: pd.DataFrame) -> Figure:
     axes[0][0].set(xlabel="scale", ylabel="modality")
     axes[0][0].tick_params(rotation=0, length=0)
     words = [
-        f"{row.modality}, {row.scale}: {row.images:,} in {benchmark.amount(row.datasets, 'sub-dataset')}"
+        f"{row.modality}, {row.scale}: {row.images:,} in {amount(row.datasets, 'sub-dataset')}"
         for row in table.itertuples()
     ]
     figure.set_label("Heat map of the number of images, modalities by scales. " + _cut(words))
@@ -111,7 +112,7 @@ def rules(scores: pd.DataFrame) -> Figure:
         axis.plot(100 * table.estimate, at, marker, color=colour, ms=6, label=rule)
     for name, (values, line) in ticks.items():
         axis.vlines(100 * values, rows - 0.45, rows + 0.45, color=CHANCE, lw=1.5, ls=line, zorder=1, label=name)
-    axis.set_yticks(rows, [f"{benchmark.called(*key)} (n = {n[key]:,})" for key in keys])
+    axis.set_yticks(rows, [f"{called(*key[::-1])} (n = {n[key]:,})" for key in keys])
     axis.set(xlim=(0, 102), ylim=(len(keys) - 0.5, -0.5), xlabel="accuracy (%)")
     axis.grid(axis="x")
     _legend(figure, axis)

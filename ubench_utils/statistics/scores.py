@@ -322,3 +322,14 @@ def mcnemar_exact(lost, gained) -> np.ndarray:
     """Two-sided exact p-value that discordant pairs fall either way alike (binomial, p = 1/2), elementwise."""
     lost, gained = np.asarray(lost), np.asarray(gained)
     return np.minimum(2 * binom.cdf(np.minimum(lost, gained), lost + gained, 0.5), 1.0)
+
+
+def headline(scores: pd.DataFrame, by: str = "all", estimand: str = "micro") -> pd.DataFrame:
+    """Scores of the headline wording under one estimand, for one facet."""
+    return scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == estimand) & (scores.by == by)]
+
+
+def totals(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows that stand for a whole level."""
+    pooled = set(scores.level[scores.question == "all"])
+    return scores[(scores.question == "all") | ~scores.level.isin(pooled)]
