@@ -17,12 +17,6 @@ DRAWING = ["matplotlib", "seaborn", "IPython", "papermill", "jupytext", "nbforma
 # Each is a fault of today; who mends one, deletes its line.
 PRIVATE_ABROAD = {
     "report/answers_slices.py: answers",
-    "report/lessons.py: plots",
-    "report/plots_dataset.py: plots",
-    "report/plots_finetuning.py: plots",
-    "report/plots_preferences.py: plots",
-    "report/plots_published.py: plots",
-    "report/plots_slices.py: plots",
     "report/tables_slices.py: tables",
 }
 # One process loads all: first the rooms that draw nothing, then what draws. The libraries come before the rooms that
@@ -121,9 +115,7 @@ def test_rooms_below_studies_load_nothing_that_draws(process):
 
 
 @pytest.mark.parametrize("what", ["rcParams", "loggers", "environment", "warnings", "signals", "torch"])
-def test_importing_changes_nothing(request, process, what):
-    if what == "rcParams":
-        request.applymarker(pytest.mark.xfail(reason="the old figures set them on import; goes with report/plots.py"))
+def test_importing_changes_nothing(process, what):
     for before, after in zip(process["states"][::2], process["states"][1::2], strict=True):
         before, after = before[what], after[what]
         if what == "loggers":  # one that a library makes later is its own

@@ -27,6 +27,13 @@ PUBLIC = {  # name: the file that holds it
     "calibration_error": "statistics.calibration",
     "cross_fit": "statistics.selection",
     "pareto": "statistics.selection",
+    "dots": "report.figures",
+    "lines": "report.figures",
+    "heatmap": "report.figures",
+    "bars": "report.figures",
+    "plane": "report.figures",
+    "by_pair": "report.figures",
+    "show": "report.style",
 }
 
 __all__ = [*PUBLIC]

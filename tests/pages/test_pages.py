@@ -10,8 +10,8 @@ import pytest
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.pages.runner import DEFAULT_MODELS, FIXED, SECTIONS, run_book, slugs
-from ubench_utils.report.plots import headline
 from ubench_utils.statistics import scores as stats
+from ubench_utils.statistics.scores import headline
 from ubench_utils.studies import finetuning
 
 ROOT = Path(__file__).parents[2]

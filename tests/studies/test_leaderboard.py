@@ -11,8 +11,8 @@ from ubench_utils.data.benchmark import HUB_NAME
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.pages.runner import slugs
 from ubench_utils.report import tables
-from ubench_utils.report.plots import headline
 from ubench_utils.statistics import scores as stats
+from ubench_utils.statistics.scores import headline
 from ubench_utils.studies import leaderboard, published
 
 MODELS = ["random", "demo-base", "demo-pathology"]

@@ -18,8 +18,7 @@ from ubench_utils.data.questions import build_questions
 from ubench_utils.engine.work import picture
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models import registry
-from ubench_utils.report import answers_slices, plots_slices, tables_slices
+from ubench_utils.report import answers_slices, tables_slices
 from ubench_utils.statistics import scores
 from ubench_utils.studies import scale as resolution
 from ubench_utils.studies.scale import (
@@ -74,7 +73,6 @@ def test_a_dataset_that_states_no_pixel_size(rows, parquet):
     points = by_size(run.answers, sizes)
     assert sizes.microns_per_pixel.isna().all() and (sizes.width == 64).all() and points.empty
     assert "stated for 0 of 8 images" in answers_slices.pixel_sizes(sizes, rank_correlations(points))
-    assert "stated pixel size" in plots_slices.score_against_size(points, registry.colours(["random"])).get_label()
     assert set(tables_slices.image_sizes(sizes)["pixel size (µm)"]) == {"not stated"}
 
 
@@ -283,6 +281,13 @@ def slices():
     return scores.score(rows, by=["scale"], n_resamples=50)
 
 
+def test_the_native_size_is_the_start_of_every_line():
+    table = changes(swept_by_hand(lost=12, gained=4))
+    start = resolution.with_native(table).query("factor == 1")
+    assert len(start) == len(table) and (start.estimate == 0).all() and start.ci_low.isna().all()
+    assert len(resolution.with_native(table)) == 2 * len(table)
+
+
 def test_no_sweep_is_said_plainly(rows, parquet):
     run = run_of(parquet(rows[:4]), "random")
     for factors in ([2], []):
@@ -290,8 +295,7 @@ def test_no_sweep_is_said_plainly(rows, parquet):
         assert table.empty and tables_slices.sweep(table).empty
         assert "No image was shrunk" in answers_slices.shrunk_images(run, table)
         assert "shrunk" in answers_slices.scale(slices(), table)
-        for by in ("all", "scale"):
-            assert "shrunk" in plots_slices.change_by_factor(table, registry.colours(["random"]), by).get_label()
+        assert resolution.with_native(table).empty
     weighted = run_of(parquet(rows[:4]), "demo-base", "random")
     text = answers_slices.shrunk_images(weighted, changes(sweep(weighted, [1])))
     assert "no factor above 1" in text and text.endswith("Left out, for want of weights to look again with: random.")

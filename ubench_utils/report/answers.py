@@ -6,8 +6,9 @@ from ..data.benchmark import NOT_STATED
 from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model
+from ..statistics.scores import headline, overall
 from ..studies.benchmark import amount
-from .plots import LEVEL_NAMES, headline, overall
+from .style import LEVELS
 from .tables import percent
 
 
@@ -60,7 +61,7 @@ def overview(scores: pd.DataFrame) -> str:
     if table.empty:
         return "No model but the random baseline was run."
     parts, at_chance = [], []
-    for level in (level for level in LEVEL_NAMES if level in set(table.level)):
+    for level in (level for level in LEVELS if level in set(table.level)):
         rows = table[(table.level == level) & (table.question == overall(table, level))]
         best = rows.loc[rows.estimate.idxmax()]
         parts.append(
@@ -185,7 +186,7 @@ def model(scores: pd.DataFrame, name: str) -> str:
     rows = table[table.model == name]
     parts = [
         f"{_score(row)} % on {level} questions (chance {percent(row.chance)} %)"
-        for level in LEVEL_NAMES
+        for level in LEVELS
         if level in set(rows.level)
         for _, row in rows[(rows.level == level) & (rows.question == overall(rows, level))].iterrows()
     ]

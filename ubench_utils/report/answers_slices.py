@@ -10,7 +10,7 @@ from ..studies.groups import FACETS
 from ..studies.scale import MEASURES
 from ..studies.specialists import ground_name
 from .answers import _change, _direction, _range, slices
-from .plots import LEVEL_NAMES
+from .style import LEVELS
 from .tables import percent
 
 
@@ -178,7 +178,7 @@ def specialists(differences: pd.DataFrame, names: tuple) -> str:
     sentences = []
     for place, where in (("own ground", "On its own ground"), ("outside", "Outside it")):
         parts = []
-        for level in (level for level in LEVEL_NAMES if level in set(differences.level)):
+        for level in (level for level in LEVELS if level in set(differences.level)):
             rows = differences[(differences.place == place) & (differences.level == level)]
             if len(rows):
                 firm = ~rows.small & (rows.p_adjusted < 0.05)

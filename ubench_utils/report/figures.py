@@ -31,6 +31,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator
 
 from . import style
 from .style import DARK, FAINT, GREY, LONG, RULE, WIDTH
+from .text import fixed
 
 DASHED, THIN, THICK = (0, (2, 1)), 0.8, 2
 DOT = {"ls": "", "ms": 6, "mew": 1.5, "clip_on": False, "zorder": 3}
@@ -118,7 +119,8 @@ def dots(
     height : float
         Inches of a row.
     """
-    cells = _cells(table, panel, row, panels, names, 2)
+    names = _names(panel, names, panels)
+    cells = _cells(table, panel, row, panels, names, 3 if panel == "level" else 2)
     for cell in cells:
         best = cell.table.sort_values(x, ascending=False, kind="stable") if best_first else cell.table
         cell.table = _grouped(best, group, colours)
@@ -166,7 +168,7 @@ def dots(
         axis.set_yticks(range(len(values)), lefts if cell.place[1] == 0 or best_first else [""] * len(values))
         axis.tick_params(axis="y", length=0)
     _inner(cells)
-    entries = [style.mark(name.replace("_", " "), dash=_dash(name)) for name in ticks]
+    entries = [style.mark((names or {}).get(name, name), dash=_dash(name)) for name in ticks]
     style.key(figure, _key(looks, y, colour, shape, names, hollow) + entries)
     return style.describe(figure, f"Dot plot: {label}", table, words, alt)
 
@@ -214,6 +216,7 @@ def lines(
     height : float
         Inches of a panel.
     """
+    names = _names(panel, names, panels)
     cells = _cells(table, panel, row, panels, names, columns)
     if not cells:
         return style.nothing(empty)
@@ -251,8 +254,8 @@ def lines(
         if pd.api.types.is_integer_dtype(table[x]) and not log:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _inner(cells, across=bool(row) or not step)
-    entries = [style.mark(tick.replace("_", " "), dash=DASHED)] if tick else []
-    style.key(figure, _key(looks, "", colour, shape, names, (), line=True) + entries)
+    entries = [style.mark((names or {}).get(tick, tick.replace("_", " ")), dash=DASHED)] if tick else []
+    style.key(figure, _key(looks, "", colour, shape, names, ()) + entries)
     return style.describe(figure, f"Line plot: {label}", table, words, alt)
 
 
@@ -296,6 +299,7 @@ def heatmap(
     height : float
         Inches of a row.
     """
+    names = _names(panel, names, panels)
     cells = _cells(table, panel, None, panels, names, columns)
     if not cells:
         return style.nothing(empty)
@@ -352,6 +356,7 @@ def bars(
     label: str = "",
     limits: tuple | None = None,
     picture=None,
+    legend: bool = True,
     height: float = 0.27,
     empty: str = "",
     alt: str | None = None,
@@ -366,6 +371,8 @@ def bars(
         Column whose changes are lines between the rows.
     picture : array
         An image that is shown on the left.
+    legend : bool
+        Whether colours have a legend.
     height : float
         Inches of a row.
     """
@@ -390,7 +397,7 @@ def bars(
             elif text:
                 cell.axis.text(size, at, f" {one[text]}", va="center", fontsize=9)
             left[one[y]] += size
-            words.append(_word(one, [panel, y, *looks], names, style.written(one[x], label, scale)))
+            words.append(_word(one, [panel, y, *(looks if legend else [])], names, style.written(one[x], label, scale)))
         _rules(cell.axis, cell.table, y, values, group, False)
         short = style.named(values, names, LONG)
         cell.axis.set_yticks(range(len(values)), [short[value] for value in values])
@@ -401,7 +408,7 @@ def bars(
         figure.axes[0].imshow(np.asarray(picture), interpolation="nearest")
         figure.axes[0].axis("off")
     _inner(cells)
-    style.key(figure, _key(looks, y, colour, None, names, (), line=True))
+    style.key(figure, _key(looks, y, colour, None, names, ()) if legend else [])
     return style.describe(figure, f"Bar chart: {label}", table, words, alt)
 
 
@@ -420,6 +427,7 @@ def plane(
     path: str | None = None,
     to: tuple | None = None,
     note: str | None = None,
+    about: str | None = None,
     line: float | None = None,
     log: bool = False,
     names: dict | None = None,
@@ -441,13 +449,14 @@ def plane(
         Column along which points are joined, where it has a value; a dotted line joins the ends.
     to : tuple of str
         Columns of two numbers and a name: an arrow leads from each point to a star there.
-    note : str
-        Column of what is written beside a point.
+    note, about : str
+        Columns of what is written beside a point, and of what the alt text says of it.
     labels : tuple of str
         The axes.
     height : float
         Inches of a panel.
     """
+    names = _names(panel, names, panels)
     cells = _cells(table, panel, None, panels, names, columns)
     if not cells:
         return style.nothing(empty)
@@ -481,7 +490,7 @@ def plane(
             units = [(labels[0], right), (labels[1], up)] * 2
             written = [style.written(number, *unit) for number, unit in zip(numbers, units, strict=False)]
             told = " and ".join(written[:2]) + (f" to {one[to[2]]}, {' and '.join(written[2:])}" if to else "")
-            words.append(_word(one, [panel, *([note] if note and path is None else []), *looks], names, told))
+            words.append(_word(one, [panel, note if to else about, *looks], names, told))
         if to:
             _stars(axis, own, (x, y), to, (right, up))
         if line is not None:
@@ -517,13 +526,17 @@ def _cells(table, panel, row, panels, names, columns) -> list[Panel]:
         return []
     tops = style.ordered(table[row]) if row else [None]
     sides = style.ordered(table[panel], panels or ()) if panel else [None]
-    short = style.named(sides, {**(names or {}), **(panels or {})}, LONG if columns == 1 else 26)
+    short = style.named(sides, names, LONG if columns == 1 else 26)
     cells = []
     for (i, top), (j, side) in product(enumerate(tops), enumerate(sides)):
         own = table[((table[row] == top) if row else True) & (table[panel] == side)] if panel else table
         cell = Panel(own, (i, j) if row else divmod(j, columns), short[side] if panel else "")
         cells += [replace(cell, side=style.named(tops, names)[top] if row else "")] if len(own) else []
     return cells
+
+
+def _names(panel: str | None, names: dict | None, panels: dict | None) -> dict:
+    return {**(style.LEVELS if panel == "level" else {}), **(names or {}), **(panels or {})}
 
 
 def _figure(cells: list[Panel], inches: list, width: float, picture: bool = False, **how) -> Figure:
@@ -636,7 +649,7 @@ def _log(axis, ticks=None) -> None:
         axis.xaxis.set_minor_formatter(LogFormatter())  # names a few where an axis is short, in plain digits
 
 
-def _key(looks: dict, y: str, colour, shape, names, hollow, line: bool = False) -> list:
+def _key(looks: dict, y: str, colour, shape, names, hollow) -> list:
     """Entries of the legend for the columns that no axis names, but for colours that are values themselves."""
     entries = []
     for key, found in looks.items():
@@ -663,3 +676,86 @@ def _scale(label: str, percent: bool = False) -> int:
 
 def _dash(name: str):
     return DASHED if name == "chance" else "-"
+
+
+def asked(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the question type of each row in words, ``asked``; of a level of one type, that type alone."""
+    if table.empty:
+        return table
+    types = table[table.question != "all"].groupby("level").question.nunique()
+    rows = table[(table.question != "all") | (table.level.map(types).fillna(0) != 1)]
+    rows = rows.assign(asked=rows.question.where(rows.question != "all", "all " + rows.level))
+    order = style.ordered(rows.asked, ["all coarse", "all fine", "all cognition"])
+    return rows.sort_values("asked", key=lambda names: names.map(order.index), kind="stable")
+
+
+def pooled(table: pd.DataFrame, most: int = 12) -> pd.DataFrame:
+    """Of each facet the most frequent values; the others are one row, whose sub-datasets are not stated.
+
+    They cannot be added up: a sub-dataset that holds two of the values would count twice.
+    """
+    parts = []
+    for facet, rows in table.groupby("facet", sort=False):
+        rest = rows.iloc[most - 1 :] if len(rows) > most else rows.iloc[:0]
+        other = {"facet": facet, "value": f"{len(rest)} others", "images": rest.images.sum(), "datasets": 0}
+        parts += [rows.drop(rest.index), pd.DataFrame([other] if len(rest) else [])]
+    return pd.concat(parts, ignore_index=True)
+
+
+def change_map(cells: pd.DataFrame, **how) -> Figure:
+    """Every change of pairs (``by_pair``), slices by question types: a star stands after the correction over a pair.
+
+    Cells of too few images (``small``) are in brackets, without a shade.
+    """
+    if cells.empty:
+        return heatmap(cells, "asked", "slice", **how)
+    order = {by: place for place, by in enumerate(("all", "where", "modality", "scale", "dataset"))}
+    rows = asked(cells).sort_values("by", key=lambda by: by.map(order), kind="stable")
+    numbers = [fixed(change, 0, "+").replace("+0", "0").replace("−0", "0") for change in 100 * rows.estimate]
+    firm = rows.p_adjusted < 0.05
+    texts = [f"{number}{'*' * star}" for number, star in zip(numbers, firm, strict=True)]
+    texts = [f"({text})" if small else text for text, small in zip(texts, rows.small, strict=True)]
+    rows = rows.assign(text=texts, shade=(100 * rows.estimate).where(~rows.small), firm=firm)
+    how = {"panel": "pair", "paint": "shade", "text": "text", "group": "by", "telling": "firm", "height": 0.24} | how
+    return heatmap(rows, "asked", "slice", label="change (points)", **how)
+
+
+def fronts(points: dict, others: dict, colours: dict, **how) -> Figure:
+    """Gain against what is kept, by pair: the path along α with its Pareto front, and other ways to combine.
+
+    ``points`` holds tables of ``alpha, kept, gain, on_front``, ``others`` of ``way, kept, gain``.
+    """
+    on, off, tables = "α on the Pareto front", "other α", {}
+    for (base, tuned), table in points.items():
+        if table[["kept", "gain"]].notna().all(axis=None):
+            notes = [f"α = {alpha:g}" if alpha in (0, 0.5, 1) else None for alpha in table.alpha]
+            path = table.assign(way=np.where(table.on_front, on, off), note=notes)
+            path["paint"] = style.blend(colours[base], colours[tuned], len(table))
+            tables[base, tuned] = pd.concat([path, others[base, tuned].assign(paint=DARK)], ignore_index=True)
+    marks = dict.fromkeys((on, off), ("#777777", "o", "-"))
+    table = by_pair(tables)
+    return plane(
+        table,
+        "kept",
+        "gain",
+        panel="pair",
+        colour="paint",
+        shape="way",
+        colours=marks,
+        hollow=[off],
+        path="alpha",
+        note="note",
+        height=4.2,
+        **how,
+    )
+
+
+def along_ends(table: pd.DataFrame) -> str:
+    """What a line between two models says: both ends, and where it is lowest."""
+    words = []
+    for name, line in table.groupby("question", sort=True):
+        lowest, (first, last) = line.loc[line.estimate.idxmin()], 100 * line.estimate.iloc[[0, -1]]
+        words.append(
+            f"{name}: {first:.0f} % and {last:.0f} % at the ends, {100 * lowest.estimate:.0f} % at α = {lowest.alpha:g}"
+        )
+    return style.told(words)

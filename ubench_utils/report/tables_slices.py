@@ -3,10 +3,11 @@
 import pandas as pd
 
 from ..data.benchmark import NOT_STATED
+from ..statistics.scores import overall
 from ..studies.groups import FACETS
 from ..studies.scale import MEASURES, SMALLEST, shrunk_size
 from ..studies.specialists import OWN
-from .plots import LEVEL_NAMES, overall
+from .style import LEVELS
 from .text import p as _p
 from .text import percent
 from .text import signed as coefficient
@@ -54,7 +55,7 @@ def sweep(changes: pd.DataFrame) -> pd.DataFrame:
     """Accuracy at native size and after shrinking, as text; a row a model, level and factor of ``changes``."""
     rows = []
     table = changes[changes.by == "all"] if len(changes) else changes
-    for level in (level for level in LEVEL_NAMES if len(table) and level in set(table.level)):
+    for level in (level for level in LEVELS if len(table) and level in set(table.level)):
         for row in table[(table.level == level) & (table.question == overall(table, level))].itertuples():
             rows.append(
                 {
@@ -144,7 +145,7 @@ def published_specialists(table: pd.DataFrame) -> pd.DataFrame:
     """The paper's first table, as text, by category; from ``specialists.published_scores``."""
     text = table.assign(text=[f"{row.accuracy:.2f} ± {row.ci_half_width:.2f}" for row in table.itertuples()])
     wide = text.pivot(index=["category", "family", "model"], columns="level", values="text")
-    columns = [level for level in LEVEL_NAMES if level in wide]
+    columns = [level for level in LEVELS if level in wide]
     best = table[table.level == "coarse"].set_index("model").accuracy
     wide = (
         wide[columns]

@@ -405,3 +405,10 @@ def shortcut_line(scores: pd.DataFrame) -> str:
         f"{first}Beyond that the options leak the answer in {len(leaks)} of {len(rules)} comparisons: "
         f"{'; '.join(found)}."
     )
+
+
+def with_elimination(scores: pd.DataFrame) -> pd.DataFrame:
+    """``score_rules`` without the rule ``ELIMINATION``, whose accuracy is a column of that name beside the others."""
+    rows = scores[scores.rule != ELIMINATION]
+    known = scores[scores.rule == ELIMINATION].set_index(["level", "question"]).estimate.rename(ELIMINATION)
+    return rows.join(known, on=["level", "question"]) if len(known) else rows

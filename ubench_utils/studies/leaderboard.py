@@ -7,7 +7,6 @@ from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model
 from ..pages.runner import slugs
 from ..report.answers import absent
-from ..report.plots import headline, overall
 from ..report.tables import link, percent
 from ..statistics import scores as stats
 from . import published
@@ -23,10 +22,10 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.Dat
     have none.
     """
     source = "measured, synthetic" if run.benchmark.is_synthetic else "measured"
-    totals = {(row.model, row.level, row.question): row for row in headline(scores).itertuples()}
+    totals = {(row.model, row.level, row.question): row for row in stats.headline(scores).itertuples()}
     shortfall = {row.model: percent(row.estimate, row.ci_low, row.ci_high, "+") for row in distances[1:].itertuples()}
     shortfall |= dict.fromkeys(distances.model[:1], "the best here")
-    names = {level: overall(headline(scores), level) for level in set(scores.level)}
+    names = {level: stats.overall(stats.headline(scores), level) for level in set(scores.level)}
     rows = []
     for model, slug in slugs(models).items():
         fine, coarse = (totals.get((model, level, names.get(level))) for level in ("fine", "coarse"))
@@ -83,7 +82,7 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
         ``model, estimate, ci_low, ci_high``; NaN for the best itself. Empty where no model can lead.
     """
     columns = ["model", "estimate", "ci_low", "ci_high"]
-    table = headline(scores).query("level == 'fine'")
+    table = stats.headline(scores).query("level == 'fine'")
     whole = table[table.n_questions == table.n_questions.max()]
     whole = _learned(whole)
     if whole.empty:
@@ -100,7 +99,7 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
 
 def answer(scores: pd.DataFrame, distances: pd.DataFrame) -> str:
     """Which model leads on fine questions, and how many cannot be told from it; ``distances`` is from ``behind``."""
-    table = headline(scores).query("level == 'fine'").set_index("model")
+    table = stats.headline(scores).query("level == 'fine'").set_index("model")
     if table.empty:
         return f"{absent(scores, 'fine')}, so no model leads."
     if distances.empty:

@@ -112,3 +112,9 @@ def published_scores() -> pd.DataFrame:
     """
     table = published.read("table1").merge(published.read("models")[["model", "category", "family"]], on="model")
     return table[["category", "family", "model", "level", "accuracy", "ci_half_width"]]
+
+
+def in_order(models) -> list[str]:
+    """Models for the axis of a figure: specialists by category, then generalists, then the rest."""
+    later = {GENERALIST: 1, "unlisted": 2, "chance": 3}
+    return sorted(models, key=lambda model: (later.get(find_model(model).category, 0), find_model(model).category))
