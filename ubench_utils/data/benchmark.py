@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from ..errors import UserError, first_line
 from . import columns
 from .pixels import decode  # noqa: F401  (part of reading a dataset)
 from .storage import class_names, open_table, picture_bytes, with_class_names
+
+if TYPE_CHECKING:
+    import datasets
 
 HUB_NAME = "jnirschl/uBench"
 HUB_REVISION = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
@@ -99,7 +103,7 @@ class Benchmark:
     """
 
     name: str
-    rows: object
+    rows: "datasets.Dataset"
     images: pd.DataFrame
     fingerprint: str
     revision: str | None = None
@@ -183,7 +187,8 @@ def open_rows(name: str) -> tuple:
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    columns, folder, notes = REQUIRED_COLUMNS + OPTIONAL_COLUMNS, None, []
+    columns, folder = REQUIRED_COLUMNS + OPTIONAL_COLUMNS, None
+    notes: list[str] = []
     if name in DATASETS:
         table = _built_in() if name == "demo" else _from_hub()
         names = class_names(table.features.arrow_schema)

@@ -82,13 +82,13 @@ def pixel_sizes(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, list]:
     kind = column.type
     if is_text(kind):
         given = [value and value.strip() or None for value in column.to_pylist()]
-        sizes = [float(value) if value and NUMBER.fullmatch(value) else np.nan for value in given]
+        found = [float(value) if value and NUMBER.fullmatch(value) else np.nan for value in given]
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or _is_empty(column):
         given = [None if value is None or value != value else value for value in column.to_pylist()]
-        sizes = [np.nan if value is None else float(value) for value in given]
+        found = [np.nan if value is None else float(value) for value in given]
     else:
         raise UserError(f"{where}: holds values of type {kind} where numbers are expected (micrometres per pixel)")
-    sizes = np.array(sizes, dtype=np.float64)
+    sizes = np.array(found, dtype=np.float64)
     sizes[~((sizes > 0) & np.isfinite(sizes))] = np.nan
     return sizes, [value for value, size in zip(given, sizes, strict=True) if value is not None and np.isnan(size)]
 

@@ -30,7 +30,7 @@ import PIL
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from ..errors import first_line
-from .planes import several, whole_pages
+from .planes import several, tags_of, whole_pages
 
 RULE = 2  # raise it when the same file gives other pixels
 FORMATS = {  # and the library that Pillow needs for each
@@ -141,10 +141,10 @@ def _checked(read, encoded: bytes):
 
 def _readable(format_: str) -> bool:
     library = FORMATS[format_]
-    return format_ in Image.OPEN and (library is None or features.check(library))
+    return format_ in Image.OPEN and (library is None or bool(features.check(library)))
 
 
-def _open(encoded: bytes) -> Image.Image:
+def _open(encoded: bytes) -> ImageFile.ImageFile:
     """An image file opened at its one page, nothing decoded; ``info["pages"]`` counts that page and its copies."""
     Image.init()  # loads every plugin; only those of FORMATS are asked
     formats = [format_ for format_ in FORMATS if format_ in Image.OPEN]
@@ -172,7 +172,7 @@ def _size(encoded: bytes) -> tuple[int, int]:
     image = _open(encoded)
     if image.format == "PNG" and not any(key in encoded for key in TURNED_PNG):  # looking for it, Pillow decodes a PNG
         return image.size
-    done = image.format == "TIFF" and image.tag_v2.get(ORIENTATION) in range(5, 9)  # by Pillow, as it opens the file
+    done = tags_of(image).get(ORIENTATION) in range(5, 9)  # by Pillow, as it opens the file
     return image.size[::-1] if _orientation(image) >= 5 and not done else image.size
 
 
@@ -187,7 +187,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _decoded(encoded: bytes) -> Image.Image:
     image = _open(encoded)
-    tags = image.tag_v2 if image.format == "TIFF" else {}
+    tags = tags_of(image)
     _refuse(image, tags)
     if image.format == "PNG":
         Image.open(io.BytesIO(encoded), formats=["PNG"]).verify()  # decoding alone passes over the checksums
@@ -212,14 +212,17 @@ def _decoded(encoded: bytes) -> Image.Image:
             values = top - values
         levels = (np.arange(top + 1) / (top / 255)).round().astype(np.uint8)
         rgb = Image.fromarray(np.broadcast_to(levels[values], (*values.shape[:2], 3)))
-    found["transparent"] = alpha is not None and alpha.getextrema()[0] < 255
-    if found["transparent"]:
+    if alpha is not None and np.asarray(alpha).min() == 255:
+        alpha = None
+    found["transparent"] = alpha is not None
+    if alpha is not None:
         shown = np.asarray(rgb if values is None else values)[np.asarray(alpha) > 0]
         ends = (shown.min(), shown.max()) if shown.size else (top, top)
         rgb.putalpha(alpha)
         rgb = Image.alpha_composite(Image.new("RGBA", rgb.size, BACKGROUND), rgb).convert("RGB")
     elif values is None:
-        ends = [end(ends) for end, ends in zip((min, max), zip(*rgb.getextrema(), strict=True), strict=True)]
+        bands = np.asarray(rgb.getextrema())
+        ends = bands.min(), bands.max()
     else:
         ends = values.min(), values.max()
     if not tags and (turned := _orientation(image)) > 1:
@@ -262,7 +265,7 @@ def _bits(image: Image.Image, tags, encoded: bytes) -> int:
     return 16 if image.mode.startswith("I") else 1 if image.mode == "1" else 8
 
 
-def _sixteen(image: Image.Image, encoded: bytes) -> np.ndarray | None:
+def _sixteen(image: ImageFile.ImageFile, encoded: bytes) -> np.ndarray | None:
     """Samples of 16 bits, uint16 of shape (height, width, samples); None where the file has others.
 
     Of colours Pillow keeps the high bytes alone. Unpacked once more as if in the other order of bytes, it keeps the low
@@ -284,11 +287,10 @@ def _sixteen(image: Image.Image, encoded: bytes) -> np.ndarray | None:
     return np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
 
 
-def _repack(image: Image.Image, packing: str) -> Image.Image:
+def _repack(image: ImageFile.ImageFile, packing: str) -> ImageFile.ImageFile:
     """Load an opened image with another order of the bytes in its pixels."""
-    image.tile = [
-        tile._replace(args=packing if isinstance(tile.args, str) else (packing, *tile.args[1:])) for tile in image.tile
-    ]
+    args = [(packing, *tile.args[1:]) if isinstance(tile.args, tuple) else packing for tile in image.tile]
+    image.tile = [tile._replace(args=one) for tile, one in zip(image.tile, args, strict=True)]
     image.load()
     return image
 

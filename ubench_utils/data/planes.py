@@ -3,7 +3,7 @@
 import math
 import re
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 # Numbers of tags of TIFF.
 SUBFILE, OLD_SUBFILE, SUB_PAGES, BITS, COMPRESSION, TEXT = 254, 255, 330, 258, 259, 270
@@ -19,15 +19,21 @@ def whole_pages(image: Image.Image) -> list[int]:
     return [page for page in range(n) if not _is_copy(image, page)] if n > 1 else [0]
 
 
-def several(image: Image.Image, encoded: bytes) -> str:
+def tags_of(image: Image.Image):
+    """Tags of a TIFF at its page, by their numbers; none of any other file."""
+    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+
+
+def several(image: ImageFile.ImageFile, encoded: bytes) -> str:
     """What a file whose list has one page holds beside or within it, in words; empty where it is one picture."""
     if image.format == "PPM":
         return "several pictures, one after the other" if re.match(rb"\s*P[1-7]\s", _after(image, encoded)) else ""
     if image.format != "TIFF":
         return ""
-    if image.tag_v2.get(SUBFILE, 0) & 1 and SUB_PAGES in image.tag_v2:  # as raw files of cameras do
+    tags = tags_of(image)
+    if tags.get(SUBFILE, 0) & 1 and SUB_PAGES in tags:  # as raw files of cameras do
         return "a small copy, and the picture itself where it is not read (SubIFDs)"
-    n = _stacked(image.tag_v2, len(encoded))
+    n = _stacked(tags, len(encoded))
     return f"a stack of {n:,} planes in one page" if n > 1 else ""
 
 
@@ -35,7 +41,8 @@ def _is_copy(image: Image.Image, page: int) -> bool:
     """Whether a page says that it is a smaller copy of another; in an MPO also a smaller one of undefined kind."""
     if image.format == "TIFF":
         image.seek(page)
-        return bool(image.tag_v2.get(SUBFILE, 0) & 1) or image.tag_v2.get(OLD_SUBFILE) == 2
+        tags = tags_of(image)
+        return bool(tags.get(SUBFILE, 0) & 1) or tags.get(OLD_SUBFILE) == 2
     if image.format != "MPO" or page == 0:
         return False
     image.seek(0)
@@ -44,7 +51,7 @@ def _is_copy(image: Image.Image, page: int) -> bool:
         image.seek(page)
     except Exception:  # it was cut off, or never was: as in the phones' pictures that some program saved again
         return True
-    kind = image.mpinfo[0xB002][page]["Attribute"]["MPType"]
+    kind = getattr(image, "mpinfo", {})[0xB002][page]["Attribute"]["MPType"]
     smaller = image.size[0] < full[0] and image.size[1] < full[1]
     return kind.startswith("Large Thumbnail") or (kind == "Undefined" and smaller)
 
@@ -66,7 +73,7 @@ def _stacked(tags, length: int) -> int:
     return max(said if said <= there else 1, tags.get(DEPTH, 1), len(planes) if isinstance(planes, tuple) else 1)
 
 
-def _after(image: Image.Image, encoded: bytes) -> bytes:
+def _after(image: ImageFile.ImageFile, encoded: bytes) -> bytes:
     """What follows the pixels of a binary PBM, PGM or PPM."""
     if encoded[:2] not in (b"P4", b"P5", b"P6"):
         return b""

@@ -84,7 +84,11 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
         If an answer index is no index of the options, or a field holds values of another kind than the schema says;
         names the row and the field.
     """
-    records, left_out, padded, disordered, unasked = [], Counter(), Counter(), Counter(), Counter()
+    records: list[tuple] = []
+    left_out: Counter = Counter()
+    padded: Counter = Counter()
+    disordered: Counter = Counter()
+    unasked: Counter = Counter()
     texts = zip(benchmark.rows["captions"], benchmark.rows["questions"], strict=True)
     for row, (captions, questions) in enumerate(texts):
         try:
@@ -135,7 +139,8 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
 
 def _by_reason(counts: Counter) -> list[tuple]:
     """Reason, fields and count of what is counted by (field, reason)."""
-    fields, total = {}, Counter()
+    fields: dict[str, list] = {}
+    total: Counter = Counter()
     for (field, reason), n in (+counts).items():
         fields.setdefault(reason, []).append(field)
         total[reason] += n
@@ -175,8 +180,8 @@ def _of_row(captions: dict, questions: dict, left_out: Counter):
             caption = captions.get(name) or {}
             if question == "subdomain" and not caption.get("options"):
                 entry = questions.get("subdomain") or {}
-                template = (captions.get(f"domain_{wording}") or {}).get("question")
-                if entry.get("options") and entry.get("question") and SLOT not in (template or ""):
+                template = (captions.get(f"domain_{wording}") or {}).get("question") or ""
+                if entry.get("options") and entry.get("question") and SLOT not in template:
                     reason = f"captions.domain_{wording}.question holds no {SLOT} to build from"
                     left_out["questions.subdomain", reason] += 1
                 elif entry.get("options") and entry.get("question"):

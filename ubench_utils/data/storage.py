@@ -216,14 +216,14 @@ def files_of(path: Path) -> tuple[list[Path], list[str]]:
             kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
             raise UserError(f"{kind} is not read, but {READ}; {HOW_TO_MAKE}")
         shard = SHARD.fullmatch(path.stem)
-        alone = shard is None or int(shard[3]) <= 1
-        return [path], [] if alone else [f"{path.name} is one of {int(shard[3])} parts of a dataset; it alone was read"]
+        of = int(shard[3]) if shard else 1
+        return [path], [f"{path.name} is one of {of} parts of a dataset; it alone was read"] if of > 1 else []
     if (path / "dataset_dict.json").is_file():
         split, notes = _chosen(_listed(path / "dataset_dict.json", "splits"))
         return _saved(path / _plain_name(split)), notes
     if (path / "state.json").is_file():
         return _saved(path), []
-    groups = {}
+    groups: dict[str, list[Path]] = {}
     for file in _tables_in(path):
         groups.setdefault(_split_of(file.relative_to(path)), []).append(file)
     split, notes = _chosen(list(groups))
@@ -310,8 +310,8 @@ def _whole(files: list[Path], path: Path) -> tuple[list[Path], list[str]]:
     sets = {(file.parent, shard and shard[1], shard and shard[3]) for file, shard in zip(files, shards, strict=True)}
     if len(sets) > 1:
         raise UserError(f"it holds several datasets of one name ({names}); name one file or folder")
-    of = int(shards[0][3])
-    there = {int(shard[2]) for shard in shards}
+    numbers = [(int(shard[2]), int(shard[3])) for shard in shards if shard]
+    there, of = {number for number, _ in numbers}, numbers[0][1]
     missing = sorted(set(range(of)) - there)
     if missing:
         raise UserError(

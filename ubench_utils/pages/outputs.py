@@ -66,7 +66,7 @@ def _visible_literal(text: str) -> str:
 
 def _joined(outputs: list) -> list:
     """Outputs with what was printed in a row as one: where a kernel cuts the stream is a matter of timing."""
-    joined = []
+    joined: list = []
     for output in outputs:
         if joined and output.output_type == joined[-1].output_type == "stream":
             joined[-1].text += output.text

@@ -206,7 +206,7 @@ def _remove_cards(pages: set, state: dict) -> None:
 def _pages(sections, models) -> list[tuple]:
     """(page, section, model) of every page to make; the model is that of a report card, else None."""
     book = ROOT / "book"
-    pages = [
+    pages: list[tuple] = [
         (book / f"{section if section in FIXED else f'results/{section}'}.ipynb", section, None)
         for section in sections
         if section != MODEL_PAGE
@@ -323,7 +323,7 @@ def slugs(models) -> dict[str, str]:
     A name that is too long, or of which nothing is left, ends with some letters of its digest, and so does one that
     another model of the list took before, or that a system keeps for itself.
     """
-    names = {}
+    names: dict[str, str] = {}
     for model in models:
         words = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-").lower()
         slug, length = words, 6
