@@ -35,6 +35,7 @@ from .text import fixed
 
 DASHED, THIN, THICK = (0, (2, 1)), 0.8, 2
 DOT = {"ls": "", "ms": 6, "mew": 1.5, "clip_on": False, "zorder": 3}
+CENTRED = {"ha": "center", "va": "center", "fontsize": 8.5}
 MESH = {"edgecolors": "w", "linewidth": 0.8}
 
 
@@ -109,7 +110,7 @@ def dots(
     faint : str
         Column that is true for the marks in grey.
     tick : str or list of str
-        Columns that are drawn as ticks, that of chance dashed; ``line`` and ``band`` stand at a value and around 0.
+        Columns that are drawn as ticks, those of chance and truth dashed; ``line`` and ``band`` stand at a value and around 0.
     group : str
         Column whose changes are lines between the rows.
     best_first : bool
@@ -307,7 +308,7 @@ def heatmap(
     across, down = style.ordered(table[x], order), style.ordered(table[y], order)
     ends = limits or (scale * table[shade].min(), scale * table[shade].max())
     ends = (-max(map(abs, ends)), max(map(abs, ends))) if ends[0] < 0 else (0, ends[1])
-    figure = _figure(cells, [height * len(down)] * len(cells), WIDTH)
+    figure = _figure(cells, [height * len(down)] * len(cells), WIDTH, sharex=columns == 1)
     tops, sides = style.named(across, names), style.named(down, names, LONG if columns == 1 else 26)
     for cell in cells:
         axis, own = cell.axis, cell.table
@@ -318,10 +319,9 @@ def heatmap(
             i, j = down.index(one[y]), across.index(one[x])
             written = one[text] if text else f"{scale * one[value]:.0f}"
             if text or not (bar and not paint):
-                dark = np.dot(to_rgb(mesh.to_rgba(square.iloc[i, j])), [0.299, 0.587, 0.114]) < 0.55
-                axis.text(
-                    j + 0.5, i + 0.5, written, ha="center", va="center", fontsize=8.5, color="w" if dark else DARK
-                )
+                number = square.iloc[i, j]
+                ink = _ink(mesh.to_rgba(number)) if pd.notna(number) else "#777777"
+                axis.text(j + 0.5, i + 0.5, written, color=ink, **CENTRED)
             if not telling or one[telling]:
                 words.append(_word(one, [panel, y, x], names, style.written(one[value], label, scale)))
         _rules(axis, own if panel is None else table, y, down, group, False, 1)
@@ -391,9 +391,8 @@ def bars(
             at, size = values.index(one[y]), scale * one[x]
             cell.axis.barh(at, size, left=left[one[y]], color=one["paint"], height=0.72)
             if stacked and size >= 0.04 * end:
-                dark = np.dot(to_rgb(one["paint"]), [0.299, 0.587, 0.114]) < 0.55
-                place = {"ha": "center", "va": "center", "fontsize": 8.5, "color": "w" if dark else DARK}
-                cell.axis.text(left[one[y]] + size / 2, at, f"{size:.0f}", **place)
+                ink = _ink(one["paint"])
+                cell.axis.text(left[one[y]] + size / 2, at, f"{size:.0f}", color=ink, **CENTRED)
             elif text:
                 cell.axis.text(size, at, f" {one[text]}", va="center", fontsize=9)
             left[one[y]] += size
@@ -509,8 +508,12 @@ def _stars(axis, own, start: tuple, to: tuple, scales: tuple) -> None:
     for name, arrows in own.groupby(to[2]):
         end = [scale * arrows[column].iloc[0] for scale, column in zip(scales, to[:2], strict=True)]
         axis.plot(*end, "*", color=DARK, ms=13, zorder=4)
-        tails = [(arrows[a] - arrows[b]) / np.ptp(own[[a, b]].to_numpy()) for a, b in zip(start, to[:2], strict=True)]
-        tails = np.column_stack(tails) / np.hypot(*tails).to_numpy()[:, None]
+        tails = [
+            (own[a] - arrows[b].iloc[0]) / np.ptp(own[[a, b]].to_numpy()) for a, b in zip(start, to[:2], strict=True)
+        ]
+        far = np.hypot(*tails).to_numpy()
+        here = (own[to[2]] == name).to_numpy() | (far < 0.2)  # what leads here, and what stands near
+        tails = (np.column_stack(tails) / far[:, None])[here]
         side = min(product((1, -1), (-1, 1)), key=lambda corner: (tails @ corner).max())  # where no arrow comes from
         sides = {"ha": "left" if side[0] > 0 else "right", "va": "bottom" if side[1] > 0 else "top"}
         away, text = (7 * side[0], 5 * side[1]), name.replace("+", " +\n")
@@ -634,8 +637,11 @@ def _inner(cells: list[Panel], bottom: bool = True, across: bool = True) -> None
             cell.axis.tick_params(labelleft=False) if cell.axis.get_shared_y_axes().get_siblings(cell.axis)[
                 1:
             ] else None
-        if bottom and any(other.place == (i + 1, j) for other in cells):
+        lower = any(other.place == (i + 1, j) for other in cells)
+        if bottom and lower:
             cell.axis.set_xlabel("")
+        elif not lower:
+            cell.axis.tick_params(labelbottom=True)
 
 
 def _log(axis, ticks=None) -> None:
@@ -674,8 +680,13 @@ def _scale(label: str, percent: bool = False) -> int:
     return 100 if not percent and any(unit in label for unit in ("(%)", "(points)")) else 1
 
 
+def _ink(paint) -> str:
+    """White on a dark colour, dark on a light one."""
+    return "w" if np.dot(to_rgb(paint), [0.299, 0.587, 0.114]) < 0.55 else DARK
+
+
 def _dash(name: str):
-    return DASHED if name == "chance" else "-"
+    return DASHED if name in ("chance", "truth") else "-"
 
 
 def asked(table: pd.DataFrame) -> pd.DataFrame:
