@@ -110,7 +110,9 @@ def dots(
     faint : str
         Column that is true for the marks in grey.
     tick : str or list of str
-        Columns that are drawn as ticks, those of chance and truth dashed; ``line`` and ``band`` stand at a value and around 0.
+        Columns that are drawn as ticks, those of chance and truth dashed.
+    line, band : float
+        A line at a value, and a band to both sides of 0.
     group : str
         Column whose changes are lines between the rows.
     best_first : bool
@@ -306,14 +308,15 @@ def heatmap(
         return style.nothing(empty)
     scale, shade, words = _scale(label, percent), paint or value, []
     across, down = style.ordered(table[x], order), style.ordered(table[y], order)
-    ends = limits or (scale * table[shade].min(), scale * table[shade].max())
+    times = 1 if paint else scale
+    ends = limits or (times * table[shade].min(), times * table[shade].max())
     ends = (-max(map(abs, ends)), max(map(abs, ends))) if ends[0] < 0 else (0, ends[1])
     figure = _figure(cells, [height * len(down)] * len(cells), WIDTH, sharex=columns == 1)
     tops, sides = style.named(across, names), style.named(down, names, LONG if columns == 1 else 26)
     for cell in cells:
         axis, own = cell.axis, cell.table
         square = own.pivot(index=y, columns=x, values=shade).reindex(index=down, columns=across).astype(float)
-        square *= 1 if paint else scale
+        square *= times
         mesh = axis.pcolormesh(square, cmap="RdBu" if ends[0] < 0 else "Blues", vmin=ends[0], vmax=ends[1], **MESH)
         for one in own.to_dict("records"):
             i, j = down.index(one[y]), across.index(one[x])
@@ -407,7 +410,8 @@ def bars(
         figure.axes[0].imshow(np.asarray(picture), interpolation="nearest")
         figure.axes[0].axis("off")
     _inner(cells)
-    style.key(figure, _key(looks, y, colour, None, names, ()) if legend else [])
+    squares = {key: {value: (look[0], "s", "") for value, look in found.items()} for key, found in looks.items()}
+    style.key(figure, _key(squares, y, colour, None, names, ()) if legend else [])
     return style.describe(figure, f"Bar chart: {label}", table, words, alt)
 
 
@@ -529,7 +533,7 @@ def _cells(table, panel, row, panels, names, columns) -> list[Panel]:
         return []
     tops = style.ordered(table[row]) if row else [None]
     sides = style.ordered(table[panel], panels or ()) if panel else [None]
-    short = style.named(sides, names, LONG if columns == 1 else 26)
+    short = style.named(sides, names, LONG)
     cells = []
     for (i, top), (j, side) in product(enumerate(tops), enumerate(sides)):
         own = table[((table[row] == top) if row else True) & (table[panel] == side)] if panel else table
@@ -661,7 +665,7 @@ def _key(looks: dict, y: str, colour, shape, names, hollow) -> list:
     for key, found in looks.items():
         if key == y or len(found) < 2 or str(next(iter(found))).startswith("#"):
             continue
-        for value, text in style.named(found, names).items():
+        for value, text in style.named(found, names, 48).items():
             paint, marker, dash = found[value]
             paint, marker = paint if key == colour else GREY, marker if key == (shape or colour) else ""
             dash = dash if key == colour else ""
@@ -728,6 +732,7 @@ def change_map(cells: pd.DataFrame, **how) -> Figure:
     texts = [f"({text})" if small else text for text, small in zip(texts, rows.small, strict=True)]
     rows = rows.assign(text=texts, shade=(100 * rows.estimate).where(~rows.small), firm=firm)
     how = {"panel": "pair", "paint": "shade", "text": "text", "group": "by", "telling": "firm", "height": 0.24} | how
+    how["order"] = list(dict.fromkeys(rows.slice))
     return heatmap(rows, "asked", "slice", label="change (points)", **how)
 
 
