@@ -118,7 +118,7 @@ def dots(
     best_first : bool
         Each panel has rows of its own, the largest number first.
     n : str
-        Column of counts that stand beside the names of the rows.
+        Column of counts that stand beside the names of the rows, as in the first panel.
     height : float
         Inches of a row.
     """
@@ -137,7 +137,9 @@ def dots(
     short = {value: _name(text) for value, text in style.named(sum(rows, []), names, LONG).items()}
     inches = height or max(0.36 if "\n" in "".join(short.values()) else 0.27, 0.15 * (slots + 1))
     figure = _figure(cells, [inches * len(values) for values in rows], width, sharex=not best_first)
-    counts = table.groupby(y)[n].max() if n else None
+    counts = {}
+    for cell in reversed(cells) if n else ():  # those of the first panel that has the row
+        counts |= cell.table.groupby(y)[n].max().to_dict()
     scale, words, ticks = _scale(label, percent), [], [tick] if isinstance(tick, str) else list(tick)
     crowd = 0.6 if not beside and not joined and table.duplicated([*filter(None, (panel, row)), y, "slot"]).any() else 1
     for cell, values in zip(cells, rows, strict=True):
