@@ -16,6 +16,7 @@ from helpers.samples import DEMO, as_dataset
 from ubench_utils.cli import main
 from ubench_utils.models.answers import COLUMNS
 from ubench_utils.pages import runner as run_module
+from ubench_utils.pages import site
 
 pytestmark = pytest.mark.usefixtures("cache")
 ROOT = Path(__file__).parents[1]
@@ -107,7 +108,7 @@ def test_a_failed_build_is_told_without_colours(capsys, tmp_path, monkeypatch, a
     monkeypatch.setattr(run_module, "ROOT", tmp_path)
     (tmp_path / "_config.yml").write_text(f"repository:\n  url: {address}\n")
     printed = "import sys; print('reading'); print('\\x1b[31mpage.md:3: WARNING: wrong\\x1b[39;49;00m'); sys.exit(1)"
-    monkeypatch.setattr(run_module, "JUPYTER_BOOK", printed)
+    monkeypatch.setattr(site, "JUPYTER_BOOK", printed)
     fails(capsys, ["build"], "(exit 1): page.md:3: WARNING: wrong; the whole log")
 
 

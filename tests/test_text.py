@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from myst_parser.parsers.docutils_ import Parser
 
-from ubench_utils.pages.runner import tidy
+from ubench_utils.pages.outputs import tidy
 from ubench_utils.report import style
 from ubench_utils.report.labels import labels
 from ubench_utils.text import as_markdown, is_unseen, one_line, visible

@@ -34,6 +34,9 @@ PUBLIC = {  # name: the file that holds it
     "plane": "report.figures",
     "by_pair": "report.figures",
     "show": "report.style",
+    "percent": "report.text",
+    "sentence": "report.sentences",
+    "glue": "report.sentences",
 }
 
 __all__ = [*PUBLIC]

@@ -165,7 +165,7 @@ def _settings(options) -> dict:
 
 
 def _run(options) -> None:
-    from .pages.runner import DEFAULT_MODELS, run_book
+    from .pages.runner import run_book
 
     extra = {}
     for pair in options.parameter:
@@ -173,13 +173,13 @@ def _run(options) -> None:
         if not equals:
             raise UserError(f"parameter '{pair[:80]}': write NAME=VALUE")
         extra[name] = parse_yaml(value, f"parameter '{pair[:80]}': {value[:80]!r}")
-    pages = run_book(options.dataset, options.models or DEFAULT_MODELS, options.sections, extra, **_settings(options))
+    pages = run_book(options.dataset, options.models, options.sections, extra, **_settings(options))
     others = "pages of other sections still show the run before" if options.sections else "the others were up to date"
     print(f"{len(pages)} pages executed, {others}; tables in _build/tables. Next: ubench build")
 
 
 def _build(options) -> None:
-    from .pages.runner import build_book
+    from .pages.site import build_book
 
     print(f"The book is built. Open {build_book()}")
 

@@ -14,6 +14,7 @@ from helpers.samples import DEMO, as_dataset
 from helpers.site import CHROMIUM, JUPYTER_BOOK, copy_repository, soup
 
 from ubench_utils.pages import runner
+from ubench_utils.pages.outputs import tidy
 
 pytest.importorskip("jupyter_book", reason="jupyter-book is not installed")
 
@@ -91,7 +92,7 @@ def site(tmp_path_factory, demo_rows):
         pages += [(f"models/{slug}", "model", {"model": name}) for name, slug in runner.slugs(models).items()]
         for page, section, own in pages:
             notebook = executed(section, dataset=str(folder / "rows.parquet"), models=names, device="cpu", **own)
-            notebook = runner.tidy(notebook, page.rpartition("/")[2])
+            notebook = tidy(notebook, page.rpartition("/")[2])
             runner._adapt(notebook, own.get("model"), False)
             nbformat.write(notebook, folder / "book" / f"{page}.ipynb")
     chapters = [{"file": f"book/results/{section}"} for section in SECTIONS]

@@ -2,12 +2,7 @@
 
 import ast
 
-import nbformat
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
-from papermill.parameterize import parameterize_notebook
-
-from ubench_utils.pages import runner
+from ubench_utils.pages import execution, runner
 
 
 def executed(section, **parameters):
@@ -15,28 +10,7 @@ def executed(section, **parameters):
 
     An exception in a cell is raised.
     """
-    notebook = nbformat.from_dict(runner._source(section)[0])
-    notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    notebook.metadata.papermill = {}
-    for cell in notebook.cells:
-        cell.metadata.setdefault("tags", [])
-    notebook = parameterize_notebook(notebook, parameters, kernel_name="python3", language="python")
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(history_manager=None)
-    try:
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                with capture_output() as captured:
-                    shell.run_cell(cell.source, silent=True).raise_error()
-                cell.outputs = [
-                    nbformat.v4.new_output("display_data", data=output.data, metadata=output.metadata or {})
-                    for output in captured.outputs
-                ]
-                if captured.stdout:
-                    cell.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=captured.stdout))
-    finally:
-        InteractiveShell.clear_instance()
-    return notebook
+    return execution.run_cells(runner._source(runner.sections()[section])[0], parameters)
 
 
 def glued(notebook):

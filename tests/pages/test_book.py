@@ -10,17 +10,7 @@ import pytest
 import yaml
 from helpers.site import ROOT, build_book, content_pages, html_pages, label, soup
 
-SECTIONS = [
-    "benchmark",
-    "overview",
-    "leaderboard",
-    "modality",
-    "scale",
-    "specialists",
-    "groups",
-    "forgetting",
-    "interpolation",
-]
+SECTIONS = sorted(path.stem for path in (ROOT / "notebooks" / "results").glob("*.md"))
 OUTSIDE = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
 CSS_ADDRESS = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])([^"')]+)""", re.IGNORECASE)
 LOADED = {

@@ -9,12 +9,13 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.pages.runner import FIXED, tidy
+from ubench_utils.pages.outputs import tidy
+from ubench_utils.pages.runner import sections
 from ubench_utils.report import lessons
 from ubench_utils.statistics import scores
 
 ROOT = Path(__file__).parents[2]
-LESSONS = [section for section in FIXED if section.startswith("learn/")]
+LESSONS = [place for place in sections().values() if place.startswith("learn/")]
 EXERCISE = r"```\{exercise(?:-start)?\}[^\n]*\n:label: (\S+)"
 PLANS = {"Sixty minutes": 60, "A half day": 210}
 

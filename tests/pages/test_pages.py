@@ -9,15 +9,15 @@ import pytest
 
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.pages.runner import DEFAULT_MODELS, FIXED, SECTIONS, run_book, slugs
+from ubench_utils.models.registry import DEFAULT_MODELS
+from ubench_utils.pages.runner import CARD, run_book, sections, slugs
 from ubench_utils.statistics import scores as stats
 from ubench_utils.statistics.scores import headline
 from ubench_utils.studies import finetuning
 
 ROOT = Path(__file__).parents[2]
-PAGES = {f"results/{section}": section for section in SECTIONS}
-PAGES |= {section: section for section in FIXED}
-PAGES |= {f"models/{slug}": "model" for slug in slugs(DEFAULT_MODELS).values()}
+PAGES = {place: place for place in sections().values() if place != CARD}
+PAGES |= {f"models/{slug}": CARD for slug in slugs(DEFAULT_MODELS).values()}
 
 
 def code(notebook, but=()):

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from nbformat import v4
 
 from ubench_utils.errors import UserError
-from ubench_utils.pages import runner
+from ubench_utils.pages import execution, runner
+from ubench_utils.pages import site as sites
+from ubench_utils.pages.outputs import tidy
 from ubench_utils.pages.runner import LONGEST_SLUG, slugs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,13 +49,13 @@ def project(tmp_path, monkeypatch):
     )
     count = itertools.count()
 
-    def execute(notebook, parameters, slug):
-        if slug in found.failing:
-            raise UserError("cell 3 failed")
-        cells = [v4.new_markdown_cell("# Report card"), v4.new_code_cell(f"execution {next(count)}")]
-        return runner.tidy(v4.new_notebook(cells=cells), slug)
+    def executed(jobs):
+        for number, (_, _, slug) in enumerate(jobs):
+            cells = [v4.new_markdown_cell("# Report card"), v4.new_code_cell(f"execution {next(count)}")]
+            failed = slug in found.failing
+            yield number, UserError("cell 3 failed") if failed else tidy(v4.new_notebook(cells=cells), slug)
 
-    monkeypatch.setattr(runner, "execute", execute)
+    monkeypatch.setattr(runner, "executed", executed)
     return found
 
 
@@ -231,27 +233,27 @@ def site(project, monkeypatch):
         "    (out / page.with_suffix('.html').name).write_text('x')\n"
         "if (root / 'fail').exists(): sys.exit('x.md:1: WARNING: no such page')\n"
     )
-    monkeypatch.setattr(runner, "JUPYTER_BOOK", builder.read_text())
+    monkeypatch.setattr(sites, "JUPYTER_BOOK", builder.read_text())
     return project
 
 
 def test_a_site_holds_this_build_and_nothing_else(site):
     runner.run_book("demo", CARDS, ["model"])
-    assert runner.build_book() == site.folder / "_build" / "html" / "index.html"
+    assert sites.build_book() == site.folder / "_build" / "html" / "index.html"
     assert names(site.folder / "_build" / "html") == ["demo-base.html", "demo-pathology.html", "index.html"]
     runner.run_book("demo", CARDS[:1], ["model"])
-    runner.build_book()
+    sites.build_book()
     assert names(site.folder / "_build" / "html") == ["demo-base.html", "index.html"]
-    assert names(site.folder / "_build") == ["build.log", "html", "pages.json", "tables"]
+    assert names(site.folder / "_build") == ["build.log", "html", "pages.json", "site.json", "tables"]
 
 
 def test_a_build_that_fails_leaves_the_site_that_was_there(site):
     runner.run_book("demo", CARDS, ["model"])
-    runner.build_book()
+    sites.build_book()
     (site.folder / "fail").touch()
     runner.run_book("demo", CARDS[:1], ["model"])
     with pytest.raises(UserError, match="WARNING: no such page"):
-        runner.build_book()
+        sites.build_book()
     assert "demo-pathology.html" in names(site.folder / "_build" / "html")
 
 
@@ -262,7 +264,7 @@ def test_a_build_names_the_damaged_page(site, damage):
     (page,) = runner.run_book("demo", CARDS, ["overview"])
     page.write_bytes(damage.encode("latin-1"))
     with pytest.raises(UserError, match=r"the page 'book/results/overview.ipynb' is damaged \(.*`ubench run` makes it"):
-        runner.build_book()
+        sites.build_book()
 
 
 def test_a_report_card_may_be_interrupted(tmp_path):
@@ -275,3 +277,71 @@ def test_a_report_card_may_be_interrupted(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, str(page)]).returncode == 9
     assert page.read_text() == "before"
+
+
+def test_a_site_that_is_up_to_date_is_left_as_it_is(site):
+    runner.run_book("demo", CARDS, ["model"])
+    page = sites.build_book().with_name("demo-base.html")
+    before = page.stat().st_mtime_ns
+    sites.build_book()
+    assert page.stat().st_mtime_ns == before
+    for change in (lambda: page.write_text("cut"), page.unlink, (site.book / "added.md").touch):
+        change()
+        sites.build_book()
+        assert page.read_text() == "x" and page.stat().st_mtime_ns != before
+        before = page.stat().st_mtime_ns
+    sites.build_book()
+    assert page.stat().st_mtime_ns == before
+
+
+def test_the_tree_says_which_pages_there_are(project):
+    found = runner.sections()
+    files = (ROOT / "notebooks").rglob("*.md")
+    assert sorted(found.values()) == sorted(str(f.relative_to(ROOT / "notebooks").with_suffix("")) for f in files)
+    assert {"overview", "model", "index", "learn/forgetting", "published/results"} <= set(found)
+    (project.folder / "notebooks" / "results" / "more.md").write_text("# More\n")
+    assert runner.run_book("demo", CARDS, ["more"]) == [project.book / "results" / "more.ipynb"]
+
+
+def code_of(*sources):
+    return v4.new_notebook(cells=[v4.new_code_cell(source) for source in sources])
+
+
+def test_pages_run_two_at_a_time_each_in_a_fresh_state(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    meet = """
+import sys, time
+from pathlib import Path
+Path(me).touch()
+end = time.time() + 60
+while not Path(other).exists() and time.time() < end:
+    time.sleep(0.01)
+print(Path(other).exists(), "left" in sys.modules)
+sys.modules["left"] = sys
+"""
+    jobs = [(code_of(meet, "1 + 1"), {"me": me, "other": other}, "x") for me, other in ("ab", "ba", "ab")]
+    found = dict(execution.executed(jobs))
+    texts = [
+        ["".join(o.get("text", "") or o.data["text/plain"]) for c in found[n].cells for o in c.outputs] for n in found
+    ]
+    assert sorted(found) == [0, 1, 2] and texts == [["True False\n", "2"]] * 3
+    counts = [cell.execution_count for cell in found[0].cells]
+    assert counts == [1, 2, 3], "that of the parameters is one"
+
+
+def test_a_page_that_fails_or_dies_costs_no_other(tmp_path):
+    jobs = [
+        (code_of("x = 1", "raise ValueError('so\\nnot')"), {}, "x"),
+        (code_of("import os; os._exit(9)"), {}, "x"),
+        (code_of("print(x)"), {}, "x"),
+        (code_of("x ="), {}, "x"),
+        (code_of("raise SystemExit(3)"), {}, "x"),
+        (code_of("print(2)"), {}, "x"),
+    ]
+    found = dict(execution.executed(jobs))
+    told = {number: str(result) for number, result in found.items() if isinstance(result, UserError)}
+    assert told.pop(0) == "cell 3 failed (ValueError: so)", "cell 1 holds the parameters"
+    assert told.pop(1) == "its process died, most likely for want of memory; try --limit"
+    assert told.pop(2) == "cell 2 failed (NameError: name 'x' is not defined)"
+    assert told.pop(3).startswith("cell 2 failed (SyntaxError") and told.pop(4) == "cell 2 failed (SystemExit: 3)"
+    assert not told and found[5].cells[1].outputs[0].text == "2\n"

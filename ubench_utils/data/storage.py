@@ -110,7 +110,7 @@ def class_names(schema: pa.Schema) -> dict[str, list]:
 
 def picture_paths(table: pa.Table) -> list[str]:
     """Paths that the rows of a table name, as they hold no image of their own."""
-    found = []
+    found: list[str] = []
     for chunk in table.column("image").chunks:
         if pa.types.is_struct(chunk.type):
             names = [field.name for field in chunk.type]

@@ -314,7 +314,7 @@ def draw_tissue_fluorescence(rng, kind):
 
 def draw_organelle(rng, kind):
     """Transmission electron microscopy: one organelle in granular cytoplasm."""
-    cx, cy, turn = *rng.normal(0, 3, 2), rng.uniform(0, 3.1)
+    (cx, cy), turn = rng.normal(0, 3, 2), rng.uniform(0, 3.1)
     ground = 0.3 + 0.05 * texture(rng, 12) + 0.07 * texture(rng, 32)
     if kind == "mitochondrion":
         r, aspect = rng.uniform(11, 17), rng.uniform(1.2, 2.2)

@@ -16,7 +16,7 @@ _LIGHT, _FLUORESCENCE, _ELECTRON = "light microscopy", "fluorescence microscopy"
 _STRUCTURE = "Cell/organism/structure type identification"
 
 # One row a sub-dataset. `question` and the two `captions` belong to the classification task.
-SETS = [
+SETS: list[dict] = [
     {
         "dataset": "demo_organelle_tem",
         "scale": "subcellular",

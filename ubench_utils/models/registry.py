@@ -49,6 +49,7 @@ PREPROCESS = {  # what an entry may set of open_clip's, and what is right
     "resize_mode": (("shortest", "longest", "squash").__contains__, "shortest, longest or squash"),
     "fill_color": (lambda value: type(value) is int and 0 <= value <= 255, "a whole number from 0 to 255"),
 }
+DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ["auto", "float32", "float16", "bfloat16"]  # of the encoders
 MERGES = {  # how to write each
@@ -313,13 +314,14 @@ def mix_name(base: str, tuned: str, alpha: float) -> str:
 
 
 def as_list(models) -> list[str]:
-    """Models as a list, each once; one model string, as papermill's ``-p models demo-base`` gives it, is a list of one.
+    """Models as a list, each once: those of the demo for None, and one for one text, as ``papermill -p`` gives it.
 
     Raises
     ------
     UserError
         For a list that was written as one text, and for what is no list of texts.
     """
+    models = DEFAULT_MODELS if models is None else models
     if isinstance(models, str) and models.lstrip().startswith(("[", "(")):
         raise UserError(f"models is the text {models[:60]!r}; give papermill a list with -y 'models: [A, B]'")
     models = [models] if isinstance(models, str) else models

@@ -1,56 +1,35 @@
-"""Pages: execute the notebooks with papermill, tidy the result, and build the book.
+"""Pages: execute the notebooks that are not up to date, and put each in place.
 
-A page is put in place whole and only after its notebook ran to the end, so a failure never replaces a good page, and
-neither does a site that could not be built. Equal runs give equal bytes: no times, no random ids. A page whose source,
+The tree says which pages there are: ``notebooks/`` mirrors ``book/``, a notebook that declares ``dataset`` shows the
+run, and ``models/card`` is made for each model. A page is put in place whole and only after its notebook ran to the
+end, so a failure never replaces a good page. Equal runs give equal bytes: no times, no random ids. A page whose source,
 parameters, code and data are unchanged is not run again. A notebook that is none of these pages is never touched.
 """
 
 import json
 import re
-import shutil
-import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import jupytext
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
 
 from ..data.questions import HEADLINE_WORDING
 from ..engine.store import digest, file_digest
-from ..errors import UserError, first_line
+from ..errors import UserError
 from ..evaluation.evaluate import evaluate
-from ..files import read_yaml, write_whole
-from ..models.registry import pairs
+from ..evaluation.results import RECORD, TABLES
+from ..files import write_whole
+from ..models.registry import DEFAULT_MODELS, pairs
 from ..models.sources import identity
 from ..text import as_markdown
-from .outputs import tidy
+from .execution import executed
 
 PACKAGE = Path(__file__).parents[1]
 ROOT = PACKAGE.parent
-SECTIONS = [
-    "benchmark",
-    "overview",
-    "leaderboard",
-    "modality",
-    "scale",
-    "specialists",
-    "groups",
-    "forgetting",
-    "interpolation",
-]  # of the dataset and the models of a run
-MODEL_PAGE = "model"
-FIXED = [
-    "index",
-    "published/results",
-    "published/reconciliation",
-    "learn/closed_question",
-    "learn/intervals",
-    "learn/forgetting",
-    "learn/interpolation",
-    "learn/critical_reading",
-]  # the same whatever is run
+RESULTS, CARD, CARDS = "results/", "models/card", "model"  # the sections of a run go by their last name
 OPTIONS = {
     "dataset": "dataset",
     "models": "models",
@@ -60,22 +39,32 @@ OPTIONS = {
     "precision": "precision",
     "templates": "templates",
 }
-DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
 LONGEST_SLUG = 60
 MOST_ENTRIES, LONGEST_TEXT = 1000, 4096  # of a notebook parameter
 RESERVED = {"index", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"  # it has no __main__
 
 
-def run_book(dataset: str, models, sections=None, extra: dict | None = None, **settings) -> list[Path]:
-    """Evaluate all models once, then execute every page that is not up to date.
+def sections() -> dict[str, str]:
+    """Names of the sections, and where their notebooks lie in ``notebooks/``, as their pages in ``book/``."""
+    tree = ROOT / "notebooks"
+    files = sorted(path.relative_to(tree) for path in tree.rglob("*.md"))
+    places = [file.with_suffix("").as_posix() for file in files if not any(part.startswith(".") for part in file.parts)]
+    if not places:
+        raise UserError(
+            f"no notebook in '{tree}': `ubench run` needs a checkout of the project, installed with pip install -e"
+        )
+    return {CARDS if place == CARD else place.removeprefix(RESULTS): place for place in places}
+
+
+def run_book(dataset: str, models=None, names=None, extra: dict | None = None, **settings) -> list[Path]:
+    """Evaluate all models once, then execute every page that is not up to date, two at a time.
 
     Parameters
     ----------
     dataset, models
-        As for ``evaluate``.
-    sections : list of str, optional
-        Of ``SECTIONS``, ``model`` (the report cards) and ``FIXED``; all by default.
+        As for ``evaluate``; the models of the demo by default.
+    names : list of str, optional
+        Of ``sections``; all by default.
     extra : dict, optional
         Further notebook parameters; each goes to the notebooks that declare it.
     **settings
@@ -91,20 +80,20 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     UserError
         For a mistake in the arguments; for a notebook that failed, after all others have run.
     """
-    known = [*SECTIONS, MODEL_PAGE, *FIXED]
-    sections = list(sections or known)
-    unknown = sorted(set(sections) - set(known))
+    known = sections()
+    names = list(dict.fromkeys(names or known))
+    unknown = sorted(set(names) - set(known))
     if unknown:
         raise UserError(f"unknown section '{unknown[0]}'; the sections are {', '.join(known)}")
-    sources = {section: _source(section) for section in sections}
-    declared = {section: _declared(notebook) for section, notebook in sources.items()}
+    sources = {name: _source(known[name]) for name in names}
+    declared = {name: list(papermill.inspect_notebook(nbformat.from_dict(sources[name][0]))) for name in names}
     _check_parameters(extra or {}, declared)
     _check_values(extra or {})
-    models = list(dict.fromkeys(models))
+    models = list(dict.fromkeys(DEFAULT_MODELS if models is None else models))
     chosen = {"device": "auto", "precision": "auto", **settings}
-    run = evaluate(dataset, models, **chosen, audit=MODEL_PAGE in sections)
-    _save(run)
-    if set(sections) - set(FIXED) and HEADLINE_WORDING not in set(run.predictions.wording):
+    run = evaluate(dataset, models, **chosen, audit=CARDS in names)
+    if any("dataset" in declared[name] for name in names) and HEADLINE_WORDING not in set(run.predictions.wording):
+        _save(run, [], {})
         raise UserError(
             f"no question of '{dataset}' was answered in wording {HEADLINE_WORDING}, which the pages are about; "
             "`ubench evaluate` scores the others"
@@ -113,43 +102,64 @@ def run_book(dataset: str, models, sections=None, extra: dict | None = None, **s
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
     involved = [identity(model) for model in [*models, *(base for base, _ in pairs(models))]]
     resolved = [run.record["device"], run.record["precision"], run.record["dataset"]["templates"]]
-    pages, executed, failures = _pages(sections, models), [], {}
+    of_run = [run.benchmark.fingerprint, involved, resolved]
     state = _read_state()
+    _save(run, [models, *of_run], state)
+    pages = _pages(names, known, models)
+    stale, jobs, failures = [], [], {}
     for page, section, model in pages:
         given = {**common, **({"model": model} if model else {}), **(extra or {})}
         parameters = {name: value for name, value in given.items() if name in declared[section]}
-        of_run = [] if section in FIXED else [run.benchmark.fingerprint, involved, resolved]
-        key = digest([sources[section][1], parameters, _code_digest(), *of_run])
+        shows_run = "dataset" in declared[section]
+        key = digest([sources[section][1], parameters, _code_digest(), *(of_run if shows_run else [])])
         name = str(page.relative_to(ROOT))
         if page.is_file() and state.get(name) == [key, file_digest(page)]:
             continue
+        if name not in state and _is_made_here(page) is False:
+            failures[page] = f"{name}: the notebook there is none of this project's pages; move it away"
+            continue
+        synthetic = run.benchmark.is_synthetic or not shows_run
+        stale.append((page, key, model, synthetic))
+        # two pages are called forgetting
+        jobs.append((sources[section][0], parameters, page.stem if model else section.replace("/", "-")))
         print(f"running {name}", file=sys.stderr, flush=True)
+    for number, notebook in executed(jobs):
+        page, key, model, synthetic = stale[number]
+        name = str(page.relative_to(ROOT))
         try:
-            if name not in state and _is_made_here(page) is False:
-                raise UserError("the notebook there is none of this project's pages; move it away")
-            slug = section.replace("/", "-") if section in FIXED else page.stem  # two pages are called forgetting
-            notebook = execute(sources[section][0], parameters, slug)
-            _adapt(notebook, model, run.benchmark.is_synthetic or section in FIXED)
+            if isinstance(notebook, UserError):
+                raise notebook
+            _adapt(notebook, model, synthetic)
             state[name] = [key, _write(notebook, page)]
-            write_whole(_state_file(), json.dumps(state, indent=1))
+            _write_state(state)
         except (UserError, OSError) as error:
             failures[page] = f"{name}: {error}"
-            continue
-        executed.append(page)
-    if MODEL_PAGE in sections and not any(page.parent.name == "models" for page in failures):
+    if CARDS in names and not any(page.parent.name == "models" for page in failures):
         _remove_cards({page for page, _, _ in pages}, state)
-    if failures:
-        first = next(iter(failures.values()))
+    if not failures:
+        _write_state(state)
+    else:
+        first = next(failures[page] for page, _, _ in pages if page in failures)
         raise UserError(f"{len(failures)} of {len(pages)} pages failed, their earlier versions are kept; {first}")
-    return executed
+    return [page for page, *_ in stale]
 
 
-def _save(run) -> None:
-    """Write the tables of a run beside its pages."""
+def _save(run, made_of: list, state: dict) -> None:
+    """Write the tables of a run beside its pages, where they are not there already."""
+    folder = ROOT / "_build" / "tables"
+    key = digest([made_of, _code_digest()])
+    name = str(folder.relative_to(ROOT))
     try:
-        run.save(ROOT / "_build" / "tables")
+        if state.get(name) != [key, _digests(folder)]:
+            run.save(folder)
+            state[name] = [key, _digests(folder)]
     except OSError as error:
-        raise UserError(f"cannot write to '{ROOT / '_build' / 'tables'}' ({error.strerror or error})") from error
+        raise UserError(f"cannot write to '{folder}' ({error.strerror or error})") from error
+
+
+def _digests(folder: Path) -> list:
+    files = [folder / name for name in (*TABLES, RECORD)]
+    return [file_digest(file) if file.is_file() else None for file in files]
 
 
 def _state_file() -> Path:
@@ -168,6 +178,11 @@ def _read_state() -> dict[str, list]:
         return state
     print("note: _build/pages.json is damaged; it is made again, and so is every page", file=sys.stderr)
     return {}
+
+
+def _write_state(state: dict) -> None:
+    _state_file().parent.mkdir(exist_ok=True)
+    write_whole(_state_file(), json.dumps(state, indent=1, sort_keys=True))
 
 
 def _write(notebook, page: Path) -> str:
@@ -200,20 +215,15 @@ def _remove_cards(pages: set, state: dict) -> None:
             print(f"removing {name}: its model is not in this run", file=sys.stderr)
             page.unlink()
             state.pop(name, None)
-    write_whole(_state_file(), json.dumps(state, indent=1))
+    _write_state(state)
 
 
-def _pages(sections, models) -> list[tuple]:
+def _pages(names, known: dict, models) -> list[tuple]:
     """(page, section, model) of every page to make; the model is that of a report card, else None."""
     book = ROOT / "book"
-    pages: list[tuple] = [
-        (book / f"{section if section in FIXED else f'results/{section}'}.ipynb", section, None)
-        for section in sections
-        if section != MODEL_PAGE
-    ]
-    if MODEL_PAGE in sections:
-        pages += [(book / "models" / f"{slug}.ipynb", MODEL_PAGE, model) for model, slug in slugs(models).items()]
-    return pages
+    pages: list[tuple] = [(book / f"{known[name]}.ipynb", name, None) for name in names if name != CARDS]
+    cards = slugs(models).items() if CARDS in names else ()
+    return pages + [(book / "models" / f"{slug}.ipynb", CARDS, model) for model, slug in cards]
 
 
 def _adapt(notebook, model: str | None, synthetic: bool) -> None:
@@ -225,96 +235,6 @@ def _adapt(notebook, model: str | None, synthetic: bool) -> None:
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = cell.source.replace(":class: synthetic", ":class: note")
-
-
-def execute(notebook, parameters: dict, slug: str):
-    """Execute a notebook with papermill and tidy it; returns the executed notebook, writes nothing.
-
-    It runs in the current folder, so that relative paths of data and checkpoints mean what the user meant.
-    """
-    try:
-        done = papermill.execute_notebook(
-            nbformat.from_dict(notebook),
-            None,
-            parameters=parameters,
-            cwd=str(Path.cwd()),
-            kernel_name="python3",
-            progress_bar=False,
-            log_output=False,
-            extra_arguments=["--IPKernelApp.log_level=50"],
-        )
-    except DeadKernelError as error:
-        raise UserError("its kernel died, most likely for want of memory; try --limit") from error
-    except papermill.PapermillExecutionError as error:
-        first = (str(error.evalue).splitlines() or ["no details"])[0][:300]
-        raise UserError(f"cell {error.exec_count} failed ({error.ename}: {first})") from error
-    return tidy(done, slug)
-
-
-def build_book() -> Path:
-    """Build the site aside and put it in place; returns its first page. Nothing of an earlier site is left.
-
-    Raises
-    ------
-    UserError
-        If ``_config.yml`` cannot be read or the address in it is none of GitHub; if a page is damaged; if Jupyter Book
-        fails or warns. The site that was there is there still.
-    """
-    _check_repository(read_yaml(ROOT / "_config.yml", "the book's settings"))
-    _check_pages()
-    build = ROOT / "_build"
-    log, aside, site = build / "build.log", build / "aside", build / "html"
-    build.mkdir(exist_ok=True)
-    shutil.rmtree(aside, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-c",
-        JUPYTER_BOOK,
-        "build",
-        str(ROOT),
-        "--path-output",
-        str(aside),
-        "--all",
-        "-W",
-        "-n",
-        "--keep-going",
-    ]
-    with log.open("w", encoding="utf-8") as file:
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT).returncode
-    made = aside / "_build" / "html"
-    if code or not (made / "index.html").exists():
-        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))  # colours
-        lines = text.splitlines()
-        found = next((i for i, line in enumerate(lines) if re.search("WARNING|ERROR|[Ee]rror:", line)), -1)
-        first = " ".join(line.strip() for line in lines[found : found + 2] or lines[-1:])
-        raise UserError(f"jupyter-book failed (exit {code}): {first[:300]}; the whole log is {log.relative_to(ROOT)}")
-    if site.exists():
-        site.rename(aside / "before")
-    made.rename(site)
-    shutil.rmtree(aside, ignore_errors=True)
-    return site / "index.html"
-
-
-def _check_pages() -> None:
-    """Refuse a page that is no whole notebook, as a full disk or a kill may leave one."""
-    for page in sorted((ROOT / "book").rglob("*.ipynb")):
-        try:
-            nbformat.validate(nbformat.read(page, as_version=4))
-        except (OSError, ValueError, RecursionError, AttributeError, nbformat.ValidationError) as error:
-            name, reason = page.relative_to(ROOT), first_line(error, 100)
-            raise UserError(f"the page '{name}' is damaged ({reason}); `ubench run` makes it again") from error
-
-
-def _check_repository(config) -> None:
-    """Whether launch links can be made of the address in ``_config.yml``."""
-    repository = (config.get("repository") or {}) if isinstance(config, dict) else None
-    if not isinstance(repository, dict):
-        raise UserError("_config.yml is no mapping with repository: {url: …}; restore the file of the checkout")
-    url = repository.get("url") or ""
-    if url and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/?", str(url)):
-        raise UserError(
-            f"_config.yml: repository: url is '{url}'; write https://github.com/YOU/YOUR-COPY, or leave it empty"
-        )
 
 
 def slugs(models) -> dict[str, str]:
@@ -334,20 +254,10 @@ def slugs(models) -> dict[str, str]:
     return names
 
 
-def _source(section: str):
+def _source(place: str):
     """A section's notebook and its text."""
-    path = ROOT / "notebooks" / f"{section}.md"
-    if not path.exists():
-        raise UserError(
-            f"no notebook '{path}': `ubench run` needs a checkout of the project, installed with pip install -e"
-        )
-    text = path.read_text(encoding="utf-8")
+    text = (ROOT / "notebooks" / f"{place}.md").read_text(encoding="utf-8")
     return jupytext.reads(text, fmt="md:myst"), text
-
-
-def _declared(source) -> list[str]:
-    """Names of the parameters that a notebook declares."""
-    return list(papermill.inspect_notebook(nbformat.from_dict(source[0])))
 
 
 def _check_parameters(extra: dict, declared: dict) -> None:
@@ -377,7 +287,8 @@ def _is_plain(value) -> bool:
     return value is None or isinstance(value, bool | int | float) and abs(value) < 2**63
 
 
+@cache
 def _code_digest() -> str:
-    patterns = ("**/*.py", "**/*.yml", "**/*.csv")
-    files = [file for pattern in patterns for file in sorted(PACKAGE.glob(pattern))]
+    """Digest of the package as text: code, tables and templates."""
+    files = sorted(file for file in PACKAGE.rglob("*") if file.suffix in (".py", ".yml", ".csv", ".md", ".html"))
     return digest([file_digest(file) for file in files])

@@ -44,7 +44,7 @@ def absent(scores: pd.DataFrame, level: str, question: str | None = None) -> str
 
 
 def panels(scores: pd.DataFrame) -> str:
-    """Which levels the panels of ``plots.accuracy_by_model`` show, from left to right, for its caption."""
+    """Which levels the panels of the first figure show, from left to right, for its caption."""
     names = {"coarse": "all coarse questions", "fine": "fine-grained classification", "cognition": "cognition"}
     shown = [name for level, name in names.items() if level in set(headline(scores).level)]
     if len(shown) < 2:

@@ -1,6 +1,6 @@
 """What is in a benchmark: its composition, its chance, the length of its texts, and answers that need no image.
 
-Every function takes the images or the questions of a run and returns a table; ``plots_dataset`` draws them.
+Every function takes the images or the questions of a run and returns a table.
 """
 
 import numpy as np

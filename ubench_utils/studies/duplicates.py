@@ -237,7 +237,7 @@ def embedding_line(run: Evaluation, found: pd.DataFrame, cosine: float = COSINE)
 
 
 def nearness(run: Evaluation, hashed: pd.DataFrame, embedded: pd.DataFrame | None) -> dict:
-    """What ``plots_dataset.nearest`` draws: each table with its threshold, by the label of its axis."""
+    """Tables for ``histograms``, each with its threshold, by the label of its axis."""
     kinds = {f"equal bits of {BITS}": (hashed, BITS - HAMMING)}
     return kinds if embedded is None else kinds | {f"cosine, {first_encoder(run)}": (embedded, COSINE)}
 
