@@ -251,8 +251,10 @@ def lines(
             axis.axhline(line, color=GREY, lw=1, zorder=1)
         if rule:
             axis.axvline(cell.table[rule].iloc[0], color=GREY, lw=1.5, ls=DASHED)
-        _title(cells, cell)
-        axis.set(xlabel=axis_label, ylabel=fill(cell.side, 22) or label)
+        if not row or cell.place[0] == 0:
+            _title(cells, cell)
+        unit = " (%)" if "(%)" in label else ""
+        axis.set(xlabel=axis_label, ylabel=fill(cell.side + unit, 22) if cell.side else label)
         axis.set_ylim(limits) if limits else None
         axis.grid(color="#EEEEEE")
         _log(axis, sorted(set(table[x]))) if log else None
@@ -313,8 +315,12 @@ def heatmap(
     times = 1 if paint else scale
     ends = limits or (times * table[shade].min(), times * table[shade].max())
     ends = (-max(map(abs, ends)), max(map(abs, ends))) if ends[0] < 0 else (0, ends[1])
-    figure = _figure(cells, [height * len(down)] * len(cells), WIDTH, sharex=columns == 1)
-    tops, sides = style.named(across, names), style.named(down, names, LONG if columns == 1 else 26)
+    tops = {value: fill(name, 22) for value, name in style.named(across, names, LONG).items()}
+    letters = max(len(line) for name in tops.values() for line in name.split("\n"))
+    wide = 0.065 * len(across) * letters > 4.4 / min(columns, len(cells))
+    inches = height * len(down) + (0.6 if wide and columns > 1 else 0)
+    figure = _figure(cells, [inches] * len(cells), WIDTH, sharex=columns == 1)
+    sides = style.named(down, names, LONG if columns == 1 else 26)
     for cell in cells:
         axis, own = cell.axis, cell.table
         square = own.pivot(index=y, columns=x, values=shade).reindex(index=down, columns=across).astype(float)
@@ -332,7 +338,6 @@ def heatmap(
         _rules(axis, own if panel is None else table, y, down, group, False, 1)
         _title(cells, cell)
         axis.set(ylim=(len(down), 0), xlabel=axes[0], ylabel=axes[1])
-        wide = 0.065 * len(across) * max(map(len, map(str, tops.values()))) > 4.4 / min(columns, len(cells))
         turn = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if wide else {}
         axis.set_xticks(np.arange(len(across)) + 0.5, [tops[name] for name in across], **turn)
         axis.set_yticks(np.arange(len(down)) + 0.5, [sides[name] for name in down])
