@@ -4,8 +4,10 @@ BIN = .venv/bin
 SETUP = .venv/.ready
 # Two processes, each on one core: threads that wait for each other's cores make tiny models a hundred times slower.
 QUIET_CORES = OMP_NUM_THREADS=1
+# What was compiled once stays compiled: the libraries are large, and many processes import them.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book check test slow lint lock clean
+.PHONY: book check test test-all slow lint lock clean
 
 book: $(SETUP)
 	$(BIN)/ubench run
@@ -19,6 +21,8 @@ check: $(SETUP)
 
 test: check
 	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests
+
+test-all: test slow
 
 # The tests that take long, and every executed page run again by nbval.
 slow: $(SETUP)

@@ -13,6 +13,9 @@ WORK = {
     "python": "while True: pass",
     "library": "import numpy as np; a = np.ones((1500, 1500)); [a @ a for _ in range(10_000)]",
     "program": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])",
+    "pages": "from nbformat import v4; from ubench_utils.pages.execution import executed\n"
+    "cell = v4.new_code_cell('import time; time.sleep(600)')\n"
+    "list(executed([(v4.new_notebook(cells=[cell]), {}, 'x')] * 2))",
     "handlers of a library": "import asyncio, signal\nasync def run():\n"
     "    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)\n"
     "    await asyncio.sleep(600)\nasyncio.run(run())",
@@ -31,8 +34,10 @@ def test_a_signal_ends_everything(work, number, code):
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.7)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert bool(children) == (work == "program")
+    expected, end = {"program": 1, "pages": 4}.get(work, 0), time.time() + 60  # a tracker, a server and two pages
+    while len(children := psutil.Process(process.pid).children(recursive=True)) < expected and time.time() < end:
+        time.sleep(0.1)
+    assert len(children) == expected
     process.send_signal(number)
     _, told = process.communicate(timeout=3)
     assert process.returncode == code

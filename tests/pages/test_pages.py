@@ -6,8 +6,11 @@ from pathlib import Path
 
 import jupytext
 import pytest
+from helpers.pages_in_process import executed
 
+from ubench_utils.demo import sample
 from ubench_utils.errors import UserError
+from ubench_utils.evaluation import run
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.registry import DEFAULT_MODELS
 from ubench_utils.pages.runner import CARD, run_book, sections, slugs
@@ -53,6 +56,18 @@ def test_overview_states_the_numbers_of_a_run_today():
     scores = headline(stats.score(evaluate("demo", [model]).answers, by=()))
     measured = scores.set_index(["level", "question"]).accuracy["coarse", "all"]
     assert abs(100 * measured - stated) < 1
+
+
+@pytest.mark.slow
+def test_a_book_draws_and_hashes_its_images_once(cache, monkeypatch):
+    """All pages in this process, as `ubench run` executes them in others."""
+    loads, draws, load, draw = [], [], run.load_benchmark, sample.draw_sample
+    monkeypatch.setattr(run, "load_benchmark", lambda *args: loads.append(args) or load(*args))
+    monkeypatch.setattr(sample, "draw_sample", lambda *args: draws.append(args) or draw(*args))
+    short = {"interpolation": {"alphas": [0, 0.5, 1]}, "scale": {"shrink": [4]}}
+    for section in sections():
+        executed(section, **short.get(section, {}))
+    assert loads == [("demo", None)] and len(draws) == 1
 
 
 def test_parameters_with_an_option_of_their_own_are_refused():

@@ -340,8 +340,8 @@ def test_a_page_that_fails_or_dies_costs_no_other(tmp_path):
     ]
     found = dict(execution.executed(jobs))
     told = {number: str(result) for number, result in found.items() if isinstance(result, UserError)}
-    assert told.pop(0) == "cell 3 failed (ValueError: so)", "cell 1 holds the parameters"
+    assert told.pop(0) == "cell 2 failed (ValueError: so)"
     assert told.pop(1) == "its process died, most likely for want of memory; try --limit"
-    assert told.pop(2) == "cell 2 failed (NameError: name 'x' is not defined)"
-    assert told.pop(3).startswith("cell 2 failed (SyntaxError") and told.pop(4) == "cell 2 failed (SystemExit: 3)"
-    assert not told and found[5].cells[1].outputs[0].text == "2\n"
+    assert told.pop(2) == "cell 1 failed (NameError: name 'x' is not defined)"
+    assert told.pop(3).startswith("cell 1 failed (SyntaxError") and told.pop(4) == "cell 1 failed (SystemExit: 3)"
+    assert not told and found[5].cells[0].outputs[0].text == "2\n"

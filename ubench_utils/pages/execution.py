@@ -6,8 +6,11 @@ kernel. Where processes cannot be forked, each imports them itself.
 
 import multiprocessing as mp
 import os
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -25,14 +28,15 @@ SLOW = ["IPython", "matplotlib.pyplot", "pandas", "pyarrow.parquet", "scipy.stat
 KERNEL = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as Jupyter starts one
 
 
-def executed(jobs: list[tuple]) -> Iterator[tuple]:
+def executed(jobs: Iterable[tuple]) -> Iterator[tuple]:
     """Execute notebooks with papermill's parameters, and tidy them.
 
     They run in the current folder, so that relative paths of data and checkpoints mean what the user meant.
 
     Parameters
     ----------
-    jobs : list of (notebook, parameters, slug)
+    jobs : iterable of (notebook, parameters, slug)
+        Each is drawn when its turn has come.
 
     Yields
     ------
@@ -41,14 +45,13 @@ def executed(jobs: list[tuple]) -> Iterator[tuple]:
     """
     forks = "forkserver" in mp.get_all_start_methods()
     context: Any = mp.get_context("forkserver" if forks else "spawn")
-    coming = list(enumerate(jobs))
+    coming = enumerate(jobs)
     running: dict[Any, tuple] = {}
     cores = max(1, (os.cpu_count() or 1) // AT_A_TIME)
     environment = {"OMP_NUM_THREADS": str(cores), **KERNEL, **os.environ}
     try:
-        while coming or running:
-            while coming and len(running) < AT_A_TIME:
-                number, job = coming.pop(0)
+        while True:
+            for number, job in islice(coming, AT_A_TIME - len(running)):
                 here, there = context.Pipe(duplex=False)
                 process = context.Process(target=_serve, args=(there, environment, os.getcwd(), *job), daemon=True)
                 with _set(environment):
@@ -57,6 +60,8 @@ def executed(jobs: list[tuple]) -> Iterator[tuple]:
                     process.start()
                 there.close()
                 running[here] = number, process
+            if not running:
+                return
             ended: Any
             for ended in wait(list(running)):
                 number, process = running.pop(ended)
@@ -96,7 +101,8 @@ def run_cells(notebook, parameters: dict):
     notebook.metadata.papermill = {}
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])
-    notebook = parameterize_notebook(notebook, parameters, kernel_name="python3", language="python")
+    if parameters:
+        notebook = parameterize_notebook(notebook, parameters, kernel_name="python3", language="python")
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance(config=Config(HistoryAccessor={"enabled": False}))
     try:
@@ -128,6 +134,7 @@ def run_cells(notebook, parameters: dict):
 
 def _serve(result, environment: dict, folder: str, notebook, parameters: dict, slug: str) -> None:
     """What the process of a page does: send the executed notebook, or why there is none."""
+    threading.Thread(target=_end_with_the_program, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -139,11 +146,20 @@ def _serve(result, environment: dict, folder: str, notebook, parameters: dict, s
 
 @contextmanager
 def _set(environment: dict):
-    """Environment variables for a while, for what is started in it."""
+    """Environment variables for a while, for what is started in it; signals that were blocked are blocked after it."""
     before = dict(os.environ)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
     os.environ.update(environment)
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+        if blocked is not None:  # multiprocessing lets through SIGINT and SIGTERM
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _end_with_the_program() -> None:
+    """End this process when the one that asked for it has ended, however it did."""
+    wait([mp.parent_process().sentinel])  # type: ignore[union-attr]
+    os._exit(1)

@@ -9,6 +9,7 @@ parameters, code and data are unchanged is not run again. A notebook that is non
 import json
 import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -122,8 +123,7 @@ def run_book(dataset: str, models=None, names=None, extra: dict | None = None, *
         stale.append((page, key, model, synthetic))
         # two pages are called forgetting
         jobs.append((sources[section][0], parameters, page.stem if model else section.replace("/", "-")))
-        print(f"running {name}", file=sys.stderr, flush=True)
-    for number, notebook in executed(jobs):
+    for number, notebook in executed(_told(stale, jobs)):
         page, key, model, synthetic = stale[number]
         name = str(page.relative_to(ROOT))
         try:
@@ -142,6 +142,13 @@ def run_book(dataset: str, models=None, names=None, extra: dict | None = None, *
         first = next(failures[page] for page, _, _ in pages if page in failures)
         raise UserError(f"{len(failures)} of {len(pages)} pages failed, their earlier versions are kept; {first}")
     return [page for page, *_ in stale]
+
+
+def _told(stale: list, jobs: list) -> Iterator[tuple]:
+    """Jobs, each told of when it is drawn."""
+    for (page, *_), job in zip(stale, jobs, strict=True):
+        print(f"running {page.relative_to(ROOT)}", file=sys.stderr, flush=True)
+        yield job
 
 
 def _save(run, made_of: list, state: dict) -> None:

@@ -315,8 +315,8 @@ def heatmap(
     times = 1 if paint else scale
     ends = limits or (times * table[shade].min(), times * table[shade].max())
     ends = (-max(map(abs, ends)), max(map(abs, ends))) if ends[0] < 0 else (0, ends[1])
-    tops = {value: fill(name, 22) for value, name in style.named(across, names, LONG).items()}
-    letters = max(len(line) for name in tops.values() for line in name.split("\n"))
+    tops = style.named(across, names, LONG)
+    letters = max(len(str(name)) for name in tops.values())
     wide = 0.065 * len(across) * letters > 4.4 / min(columns, len(cells))
     inches = height * len(down) + (0.6 if wide and columns > 1 else 0)
     figure = _figure(cells, [inches] * len(cells), WIDTH, sharex=columns == 1)
@@ -635,7 +635,7 @@ def _name(text: str) -> str:
 
 def _title(cells: list[Panel], cell: Panel, before: str = "") -> None:
     n_columns = 1 + max(cell.place[1] for cell in cells)
-    text = fill(before + cell.title, {1: 70, 2: 36}.get(n_columns, 26))
+    text = fill(before + cell.title, {1: 70, 2: 32}.get(n_columns, 26))
     cell.axis.set_title(text, fontsize=10.5 if n_columns < 3 else 8.5)
 
 

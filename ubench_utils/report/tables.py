@@ -117,7 +117,7 @@ def wordings(table: pd.DataFrame, by_dataset: pd.DataFrame, models: list, names:
 
 
 def passport(run: Evaluation, model: str) -> pd.DataFrame:
-    """Everything that decides whether two models were treated alike, and how firm the answers are; one row a fact."""
+    """Everything that decides whether two models were treated alike; one row a fact, the same on every machine."""
     facts = run.record["models"][model]
     card = find_model(model)
     rows = [
@@ -153,16 +153,6 @@ def passport(run: Evaluation, model: str) -> pd.DataFrame:
     if facts["doubt"]:
         rows.append(("to check", facts["doubt"]))
     rows += [("to check", note) for note in facts["notes"]]
-    if "flip_rate_batch_size" in facts:
-        of = f"of {facts['audit_questions']:,} answers to {facts['audit_images']} images"
-        rows += [
-            (f"float32 against {facts['low_precision']}", f"{percent(facts['flip_rate_low_precision'])} % {of} flip"),
-            ("one by one against a batch", f"{percent(facts['flip_rate_batch_size'])} % {of} flip"),
-        ]
-    if facts["speed"]:
-        speed = facts["speed"]
-        rate = f"{speed['images_per_second']:.0f} images/s ({speed['device']}, {speed['cores']} cores)"
-        rows.append(("speed when encoded", f"{speed['images']:,} images, texts: {speed['seconds']:.1f} s, {rate}"))
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
