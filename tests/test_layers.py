@@ -15,10 +15,7 @@ import ubench_utils
 BELOW_STUDIES = {"errors", "files", "text", "demo", "data", "statistics", "engine", "models", "evaluation"}
 DRAWING = ["matplotlib", "seaborn", "IPython", "papermill", "jupytext", "nbformat", "nbclient"]
 # Each is a fault of today; who mends one, deletes its line.
-PRIVATE_ABROAD = {
-    "report/answers_slices.py: answers",
-    "report/tables_slices.py: tables",
-}
+PRIVATE_ABROAD = {}
 # One process loads all: first the rooms that draw nothing, then what draws. The libraries come before the rooms that
 # use them, so that a change which a library makes is not taken for one of ours.
 PROCESS = """

@@ -13,9 +13,10 @@ from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.registry import as_list, pairs
 from ubench_utils.pages import runner
-from ubench_utils.report import answers, answers_slices, figures
+from ubench_utils.report import figures
+from ubench_utils.report import sentences as said
 from ubench_utils.statistics import scores as stats
-from ubench_utils.studies import benchmark, duplicates, finetuning, leaderboard
+from ubench_utils.studies import benchmark, duplicates, finetuning, leaderboard, overview, preferences
 
 MODELS = ["demo-base", "demo-pathology"]
 ABSENT = "No question on the modality is in this data set."
@@ -80,22 +81,30 @@ def scores_of(mix):
     return lambda name, models=("demo-base",): stats.score(evaluate(mix(name), list(models)).answers, by=["modality"])
 
 
+def slices(scores, question="modality"):
+    return said.sentence("modality", "answer", slices=overview.slices(scores, "modality", question))
+
+
+def leader(scores, distances):
+    return said.sentence("leaderboard", "answer", **leaderboard.context(scores, distances))
+
+
 def test_a_question_that_is_absent_is_called_so(scores_of):
     classes, coarse = scores_of("classes"), scores_of("coarse")
-    assert answers.slices(classes, "modality", "modality") == ABSENT
-    assert answers.slices(coarse, "modality", "classification") == "No fine-grained question is in this data set."
-    assert answers.slices(scores_of("classes", ["random"]), "modality", "modality") == ABSENT
-    guessed = answers.slices(scores_of("coarse", ["random"]), "modality", "modality")
+    assert slices(classes) == ABSENT
+    assert slices(coarse, "classification") == "No fine-grained question is in this data set."
+    assert slices(scores_of("classes", ["random"])) == ABSENT
+    guessed = slices(scores_of("coarse", ["random"]))
     assert guessed == "No model but the random baseline was run."
     other = classes.assign(wording=0, question="modality")
-    assert answers.slices(other, "modality", "modality").startswith("No question on the modality is asked in wording 1")
+    assert slices(other).startswith("No question on the modality is asked in wording 1")
 
 
 def test_answers_made_elsewhere_may_leave_out_what_is_in_the_data(scores_of, monkeypatch, tmp_path):
     (tmp_path / "models.yml").write_text("partial: {spec: 'predictions:answers.csv'}\n")
     monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "models.yml"))
     scores = scores_of("classes").assign(model="partial")
-    assert answers.slices(scores, "modality", "modality") == "No model of this run answered a question on the modality."
+    assert slices(scores) == "No model of this run answered a question on the modality."
 
 
 def test_a_leader_needs_fine_questions(mix):
@@ -103,7 +112,7 @@ def test_a_leader_needs_fine_questions(mix):
     for name, models in (("coarse", MODELS), ("classes", ["random"]), ("one image", MODELS), ("classes", MODELS[:1])):
         made = evaluate(mix(name), models)
         scores = stats.score(made.answers, by=[])
-        found[name, len(models)] = leaderboard.answer(scores, leaderboard.behind(made, scores))
+        found[name, len(models)] = leader(scores, leaderboard.behind(made, scores))
     assert found["coarse", 2] == "No fine-grained question is in this data set, so no model leads."
     assert "no other model was run" in found["classes", 1]
     assert re.search(r"; the other model can(not)? be told from it on the same images\.", found["one image", 2])
@@ -127,19 +136,8 @@ def test_who_has_as_many_right_is_named():
         }
     )
     distances = pd.DataFrame({"model": MODELS, "estimate": [None, 0.0], "ci_low": -0.3, "ci_high": 0.3})
-    text = leaderboard.answer(scores, distances)
+    text = leader(scores, distances)
     assert text.startswith("In this run demo-base leads") and text.endswith(" With as many right: demo-pathology.")
-
-
-def test_the_caption_names_the_panels_that_there_are():
-    def levels(*names):
-        return answers.panels(pd.DataFrame({"level": names, "wording": 1, "estimand": "micro", "by": "all"}))
-
-    assert levels("fine") == "fine-grained classification"
-    assert levels("coarse", "fine") == "all coarse questions (left) and on fine-grained classification (right)"
-    assert levels("coarse", "fine", "cognition").endswith(
-        "(left), on fine-grained classification (middle) and on cognition (right)"
-    )
 
 
 def test_α_is_not_chosen_on_too_few_images(mix):
@@ -147,9 +145,10 @@ def test_α_is_not_chosen_on_too_few_images(mix):
     swept = finetuning.sweep(made, *MODELS, [0, 0.5, 1])
     chosen = finetuning.choice_of_alpha(swept, "demo-pathology")
     assert chosen.empty
-    text = answers.interpolation_choice({tuple(MODELS): chosen})
+    found = finetuning.mixing_context({tuple(MODELS): finetuning.summary(swept, *MODELS)}, {tuple(MODELS): chosen})
+    text = said.sentence("interpolation", "choice", **found)
     assert text == "demo-pathology: there are too few images to choose α on some and to score it on others."
-    kept = answers.interpolation({tuple(MODELS): finetuning.summary(swept, *MODELS)})
+    kept = said.sentence("interpolation", "answer", **found)
     assert "no fine-grained question in-domain" in kept and "–" not in kept
 
 
@@ -166,11 +165,13 @@ def test_figures_of_what_is_absent_say_so(mix, scores_of):
 
 def test_one_image_a_source_tells_nothing_of_the_source(mix):
     questions = evaluate(mix("one image"), ["random"]).questions
-    assert benchmark.source_line(benchmark.source_shortcuts(questions)).startswith("No sub-dataset has two images")
+    rows = benchmark.of_source(benchmark.source_shortcuts(questions))
+    assert said.sentence("benchmark", "source", by_source=rows).startswith("No sub-dataset has two images")
 
 
 def test_nothing_to_audit_names_what_is_missing():
-    assert "answered a question on the modality" in answers_slices.informed(pd.DataFrame())
+    nobody = preferences.readings(pd.DataFrame())
+    assert "answered a question on the modality" in said.sentence("modality", "informed", readings=nobody)
 
 
 def test_one_model_string_is_one_model(mix):

@@ -12,7 +12,7 @@ from helpers.samples import NAMES, as_dataset
 from ubench_utils.data.benchmark import decode
 from ubench_utils.engine import work
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.report import answers_slices, tables
+from ubench_utils.report import sentences, tables
 from ubench_utils.studies import blanks, preferences
 
 
@@ -104,6 +104,10 @@ assert len(choices) and not {{"torch", "open_clip"}} & set(sys.modules), "torch 
     assert done.returncode == 0, done.stderr
 
 
+def said(left_out):
+    return sentences.sentence("modality", "left_out", left_out=list(left_out.items()))
+
+
 def test_models_without_an_encoder_are_left_out_and_named(run, tmp_path):
     given = run.predictions[run.predictions.model == "random"].query("wording == 1")
     file = tmp_path / "answers.csv"
@@ -112,12 +116,12 @@ def test_models_without_an_encoder_are_left_out_and_named(run, tmp_path):
     both = evaluate(run.benchmark, ["random", elsewhere], device="cpu", precision="float32")
     choices, left_out = blanks.with_blanks(both, ["random", elsewhere])
     assert choices.empty and list(left_out) == ["random", elsewhere]
-    assert all(model in answers_slices.left_out(left_out) for model in left_out)
+    assert all(model in said(left_out) for model in left_out)
     facts = {**run.record["models"], "demo-base": {**run.record["models"]["demo-base"], "matching_head": True}}
     matching = replace(run, record={**run.record, "models": facts})
     choices, left_out = blanks.with_blanks(matching, ["demo-base", "demo-pathology"])
     assert set(choices.model) == {"demo-pathology"} and "together" in left_out["demo-base"]
-    assert answers_slices.left_out({}).endswith(".")
+    assert said({}).endswith(".")
     empty = choices.iloc[:0]
     for made in (blanks.without_image, blanks.calibrated, blanks.calibrated_rates, blanks.references):
         assert made(empty).empty

@@ -11,8 +11,25 @@ from PIL import Image
 from ubench_utils.data.benchmark import decode, load_benchmark
 from ubench_utils.errors import first_line
 from ubench_utils.evaluation.evaluate import evaluate
+from ubench_utils.report import sentences
 from ubench_utils.studies import benchmark as explore
 from ubench_utils.studies import duplicates
+
+
+def copies_of(counts):
+    return sentences.sentence("benchmark", "copies", copies=duplicates.totals(counts))
+
+
+def near(run, counts):
+    return sentences.sentence("benchmark", "near", **duplicates.context(run, counts, counts))
+
+
+def unread(looked):
+    return sentences.sentence("benchmark", "unread", **explore.opened(looked))
+
+
+def stored(looked):
+    return sentences.sentence("benchmark", "pictures", **explore.opened(looked))
 
 
 def as_cell(image, kind="PNG", **how):
@@ -106,7 +123,7 @@ def test_identical_files_are_identical_to_a_model(rows, parquet, cache):
     twins = table[table.pairs_within > 0]
     assert set(twins.image_id) == {rows[0]["image_id"], rows[1]["image_id"]} and len(table) == 40
     assert table.loc[twins.partner].image_hash.tolist() == twins.image_hash.tolist()
-    line = duplicates.embedding_line(run, duplicates.counts({"embedding": table}))
+    line = near(run, duplicates.counts({"embedding": table}))
     assert "1 pair, 0 across" in line and "demo-base" in line
     loose = duplicates.counts({"embedding": duplicates.close_in_embedding(run, -1)})
     assert loose.pairs.sum() == 40 * 39 // 2
@@ -116,7 +133,7 @@ def test_without_a_model_that_encodes_the_page_says_so(rows, parquet, cache):
     run = evaluate(parquet(rows), ["random"])
     assert duplicates.first_encoder(run) is None and duplicates.close_in_embedding(run) is None
     none = duplicates.counts({"embedding": None})
-    assert none.empty and "not looked for" in duplicates.embedding_line(run, none)
+    assert none.empty and "not looked for" in near(run, none)
     hashed = duplicates.alike(duplicates.look(run.benchmark))
     assert list(duplicates.nearness(run, hashed, None)) == ["equal bits of 64"]
 
@@ -134,14 +151,14 @@ def test_an_unreadable_image_is_named_and_left_out(rows, parquet, cache, broken)
     rows[17]["image"] = broken
     run = evaluate(parquet(rows), ["random", "demo-base"])
     looked = duplicates.look(run.benchmark)
-    line = duplicates.unread(looked)
+    line = unread(looked)
     assert line.startswith("1 of 40 images could not be opened and is left out") and " at 0x" not in line
     assert f"{rows[17]['dataset']}/{rows[17]['image_id']} (" in line
     hashed, embedded = duplicates.alike(looked), duplicates.close_in_embedding(run)
     for table in (hashed, embedded):
         assert len(table) == 39 and rows[17]["image_id"] not in set(table.image_id)
     assert hashed.loc[21].pairs_across == 3 and hashed.loc[18].pairs_across == 0  # the index still names the row
-    assert duplicates.unread(looked[looked.unreadable == ""]) == "All 39 images could be opened."
+    assert unread(looked[looked.unreadable == ""]) == "All 39 images could be opened."
 
 
 @pytest.mark.usefixtures("cache")
@@ -150,11 +167,11 @@ def test_no_readable_image_at_all(rows, parquet):
     for row in rows:
         row["image"] = None
     looked = duplicates.look(load_benchmark(parquet(rows)))
-    assert duplicates.unread(looked).startswith("3 of 3 images could not be opened and are left out")
+    assert unread(looked).startswith("3 of 3 images could not be opened and are left out")
     hashed = duplicates.alike(looked)
     assert hashed.empty and duplicates.closest(hashed).empty
     assert duplicates.counts({"hash": hashed}).pairs.sum() == 0
-    assert len(duplicates.table(duplicates.counts({"hash": hashed}))) == 2
+    assert len(duplicates.counts({"hash": hashed})) == 2
 
 
 @pytest.mark.usefixtures("cache")
@@ -169,11 +186,11 @@ def test_the_closest_pairs_come_first_and_an_image_once(rows, parquet):
 
 def test_sentences_and_table_hold_the_counts():
     table = duplicates.counts({"copies": None})
-    assert duplicates.in_words(table) == ""
+    assert copies_of(table) == ""
     images = pd.DataFrame({"pairs_within": [1, 1, 0], "pairs_across": [0, 1, 1]})
     counts = duplicates.counts({"copies": images})
-    assert duplicates.in_words(counts) == "Copies: 2 pairs, 1 across sub-datasets, among 3 images."
-    assert duplicates.table(counts)["%"].tolist() == ["66.7", "66.7"]
+    assert copies_of(counts) == "Copies: 2 pairs, 1 across sub-datasets, among 3 images."
+    assert counts.share.tolist() == [2 / 3, 2 / 3]
 
 
 @pytest.mark.usefixtures("cache")
@@ -186,28 +203,21 @@ def test_how_pictures_are_stored_is_counted_by_sub_dataset(rows, parquet):
     rows[3]["image"] = {"bytes": b"no image", "path": None}
     looked = duplicates.look(load_benchmark(parquet(rows)))
     assert (looked.width[2], looked.height[2]) == (48, 64)  # as shown
-    table = explore.pictures(looked).set_index("sub-dataset")
+    table = explore.pictures(looked).set_index("dataset")
     own = table.loc[rows[0]["dataset"]]
-    assert own[["images", "format", "bits", "under 1/16 of range", "turned", "unreadable"]].tolist() == [
-        "4",
-        "PNG",
-        "16 (2), 8 (1)",
-        "2",
-        "1",
-        "1",
-    ]
-    assert own["brightest, %"].startswith("6.") and (own["width, px"], own["height, px"]) == ("32–64", "64")
+    columns = ["images", "format", "bits", "dim", "turned", "unreadable"]
+    assert own[columns].tolist() == [4, "PNG", "16 (2), 8 (1)", 2, 1, 1]
+    assert 6 <= own.brightest_low < 7
+    assert own[["width_low", "width_high", "height_low", "height_high"]].tolist() == [32, 64, 64, 64]
     others = table.drop(rows[0]["dataset"])
-    assert (others[["under 1/16 of range", "transparent", "turned", "beside copies", "unreadable"]] == "0").all(
-        axis=None
-    )
-    line = explore.picture_line(looked)
+    assert (others[["dim", "transparent", "turned", "copies", "unreadable"]] == 0).all(axis=None)
+    line = stored(looked)
     assert "2 of 39 images use less than 1/16 of their range" in line and "1 of 39 images is turned" in line
-    assert explore.picture_line(looked[10:]) == "No file needed more than decoding."
+    assert stored(looked[10:]) == "No file needed more than decoding."
 
 
 def test_an_image_replaced_since_it_was_hashed_is_no_picture_of_the_dataset(rows, parquet, cache, monkeypatch):
     benchmark = load_benchmark(parquet(rows))
     read = type(benchmark).image_bytes
     monkeypatch.setattr(type(benchmark), "image_bytes", lambda self, row: read(self, 5 if row == 4 else row))
-    assert duplicates.unread(duplicates.look(benchmark)).startswith("1 of 40 images could not be opened")
+    assert unread(duplicates.look(benchmark)).startswith("1 of 40 images could not be opened")

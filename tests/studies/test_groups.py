@@ -1,12 +1,14 @@
 """Groups of images: the rule on normal, what stands behind a group, and gaps that were constructed."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ubench_utils.data.benchmark import NOT_STATED
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.report import answers_slices, tables_slices
+from ubench_utils.report import sentences
 from ubench_utils.statistics import scores as stats
 from ubench_utils.studies import groups
 from ubench_utils.studies.groups import NORMAL, OTHER, gaps, members, names_normal, normality
@@ -97,8 +99,6 @@ def test_members_show_what_a_group_is_made_of():
     ]
     assert found.share["mouse"] == 0.75 and found.small["rat"]
     assert found.loc["rat", ["n_images", "n_fine", "n_datasets"]].tolist() == [29, 29, 1]
-    text = tables_slices.members(members(table))
-    assert text.group.tolist() == ["mouse", "rat †"] and text["largest set"][0] == "a (75 %)"
 
 
 def test_a_constructed_gap_is_recovered():
@@ -114,8 +114,6 @@ def test_a_constructed_gap_is_recovered():
     tukey = 2.34  # studentised range of 3 groups at 95 %, divided by √2
     assert (row.ci_high - row.ci_low) / 2 == pytest.approx(tukey * error, rel=0.12)
     assert row.ci_low > 0 and (row.ci_high + row.ci_low) / 2 == pytest.approx(row.gap)
-    text = tables_slices.gaps(found).iloc[0]
-    assert text["highest"] == "mouse" and text["sub-datasets with both"] == 0
 
 
 def test_groups_of_one_sub_dataset_are_shared():
@@ -144,29 +142,42 @@ def test_groups_without_variation_have_an_interval():
 def test_answer_claims_what_intervals_carry():
     apart = answered({("a", "mouse"): (200, 0.9), ("b", "rat"): (200, 0.3)}, synthetic="real")
     alike = answered({("a", "mouse"): (200, 0.5), ("b", "rat"): (200, 0.5)})
-    text = answers_slices.groups(members(apart), gaps(apart))
-    assert "Organism: a clear gap for 1 of 1 models, at most" in text and f"({MODEL}, mouse over rat)" in text
+    text = answer(apart)
+    assert f"of {MODEL}, the best here" in text and re.search(
+        r"Organism: from [^;]*\] on rat to [^;]*\] on mouse;", text
+    )
     assert "Real or synthetic: one value only (real)" in text and "Stain: not stated" in text
-    assert "Organism: a clear gap for 0 of 1 models;" in answers_slices.groups(members(alike), gaps(alike))
+    assert re.search(r"Organism: [^;]*\(not clearly different\);", answer(alike))
+
+
+def test_the_answer_is_about_the_best_model():
+    cells = {("a", "mouse"): (200, 0.9), ("b", "rat"): (200, 0.5)}
+    both = pd.concat([answered(cells), answered({key: (n, 0.3) for key, (n, _) in cells.items()}, ("demo-pathology",))])
+    assert f"of {MODEL}, the best here" in answer(both)
+
+
+def answer(table):
+    context = groups.context(table, members(table), groups.scores_by_group(table))
+    return sentences.sentence("groups", "answer", **context)
 
 
 def test_no_gap_where_there_is_nothing_to_compare():
     few = {("a", "mouse"): (29, 0.9), ("b", "rat"): (200, 0.3)}
     large = {("a", "mouse"): (90, 0.9), ("b", "rat"): (200, 0.3)}
-    large_enough, answered_by = "fewer than two groups are large enough", "no model but the random baseline answered"
+    nobody = "No model but the random baseline answered a fine-grained question."
     for table, why in (
-        (answered(few), large_enough),
-        (answered(large, models=("random",)), answered_by),
-        (answered(large).assign(level="coarse"), large_enough),
+        (answered(few), "Organism: fewer than two groups are large enough"),
+        (answered(large, models=("random",)), nobody),
+        (answered(large).assign(level="coarse"), "No fine-grained question is in this data set."),
     ):
         found = gaps(table)
-        assert found.empty and tables_slices.gaps(found).empty
-        assert f"Organism: {why}" in answers_slices.groups(members(table), found)
+        assert found.empty
+        assert why in answer(table)
     for organism in (NOT_STATED, "mouse"):
         table = answered(large).assign(organism=organism)
         assert gaps(table).empty
         said = "one value only (mouse)" if organism == "mouse" else "not stated"
-        assert f"Organism: {said}" in answers_slices.groups(members(table), gaps(table))
+        assert f"Organism: {said}" in answer(table)
 
 
 def test_a_dataset_without_the_columns(rows, parquet, cache):
@@ -176,7 +187,9 @@ def test_a_dataset_without_the_columns(rows, parquet, cache):
     run = evaluate(parquet(rows, drop=["ncbitaxon_name", "synthetic"]), ["random"])
     table = groups.grouped_answers(run)
     assert len(table) == (run.answers.wording == 1).sum()
-    text = answers_slices.groups(members(table), gaps(table))
+    found = groups.context(table.assign(model=MODEL), members(table), groups.scores_by_group(table))
+    assert [facet["name"] for facet in found["facets"] if facet["n_groups"]] == ["Named normal or not"]
+    text = sentences.sentence("groups", "answer", **found)
     assert all(f"{name}: not stated" in text for name in ("Organism", "Real or synthetic", "Stain", "Kind of task"))
     assert "Named normal or not: fewer than two groups" in text
     assert set(members(table).facet) == {"normality"}

@@ -1,16 +1,13 @@
 """The leaderboard: every row says where it comes from, agrees with the scores, and leads to the model's failures."""
 
 import dataclasses
-import re
 
+import numpy as np
 import pandas as pd
 import pytest
-from markupsafe import Markup
 
-from ubench_utils.data.benchmark import HUB_NAME
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.pages.runner import slugs
-from ubench_utils.report import tables
+from ubench_utils.report import sentences, tables
 from ubench_utils.statistics import scores as stats
 from ubench_utils.statistics.scores import headline
 from ubench_utils.studies import leaderboard, published
@@ -28,40 +25,29 @@ def scores(run):
     return stats.score(run.answers, by=[])
 
 
-def plain(cell):
-    return Markup(cell).striptags()
+def answer(scores, distances):
+    return sentences.sentence("leaderboard", "answer", **leaderboard.context(scores, distances))
 
 
 def test_rows_are_the_models_of_the_run_and_the_published_ones(run, scores):
     board = leaderboard.board(run, scores, MODELS, leaderboard.behind(run, scores))
-    measured = board[board.source != "published"]
-    assert {plain(model) for model in measured.model} == set(MODELS)
-    assert set(measured.source) == {"measured, synthetic"}
+    measured = board[board.source != "published"].set_index("model")
+    assert set(measured.index) == set(MODELS) and set(measured.source) == {"measured, synthetic"}
     assert set(board[board.source == "published"].model) == set(published.totals().model)
-    fine = headline(scores).query("level == 'fine' and question == 'classification'").set_index("model").estimate
-    for row in measured.itertuples(index=False):
-        assert row[3].startswith(f"{100 * fine[plain(row.model)]:.1f} [")
-    numbers = [float(cell.split()[0]) for cell in measured["fine %"]]
-    assert numbers == sorted(numbers, reverse=True)
+    fine = headline(scores).query("level == 'fine' and question == 'classification'").set_index("model")
+    for model, row in measured.iterrows():
+        ends = [row.fine, row.fine_low, row.fine_high]
+        assert ends == fine.loc[model, ["estimate", "ci_low", "ci_high"]].tolist()
+    assert measured.fine.is_monotonic_decreasing and measured.category["demo-pathology"] == "pathology"
 
 
 def test_printed_numbers_are_those_of_table_1(run, scores):
-    board = (
-        leaderboard.board(run, scores, MODELS, leaderboard.behind(run, scores))
-        .query("source == 'published'")
-        .set_index("model")
-    )
-    for row in published.totals().query("level == 'coarse'").itertuples():
-        assert float(board["coarse %"][row.model].split()[0]) == pytest.approx(row.estimate, abs=0.0501)
-
-
-def test_rows_lead_to_report_cards_and_failures(run, scores):
     board = leaderboard.board(run, scores, MODELS, leaderboard.behind(run, scores))
-    for model, slug in slugs(MODELS).items():
-        row = board[[plain(cell) == model for cell in board.model]].iloc[0]
-        assert isinstance(row.model, Markup) and isinstance(row.failures, Markup)
-        assert f'href="../models/{slug}.html"' in row.model
-        assert f'href="../models/{slug}.html#{leaderboard.SURE_AND_WRONG}"' in row.failures
+    board = board.query("source == 'published'").set_index("model")
+    for row in published.totals().query("level == 'coarse'").itertuples():
+        assert 100 * board.coarse[row.model] == pytest.approx(row.accuracy)
+        assert 100 * board.coarse_low[row.model] == pytest.approx(row.ci_low)
+    assert board.behind.isna().all() and not board.is_best.any()
 
 
 def test_distance_to_the_best_is_paired(run, scores):
@@ -73,17 +59,18 @@ def test_distance_to_the_best_is_paired(run, scores):
     row = pair[(pair.level == "fine") & (pair.wording == 1) & (pair.estimand == "micro")].iloc[0]
     own = found.set_index("model").loc["random"]
     assert own.tolist() == pytest.approx([row.estimate, row.ci_low, row.ci_high])
-    cell = leaderboard.board(run, scores, MODELS, found).set_index("model")["behind the best"]
-    assert cell[[name for name in cell.index if plain(name) == best][0]] == "the best here"
+    board = leaderboard.board(run, scores, MODELS, found).set_index("model")
+    assert board.index[board.is_best].tolist() == [best] and np.isnan(board.behind[best])
+    assert board.behind["random"] == own.estimate
 
 
 def test_one_model_leads_without_others_and_guessing_never_leads(run, scores):
     one = scores[scores.model == "demo-base"]
     alone = leaderboard.behind(run, one)
-    assert alone.model.tolist() == ["demo-base"] and "no other model" in leaderboard.answer(one, alone)
+    assert alone.model.tolist() == ["demo-base"] and "no other model" in answer(one, alone)
     guess = scores[scores.model == "random"]
     assert leaderboard.behind(run, guess).empty
-    assert "can lead" in leaderboard.answer(guess, leaderboard.behind(run, guess))
+    assert "can lead" in answer(guess, leaderboard.behind(run, guess))
 
 
 def test_a_model_that_answered_a_part_cannot_lead(run, scores):
@@ -96,17 +83,7 @@ def test_a_model_that_answered_a_part_cannot_lead(run, scores):
     table = stats.score(cut, by=[])
     found = leaderboard.behind(fewer, table)
     assert found.model[0] == "demo-base"
-    assert "only a part of the questions, and cannot lead: 1" in leaderboard.answer(table, found)
-
-
-def test_published_numbers_appear_beside_a_run_on_the_hub(run, scores):
-    elsewhere = leaderboard.beside_published(scores, run)
-    assert len(elsewhere) == 1 and "not the paper's" in elsewhere.iloc[0, 0]
-    on_hub = dataclasses.replace(run, benchmark=dataclasses.replace(run.benchmark, name=HUB_NAME))
-    named = scores.assign(model=scores.model.replace({"demo-base": "CLIP"}))
-    table = leaderboard.beside_published(named, on_hub)
-    assert len(table) == 7 and set(table.model) == {"CLIP"}  # the coarse total, five questions, fine
-    assert all(re.fullmatch(r"[+−]?\d+\.\d \[.*\]", cell) for cell in table.difference)
+    assert "only a part of the questions, and cannot lead: 1" in answer(table, found)
 
 
 def test_markup_of_a_name_is_escaped_once(monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 from helpers.samples import NAMES
 
 from ubench_utils.models.answers import best_options
-from ubench_utils.report import answers_slices, tables
+from ubench_utils.report import sentences, tables
+from ubench_utils.report.text import coefficient, percent
 from ubench_utils.studies import blanks, preferences
 
 
@@ -127,7 +128,7 @@ def test_a_reply_without_an_option_is_no_distractor():
 def test_no_error_no_attraction():
     right = choices_of(NAMES[:3] * 4, NAMES[:3] * 4)
     table = preferences.attraction(right)
-    assert table.empty and list(table) == preferences.ATTRACTION and preferences.attraction_of(table).empty
+    assert table.empty and list(table) == preferences.ATTRACTION
 
 
 def test_a_cell_without_variation_keeps_an_interval():
@@ -139,8 +140,9 @@ def test_a_cell_without_variation_keeps_an_interval():
 
 def test_text_of_one_option():
     table = preferences.attraction(random_choices())
-    text = preferences.attraction_of(table, "stain 1").set_index("model")
-    assert list(text) == ["all coarse", "stain"] and list(text.index) == ["demo-base", "demo-pathology"]
+    cell = (coefficient, "estimate", "ci_low", "ci_high")
+    text = tables.wide(table[table.option == "stain 1"], {"model": "model"}, "question", cell).set_index("model")
+    assert list(text) == ["all", "stain"] and list(text.index) == ["demo-base", "demo-pathology"]
     row = table.set_index(["model", "question", "option"]).loc[("demo-base", "stain", "stain 1")]
     assert text["stain"]["demo-base"] == f"{row.estimate:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
 
@@ -246,8 +248,8 @@ def test_subtracting_a_known_preference_recovers_the_unbiased_answers():
         row = of(change, "informedness", option)
         assert of(before, "informedness", option).estimate == 0 and row.ci_low > 0.3
         assert row.estimate == pytest.approx(of(calibrated, "informedness", option).estimate)
-    verdict = answers_slices.knows_or_prefers(before, change.assign(reference="grey")).iloc[0]
-    assert "not shown to be told apart" in verdict.reading and "a preference hides" in verdict.reading
+    reading = read(preferences.verdicts(before, change.assign(reference="grey")))
+    assert "not shown to be told apart" in reading and "a preference hides" in reading
 
 
 def test_absent_options_stay_absent():
@@ -271,6 +273,14 @@ def test_changes_are_paired():
 # --------------------------------------------------------------------------------------------------- sentences
 
 
+def read(verdicts):
+    return sentences.sentence("verdict", "reading", row=verdicts.to_dict("records")[0])
+
+
+def informed(verdicts):
+    return sentences.sentence("modality", "informed", readings=preferences.readings(verdicts))
+
+
 def one_change(value, half, reference, option=NAMES[2], model="demo-base"):
     return {
         "model": model,
@@ -284,7 +294,7 @@ def one_change(value, half, reference, option=NAMES[2], model="demo-base"):
     }
 
 
-@pytest.mark.parametrize(("informed", "known"), [(0.5, "told apart"), (0.05, "not shown"), (-0.5, "less often")])
+@pytest.mark.parametrize(("informedness", "known"), [(0.5, "told apart"), (0.05, "not shown"), (-0.5, "less often")])
 @pytest.mark.parametrize(
     ("grey", "mean", "hidden"),
     [
@@ -294,10 +304,10 @@ def one_change(value, half, reference, option=NAMES[2], model="demo-base"):
         (-0.3, 0, "no sign"),
     ],
 )
-def test_the_verdict_claims_what_the_intervals_carry(informed, known, grey, mean, hidden):
+def test_the_verdict_claims_what_the_intervals_carry(informedness, known, grey, mean, hidden):
     rates = pd.DataFrame(
         [
-            {**one_change(informed, 0.1, ""), "rate": "informedness"},
+            {**one_change(informedness, 0.1, ""), "rate": "informedness"},
             {**one_change(0.2, 0.1, ""), "rate": "recall"},
             one_change(0.9, 0.1, "", NAMES[0]),
             {**one_change(0.9, 0.1, "", NAMES[0]), "rate": "recall"},
@@ -306,13 +316,14 @@ def test_the_verdict_claims_what_the_intervals_carry(informed, known, grey, mean
     changed = pd.DataFrame(
         [one_change(grey, 0.1, "grey"), one_change(mean, 0.1, "mean image"), one_change(0.9, 0.1, "grey", NAMES[0])]
     )
-    table = answers_slices.knows_or_prefers(rates, changed)
-    assert len(table) == 1 and table["worst modality"][0] == NAMES[2]
-    assert known in table.reading[0] and hidden in table.reading[0]
-    sentence = answers_slices.informed(table)
-    assert sentence.endswith(".") and table.informedness[0] in sentence and table.reading[0] in sentence
-    alone = answers_slices.knows_or_prefers(rates, changed.iloc[:0])
-    assert known in alone.reading[0] and "preference" not in alone.reading[0]
+    table = preferences.verdicts(rates, changed)
+    assert len(table) == 1 and table.option[0] == NAMES[2]
+    assert known in read(table) and hidden in read(table)
+    sentence = informed(table)
+    number = percent(informedness, informedness - 0.1, informedness + 0.1)
+    assert sentence.endswith(".") and number in sentence and read(table) in sentence
+    alone = read(preferences.verdicts(rates, changed.iloc[:0]))
+    assert known in alone and "preference" not in alone
 
 
 def test_nothing_is_said_of_a_guesser_or_of_one_modality():
@@ -321,5 +332,5 @@ def test_nothing_is_said_of_a_guesser_or_of_one_modality():
     random = preferences.rates(choices_of(rng.choice(NAMES, 60), truth, "random"))
     one = preferences.rates(choices_of(rng.choice(NAMES, 60), [NAMES[0]] * 60))
     for table in (random, one, preferences.rates(choices_of([], []))):
-        verdicts = answers_slices.knows_or_prefers(table, pd.DataFrame())
-        assert verdicts.empty and "no model" in answers_slices.informed(verdicts)
+        verdicts = preferences.verdicts(table, pd.DataFrame())
+        assert verdicts.empty and "no model" in informed(verdicts)

@@ -18,17 +18,20 @@ from ubench_utils.data.questions import build_questions
 from ubench_utils.engine.work import picture
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.report import answers_slices, tables_slices
+from ubench_utils.report import sentences
 from ubench_utils.statistics import scores
+from ubench_utils.studies import overview
 from ubench_utils.studies import scale as resolution
 from ubench_utils.studies.scale import (
     by_size,
     changes,
     image_sizes,
     rank_correlations,
+    shrinking,
     shrunk,
     shrunk_size,
     spearman,
+    stated_sizes,
     sweep,
 )
 
@@ -59,7 +62,7 @@ def test_sizes_come_from_the_header(rows, parquet):
     assert sizes.width[1] == 64 and sizes.field_of_view[1] == pytest.approx(64 * rows[1]["microns_per_pixel"])
     assert sizes.loc[2, ["width", "height", "field_of_view"]].isna().all() and sizes.microns_per_pixel[2] > 0
     assert sizes.loc[3:4, ["microns_per_pixel", "field_of_view"]].isna().all(axis=None) and sizes.width[3] == 64
-    text = answers_slices.pixel_sizes(sizes, rank_correlations(pd.DataFrame(columns=["measure", "model"])))
+    text = said("sizes", stated_sizes(sizes))
     assert (
         "4 of 6 images" in text
         and f"{rows[0]['dataset']} (1)" in text
@@ -72,8 +75,8 @@ def test_a_dataset_that_states_no_pixel_size(rows, parquet):
     sizes = image_sizes(run.benchmark)
     points = by_size(run.answers, sizes)
     assert sizes.microns_per_pixel.isna().all() and (sizes.width == 64).all() and points.empty
-    assert "stated for 0 of 8 images" in answers_slices.pixel_sizes(sizes, rank_correlations(points))
-    assert set(tables_slices.image_sizes(sizes)["pixel size (µm)"]) == {"not stated"}
+    assert "stated for 0 of 8 images" in said("sizes", stated_sizes(sizes))
+    assert resolution.by_dataset(sizes).microns_per_pixel_low.isna().all()
 
 
 def constructed(sets, models=("demo-base",), n=40, seed=0):
@@ -140,18 +143,14 @@ def test_interval_of_a_rank_correlation_holds_its_level(rho):
     assert 0.93 < hits / 800 < 0.985
 
 
-def test_answer_on_sizes_claims_what_intervals_carry():
+def test_correlations_have_intervals_where_sub_datasets_are_enough():
     rising = {f"s{i}": (2.0**i, 0.2 + i / 15) for i in range(12)}
-    texts = {}
     for name, sets in {"rising": rising, "few": dict(list(rising.items())[:3])}.items():
         rows, sizes = constructed(sets, models=("demo-base", "random"), n=120)
         points = by_size(rows, sizes)
         table = rank_correlations(points)
         assert set(table.model) == {"demo-base"} and table.rho.iloc[0] > 0.8
-        texts[name] = answers_slices.pixel_sizes(sizes, table)
-        assert tables_slices.correlations(table).shape == (2, 4)
-    assert "demo-base with pixel size" in texts["rising"] and "leave out zero" in texts["rising"]
-    assert "Too few" in texts["few"] and "(3)" in texts["few"] and "leave" not in texts["few"]
+        assert table.ci_low.notna().all() == (name == "rising") and (table.ci_low > 0).all() == (name == "rising")
 
 
 # The sweep
@@ -245,6 +244,7 @@ def test_a_second_sweep_encodes_nothing_and_imports_no_torch(rows, parquet):
     program = """
 import sys
 from PIL import Image
+from ubench_utils.studies import overview
 from ubench_utils.studies import scale as resolution
 from ubench_utils.evaluation.evaluate import evaluate
 Image.Image.resize = None
@@ -269,16 +269,21 @@ def test_constructed_differences_are_recovered():
     assert (row.model, row.factor, row.n_questions) == ("demo-base", 4.0, 60)
     assert row.estimate == pytest.approx(-8 / 60) and (row.lost, row.gained) == (12, 4)
     assert row.ci_low < row.estimate < row.ci_high and set(table.by) == {"all", "scale"}
-    text = tables_slices.sweep(table)
-    assert len(text) == 1 and "−13.3" in text["difference [95 %]"].iloc[0]
-    clear = answers_slices.scale(slices(), changes(swept_by_hand(lost=30, gained=0)))
+    assert resolution.of_levels(table).estimate.tolist() == [row.estimate]
+    clear = lost(changes(swept_by_hand(lost=30, gained=0)))
     assert "a loss for demo-base (−50.0" in clear and "shrunk by 4" in clear
-    assert "no clear change" in answers_slices.scale(slices(), changes(swept_by_hand(lost=3, gained=3)))
+    assert "no clear change" in lost(changes(swept_by_hand(lost=3, gained=3)))
 
 
-def slices():
+def said(name, found):
+    return sentences.sentence("scale", name, **found)
+
+
+def lost(table):
     rows, _ = constructed({"a": (1, 0.8)})
-    return scores.score(rows, by=["scale"], n_resamples=50)
+    named = overview.slices(scores.score(rows, by=["scale"], n_resamples=50), "scale", "classification")
+    nobody = SimpleNamespace(record={"models": {}})
+    return said("answer", {"slices": named, **shrinking(nobody, table)})
 
 
 def test_the_native_size_is_the_start_of_every_line():
@@ -292,20 +297,20 @@ def test_no_sweep_is_said_plainly(rows, parquet):
     run = run_of(parquet(rows[:4]), "random")
     for factors in ([2], []):
         table = changes(sweep(run, factors))
-        assert table.empty and tables_slices.sweep(table).empty
-        assert "No image was shrunk" in answers_slices.shrunk_images(run, table)
-        assert "shrunk" in answers_slices.scale(slices(), table)
+        assert table.empty and resolution.of_levels(table).empty
+        assert "No image was shrunk" in said("shrunk", shrinking(run, table))
+        assert "shrunk" in lost(table)
         assert resolution.with_native(table).empty
     weighted = run_of(parquet(rows[:4]), "demo-base", "random")
-    text = answers_slices.shrunk_images(weighted, changes(sweep(weighted, [1])))
+    text = said("shrunk", shrinking(weighted, changes(sweep(weighted, [1]))))
     assert "no factor above 1" in text and text.endswith("Left out, for want of weights to look again with: random.")
 
 
 def test_detail_left_counts_images_that_could_not_shrink(rows, parquet):
     rows[0]["image"] = png(np.zeros((12, 20), dtype=np.uint8))
-    text = tables_slices.detail_left(image_sizes(load_benchmark(parquet(rows[:5]))), [2, 4])
-    assert text["shrunk by"].tolist() == ["1", "2", "4"] and text["shrunk by less"].tolist() == ["0", "1", "1"]
-    assert text["short side (px), median"].tolist() == ["64", "32", "16"] and text.smallest.tolist() == ["12", "8", "8"]
+    table = resolution.detail_left(image_sizes(load_benchmark(parquet(rows[:5]))), [2, 4])
+    assert table.factor.tolist() == [1, 2, 4] and table.n_less.tolist() == [0, 1, 1]
+    assert table["median"].tolist() == [64, 32, 16] and table.smallest.tolist() == [12, 8, 8]
 
 
 def test_images_are_read_as_png(rows, parquet):

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from ubench_utils.models import registry
-from ubench_utils.report import answers_slices, tables_slices
+from ubench_utils.report import sentences, tables
+from ubench_utils.report.text import half_width
 from ubench_utils.statistics import scores as stats
 from ubench_utils.studies import published, specialists
 from ubench_utils.studies.specialists import OUTSIDE, OWN
@@ -87,8 +88,8 @@ def test_scores_on_and_outside_a_ground(table):
     assert found.estimate[PATHOLOGY, OUTSIDE] == pytest.approx(15 / N)
     assert found.estimate[GENERAL, OWN] == found.estimate[GENERAL, OUTSIDE] == pytest.approx(0.5)
     assert (found.n_questions == 2 * N).all() and np.allclose(found.chance, 0.2)
-    text = tables_slices.by_ground(scores)
-    assert len(text) == 3 * 2 * 2 and text["images"].iloc[0] == "pathology"
+    shown = specialists.of_grounds(scores)
+    assert len(shown) == 3 * 2 * 2 and not shown.outside.iloc[0] and shown.macro.notna().all()
     shared = specialists.scores_by_ground(table, [PATHOLOGY, "PLIP", "BiomedCLIP"])
     assert set(shared.ground) == {"pathology", "all images"}
     assert set(shared.slice[shared.ground == "all images"]) == {OWN}
@@ -109,10 +110,9 @@ def test_constructed_differences_are_recovered(table):
     assert found.n_questions.tolist() == [4 * N, 2 * N, 4 * N, 2 * N]
     assert (found.joint_low <= found.ci_low).all() and (found.joint_high >= found.ci_high).all()
     assert found.joint_low[1] > 0 and (found.joint_high[2:] < 0).all()
-    text = answers_slices.specialists(found, ([PATHOLOGY], [GENERAL]))
+    text = said(found, ([PATHOLOGY], [GENERAL]))
     assert "in 1 of 1 fine comparisons and loses in 0 (+20.0 points)" in text
     assert "Outside it, a specialist beats a generalist in 0 of 1 coarse comparisons and loses in 1" in text
-    assert len(tables_slices.specialists(found)) == 4
 
 
 def test_differences_agree_with_the_paired_comparison(table):
@@ -153,21 +153,22 @@ def test_runs_without_a_specialist_or_a_generalist(table):
         (([], []), "no specialist and no generalist"),
     ):
         found = specialists.differences(table, *sides)
-        assert (
-            found.empty and word in answers_slices.specialists(found, sides) and tables_slices.specialists(found).empty
-        )
+        assert found.empty and word in said(found, sides)
     nothing = specialists.scores_by_ground(table, [])
-    assert nothing.empty and tables_slices.by_ground(nothing).empty
+    assert nothing.empty and specialists.of_grounds(nothing).empty
     unanswered = specialists.differences(table[table.model == GENERAL], [PATHOLOGY], [GENERAL])
-    assert unanswered.empty and "no question" in answers_slices.specialists(unanswered, ([PATHOLOGY], [GENERAL]))
+    assert unanswered.empty and "no question" in said(unanswered, ([PATHOLOGY], [GENERAL]))
 
 
 def test_nothing_outside_or_nothing_inside(table):
     inside, outside = (table[(table.domain == "pathology") == side] for side in (True, False))
-    assert "Outside it lies no image" in answers_slices.specialists(*two(specialists.differences(inside, *sides())))
-    assert "On its own ground lies no image" in answers_slices.specialists(
-        *two(specialists.differences(outside, *sides()))
-    )
+    assert "Outside it lies no image" in said(*two(specialists.differences(inside, *sides())))
+    assert "On its own ground lies no image" in said(*two(specialists.differences(outside, *sides())))
+
+
+def said(found, sides):
+    names = {"specialists": sides[0], "generalists": sides[1]}
+    return sentences.sentence("specialists", "answer", places=specialists.tally(found), **names)
 
 
 def sides():
@@ -188,19 +189,21 @@ def test_models_stand_by_their_kind():
 
 def test_models_on_neither_side_are_named():
     models = ["random", GENERAL, PATHOLOGY, "BiomedCLIP"]
-    text = answers_slices.ungrouped(models, specialists.sides(models))
+    text = sentences.sentence("specialists", "sides", **specialists.who(models))
     assert "demo-pathology (pathology; its ground: pathology)" in text and text.endswith("On neither side: random.")
     assert "BiomedCLIP (biomedical; its ground: all images)" in text and f"Generalists: {GENERAL}" in text
-    assert answers_slices.ungrouped([GENERAL], ([], [GENERAL])) == f"Specialists: none. Generalists: {GENERAL}."
+    alone = sentences.sentence("specialists", "sides", **specialists.who([GENERAL]))
+    assert alone == f"Specialists: none. Generalists: {GENERAL}."
 
 
 def test_published_numbers_are_those_of_the_paper():
     theirs = specialists.published_scores()
     raw = published.read("table1").set_index(["model", "level"])
     assert len(theirs) == len(raw)
-    text = answers_slices.published_specialists(theirs)
+    text = sentences.sentence("specialists", "published", published=specialists.published_best(theirs))
     for model, level in (("GPT-4o", "coarse"), ("BiomedCLIP", "coarse"), ("GPT-4o", "fine"), ("ALIGN", "fine")):
         row = raw.loc[(model, level)]
         assert f"{model} {row.accuracy:.2f} ± {row.ci_half_width:.2f} %" in text
-    table = tables_slices.published_specialists(theirs).set_index("model")
-    assert table.loc["PLIP", "coarse %"] == "31.11 ± 0.32" and np.all(table.category["CONCH"] == "pathology")
+    names = {"category": "category", "model": "model"}
+    table = tables.wide(theirs, names, "level", (half_width, "accuracy", "ci_half_width")).set_index("model")
+    assert table.loc["PLIP", "coarse"] == "31.11 ± 0.32" and np.all(table.category["CONCH"] == "pathology")

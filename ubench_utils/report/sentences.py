@@ -55,11 +55,11 @@ def data_line(run: Evaluation) -> str:
     return sentence("run", "data", **about(run))
 
 
-def glue(run: Evaluation | None, page: str, context: dict) -> None:
+def glue(run: Evaluation | None, page: str | None = None, context: dict | None = None) -> None:
     """Give a notebook the sentences of its page, and ``data``, what they were measured on, where there is a run."""
     from myst_nb import glue as glued  # imports Sphinx
 
-    told = sentences(page, **context, **(about(run) if run else {}))
+    told = sentences(page, **((about(run) if run else {}) | (context or {}))) if page else {}
     for name, words in (told | ({"data": data_line(run)} if run else {})).items():
         glued(name, words, display=False)
 
@@ -69,6 +69,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     found = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
+        finalize=_on_one_line,
         autoescape=lambda name: (name or "").endswith(".html"),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -77,6 +78,11 @@ def environment() -> ImmutableSandboxedEnvironment:
     found.filters |= {name: getattr(text, name) for name in forms}
     found.filters |= {"score": _score, "change": _change, "value": _value}
     return found
+
+
+def _on_one_line(value):
+    """A value of a template, none of which may begin a line of its own."""
+    return value.replace("\n", " ") if type(value) is str else value
 
 
 def _score(row) -> str:

@@ -4,13 +4,15 @@ import re
 
 import pandas as pd
 
+from ..data.benchmark import NOT_STATED
+
 
 def percent(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
     """A proportion in percent with its interval: ``43.1 [40.2, 46.0]``."""
     if pd.isna(value):
         return "–"
     text = f"{100 * value:{sign}.1f}"
-    text = text if low is None else f"{text} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    text = text if low is None or pd.isna(low) else f"{text} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
     return text.replace("-0.0", "0.0").replace("-", "−")
 
 
@@ -43,9 +45,9 @@ def p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
-def count(n: int) -> str:
+def count(n: float) -> str:
     """A whole number with its thousands apart: ``1,200``."""
-    return f"{n:,}"
+    return "–" if pd.isna(n) else f"{n:,.0f}"
 
 
 def amount(n: int, one: str, many: str | None = None) -> str:
@@ -61,6 +63,16 @@ def span(low: float, high: float, form: str = ".3g", to: str = "–") -> str:
     return first if first == last else f"{first}{to}{last}"
 
 
+def stated(low: float, high: float) -> str:
+    """``span`` of what a dataset states, or that it does not."""
+    return NOT_STATED if pd.isna(low) else span(low, high)
+
+
+def whole(low: float, high: float) -> str:
+    """``span`` of whole numbers."""
+    return span(low, high, ",.0f")
+
+
 def listed(words, last: str = "and") -> str:
     """Words in a row: ``a, b and c``."""
     *first, final = map(str, words)
@@ -70,3 +82,28 @@ def listed(words, last: str = "and") -> str:
 def article(words: str) -> str:
     """Words after their article, as a sentence begins: ``A light micrograph``, ``An electron micrograph``."""
     return f"{'An' if words[:1] in 'aeiou' else 'A'} {words}"
+
+
+def general(value: float, low: float | None = None, high: float | None = None) -> str:
+    """A number as short as it can be written, with its interval: ``0.5 [0.3, 0.8]``."""
+    return f"{value:g}" if low is None else f"{value:g} [{low:g}, {high:g}]"
+
+
+def bracket(low: float, high: float) -> str:
+    """An interval of a difference in points alone: ``[+0.2, +6.0]``."""
+    return "" if pd.isna(low) else points(low, low, high).partition(" ")[2]
+
+
+def half_width(value: float, half: float) -> str:
+    """A published score in percent with the half-width of its interval: ``62.68 ± 0.35``."""
+    return "–" if pd.isna(value) else f"{value:.2f} ± {half:.2f}"
+
+
+def called(question: str, level: str) -> str:
+    """Name of a question type, or of all types of a level."""
+    return question if question != "all" else f"all {level}"
+
+
+def marked(words: str, is_small: bool) -> str:
+    """Words with a dagger where too few images stand behind them."""
+    return f"{words} †" if is_small else words

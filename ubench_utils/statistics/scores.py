@@ -324,7 +324,7 @@ def mcnemar_exact(lost, gained) -> np.ndarray:
     return np.minimum(2 * binom.cdf(np.minimum(lost, gained), lost + gained, 0.5), 1.0)
 
 
-def headline(scores: pd.DataFrame, estimand: str = "micro", by: str = "all") -> pd.DataFrame:
+def headline(scores: pd.DataFrame, by: str = "all", estimand: str = "micro") -> pd.DataFrame:
     """Scores of the headline wording under one estimand, for one facet."""
     return scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == estimand) & (scores.by == by)]
 
@@ -335,12 +335,7 @@ def overall(table: pd.DataFrame, level: str) -> str:
     return "all" if "all" in found else min(found, default="all")
 
 
-def totals(table: pd.DataFrame, by: str = "all", wording: int | None = HEADLINE_WORDING) -> pd.DataFrame:
-    """The rows of a level's overall score, pooled over questions, for one facet and wording (every one for None)."""
-    if table.empty:
-        return table
-    rows = table[table.by == by]
-    rows = rows[rows.estimand == "micro"] if "estimand" in rows else rows
-    rows = rows[rows.wording == wording] if wording is not None and "wording" in rows else rows
-    whole = {level: overall(rows, level) for level in set(rows.level)}
-    return rows[rows.question == rows.level.map(whole)]
+def totals(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows that stand for a whole level."""
+    pooled = set(scores.level[scores.question == "all"])
+    return scores[(scores.question == "all") | ~scores.level.isin(pooled)]

@@ -8,9 +8,8 @@ import pandas as pd
 
 from ..data.benchmark import NOT_STATED
 from ..data.pixels import DIM, notes
-from ..data.questions import COARSE, HEADLINE_WORDING, NONE_OF_THE_ABOVE
+from ..data.questions import HEADLINE_WORDING, LEVELS, NONE_OF_THE_ABOVE
 from ..evaluation.evaluate import Evaluation
-from ..report.tables import percent
 from ..statistics.resampling import (
     cell_images,
     cell_sums,
@@ -21,18 +20,13 @@ from ..statistics.resampling import (
     numbered,
     percentiles,
 )
-from ..statistics.scores import wilson
+from ..statistics.scores import totals, wilson
 
 SHOWN_FACETS = ["modality", "scale", "domain", "stain", "organism"]
 CONTEXT = 77  # tokens that CLIP's text encoder reads
 LENGTH_RULES = ["longest option", "shortest option", "first option"]
 ELIMINATION = "guessing without “none of the above”"
 SOURCE_RULES = ["most common answer of the sub-dataset", "most common answer of all images"]
-
-
-def amount(n: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: ``1 pair``, ``1,200 images``."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def composition(images: pd.DataFrame) -> pd.DataFrame:
@@ -52,75 +46,67 @@ def crossing(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def subdatasets(looked: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
-    """A row of text a sub-dataset: images, classes, facets, pixel size, field of view, chance.
-
-    Parameters
-    ----------
-    looked : pandas.DataFrame
-        As from ``duplicates.look``.
-    questions : pandas.DataFrame
-        As from ``build_questions``.
-    """
-    asked = once(questions).assign(chance=lambda table: 1 / table.n_options)
-    chance = {level: rows.groupby("dataset").chance.mean() for level, rows in asked.groupby("level")}
-    rows = []
-    for name, images in looked.groupby("dataset"):
-        sized = images[images.width > 0]
-        rows.append(
-            {
-                "sub-dataset": name,
-                "images": f"{len(images):,}",
-                "classes": f"{images.label_name.nunique():,}" if images.label_name.notna().any() else "–",
-                **{facet: _several(images[facet]) for facet in SHOWN_FACETS},
-                "pixel, µm": _range(images.microns_per_pixel),
-                "field, µm": _range(sized.microns_per_pixel * sized.width),
-                **{f"chance, {level}": percent(values.get(name, np.nan)) for level, values in chance.items()},
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def pictures(looked: pd.DataFrame) -> pd.DataFrame:
-    """How the image files of each sub-dataset are stored, and what of it a score can hang on; a row of text for each.
-
-    Parameters
-    ----------
-    looked : pandas.DataFrame
-        As from ``duplicates.look``.
+    """A row a sub-dataset, of ``duplicates.look``: ``images, classes``, facets, pixel, field, chance.
 
     Returns
     -------
     pandas.DataFrame
-        ``format`` and ``bits`` per sample, with counts; ``brightest, %``: the largest value of an image in percent of
-        its range, lowest and highest over the images; counts of images that use less than ``DIM`` of their range, are
-        transparent somewhere, turned by a tag, beside copies of themselves, or unreadable; width and height.
+        A facet holds its values in a row, or their number where they are more than two; ``pixel_low, pixel_high,
+        field_low, field_high`` are in micrometres and NaN where no pixel size is stated; ``chance_LEVEL`` is the mean
+        chance of the questions of a level.
+    """
+    asked = once(questions).assign(chance=lambda table: 1 / table.n_options)
+    chance = asked.pivot_table(index="dataset", columns="level", values="chance").add_prefix("chance_")
+    rows = []
+    for name, images in looked.groupby("dataset"):
+        pixel = images.microns_per_pixel.where(images.microns_per_pixel > 0)
+        field = (pixel * images.width).where(images.width > 0)
+        rows.append(
+            {
+                "dataset": name,
+                "images": len(images),
+                "classes": images.label_name.nunique() if images.label_name.notna().any() else np.nan,
+                **{facet: _several(images[facet]) for facet in SHOWN_FACETS},
+                **_ends("pixel", pixel),
+                **_ends("field", field),
+            }
+        )
+    return pd.DataFrame(rows).join(chance, on="dataset")
+
+
+def pictures(looked: pd.DataFrame) -> pd.DataFrame:
+    """How the image files of each sub-dataset are stored, and what of it a score can hang on; of ``duplicates.look``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a sub-dataset: ``images``; ``format`` and ``bits`` per sample, with counts; ``brightest_low,
+        brightest_high``: the largest value of an image in percent of its range, over the images; counts of images that
+        use less than ``DIM`` of their range (``dim``), are ``transparent`` somewhere, ``turned`` by a tag, beside
+        ``copies`` of themselves, or ``unreadable``; ``width_low`` to ``height_high``. NaN where no image opens.
     """
     rows = []
     for name, images in looked.groupby("dataset"):
-        row = {"sub-dataset": name, "images": f"{len(images):,}"}
+        row = {"dataset": name, "images": len(images), "unreadable": int((images.unreadable != "").sum())}
         facts = pd.DataFrame([found for found in images.found if found])
         if len(facts):
-            counts = {
-                "under 1/16 of range": facts.high - facts.low < DIM * facts.top,
-                "transparent": facts.transparent,
-                "turned": facts.orientation > 1,
-                "beside copies": facts.pages > 1,
-            }
             row |= {"format": _counted(facts.format), "bits": _counted(facts.bits)}
-            row |= {"brightest, %": _span(100 * facts.high / facts.top)}
-            row |= {title: f"{which.sum():,}" for title, which in counts.items()}
-            row |= {"width, px": _span(facts.width, ","), "height, px": _span(facts.height, ",")}
-        rows.append(row | {"unreadable": f"{(images.unreadable != '').sum():,}"})
-    table = pd.DataFrame(rows).fillna("–")
-    return table[[*table.columns.drop("unreadable"), "unreadable"]]
+            row |= {
+                "dim": int((facts.high - facts.low < DIM * facts.top).sum()),
+                "turned": int((facts.orientation > 1).sum()),
+            }
+            row |= {"transparent": int(facts.transparent.sum()), "copies": int((facts.pages > 1).sum())}
+            row |= _ends("brightest", 100 * facts.high / facts.top)
+            row |= _ends("width", facts.width) | _ends("height", facts.height)
+        rows.append(row)
+    columns = ["dataset", "images", "format", "bits", "brightest_low", "brightest_high", "dim", "transparent", "turned"]
+    columns += ["copies", "width_low", "width_high", "height_low", "height_high", "unreadable"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.fillna({"format": "–", "bits": "–"})
 
 
-def picture_line(looked: pd.DataFrame) -> str:
-    """What of the image files a reader has to know, as sentences."""
-    names = looked.dataset + "/" + looked.image_id
-    found = {name: facts for name, facts in zip(names, looked.found, strict=True) if facts}
-    lines = notes(found, {})
-    return " ".join(f"{line[0].upper()}{line[1:]}." for line in lines) or "No file needed more than decoding."
+def _ends(name: str, values: pd.Series) -> dict:
+    return {f"{name}_low": values.min(), f"{name}_high": values.max()}
 
 
 def _counted(values: pd.Series) -> str:
@@ -135,33 +121,21 @@ def _several(values: pd.Series, most: int = 2) -> str:
     return ", ".join(found).replace(" microscopy", "") if len(found) <= most else f"{len(found)} values"
 
 
-def _range(values: pd.Series) -> str:
-    values = values[values > 0]
-    return NOT_STATED if values.empty else _span(values)
-
-
-def _span(values: pd.Series, form: str = ".3g") -> str:
-    """Smallest and largest value; one where they are the same."""
-    low, high = f"{values.min():{form}}", f"{values.max():{form}}"
-    return low if low == high else f"{low}–{high}"
-
-
 def chance(questions: pd.DataFrame) -> pd.DataFrame:
-    """Options and chance of each question type as text, a row a type."""
-    asked = once(questions)
+    """Options and chance of each question type, and how often “none of the above” is ``offered`` and ``right``."""
     rows = []
-    for question, table in by_question(asked):
+    for question, table in by_question(once(questions)):
         offered = np.array([NONE_OF_THE_ABOVE in labels for labels in table.labels])
         right = np.array([labels[at] == NONE_OF_THE_ABOVE for labels, at in _answers(table)])
         rows.append(
             {
                 "question": question,
                 "level": table.level.iloc[0],
-                "images": f"{len(table):,}",
-                "options": _range(table.n_options),
-                "chance %": percent((1 / table.n_options).mean()),
-                "“none” offered %": percent(offered.mean()),
-                "“none” right %": percent(right.mean()),
+                "images": len(table),
+                **_ends("options", table.n_options),
+                "chance": (1 / table.n_options).mean(),
+                "offered": offered.mean(),
+                "right": right.mean(),
             }
         )
     return pd.DataFrame(rows)
@@ -176,7 +150,7 @@ def once(questions: pd.DataFrame) -> pd.DataFrame:
 
 def by_question(questions: pd.DataFrame):
     """Yield each question type that occurs, in the order of the book, with its rows."""
-    for question in [*COARSE, "classification", "cognition"]:
+    for question in LEVELS:
         table = questions[questions.question == question]
         if len(table):
             yield question, table
@@ -321,90 +295,51 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
     return pd.concat(tables, ignore_index=True)
 
 
-def of_levels(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``score_rules`` that stand for a whole level."""
-    pooled = set(scores.level[scores.question == "all"])
-    return scores[(scores.question == "all") | ~scores.level.isin(pooled)]
+def context(run: Evaluation, looked: pd.DataFrame, source: pd.DataFrame, options: pd.DataFrame) -> dict:
+    """What the page on the benchmark says of its images and questions.
 
-
-def called(level: str, question: str) -> str:
-    """Name of a question type, or of all types of a level."""
-    return question if question != "all" else f"all {level}"
-
-
-def rule_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """``score_rules`` as text, in percent, a row a question type; ``ELIMINATION`` is exact and has no interval."""
-    rows = []
-    for key, of_type in scores.groupby(["level", "question"]):
-        first = of_type.iloc[0]
-        row = {"question": called(*key), "n": f"{first.n_questions:,}", "chance": percent(first.chance)}
-        exact = of_type.rule == ELIMINATION
-        if exact.any():
-            row["without “none”"] = percent(of_type.estimate[exact].item())
-        rows.append(
-            row
-            | {rule.rule: percent(rule.estimate, rule.ci_low, rule.ci_high) for rule in of_type[~exact].itertuples()}
-        )
-    return pd.DataFrame(rows)
-
-
-def answer(run: Evaluation, duplicates: pd.DataFrame) -> str:
-    """One line on the size, chance and copies of a benchmark; ``duplicates`` is from ``duplicates.counts``."""
-    images, asked = run.benchmark.images, once(run.questions)
-    low, high = (percent(1 / asked.n_options.agg(end)) for end in ("max", "min"))
-    kinds = [modality for modality in sorted(set(images.modality)) if modality != NOT_STATED]
-    copies = [
-        f"{amount(pairs, 'pair')} of {kind}"
-        for kind, pairs in duplicates.groupby("kind", sort=False).pairs.sum().items()
-    ]
-    return (
-        f"{amount(len(images), 'image')} of {amount(images.dataset.nunique(), 'sub-dataset')}, "
-        f"{amount(len(kinds), 'modality', 'modalities')}, {amount(len(asked), 'question')} in "
-        f"{amount(run.questions.wording.nunique(), 'wording')}; chance {low}{'' if low == high else f' to {high}'} %; "
-        f"{', '.join(copies)}."
-    )
-
-
-def source_line(scores: pd.DataFrame) -> str:
-    """How far the sub-dataset determines the answers; ``scores`` is from ``source_shortcuts``."""
-    own = of_levels(scores)
-    own = own[own.rule == SOURCE_RULES[0]]
-    if scores.attrs.get("alone"):
-        return "No sub-dataset has two images, so none can be answered by what another of its source shows."
-    parts = [
-        f"{percent(row.estimate, row.ci_low, row.ci_high)} % of {row.n_questions:,} {row.level} questions (chance "
-        f"{percent(row.chance)} %)"
-        for row in own.itertuples()
-    ]
-    return f"Who knows the sub-dataset of an image, and nothing else, can answer {' and '.join(parts)}."
-
-
-def shortcut_line(scores: pd.DataFrame) -> str:
-    """Whether the options give the answer away; ``scores`` is from ``shortcuts``.
-
-    A rule leaks where its paired difference from ``ELIMINATION`` has an interval above 0.
+    ``looked`` is from ``duplicates.look``, ``source`` from ``source_shortcuts``, ``options`` from ``shortcuts``.
     """
-    rows = of_levels(scores)
-    free = rows[rows.rule == ELIMINATION]
-    lifted = [
-        f"{row.level} from {percent(row.chance)} to {percent(row.estimate)} %"
-        for row in free.itertuples()
-        if row.estimate > row.chance
-    ]
-    first = f"Never choosing “none of the above” lifts guessing: {', '.join(lifted)}. " if lifted else ""
-    rules = rows[rows.rule != ELIMINATION]
-    leaks = rules[rules.over_low > 0]
-    if leaks.empty:
-        return f"{first}Beyond that, none of {len(rules)} comparisons shows a leak by length or place."
-    found = [
-        f"the {row.rule} is right in {percent(row.estimate)} % of {row.n_questions:,} {row.level} questions, "
-        f"{percent(row.over, row.over_low, row.over_high, sign='+')} points over guessing among the rest"
-        for row in leaks.itertuples()
-    ]
-    return (
-        f"{first}Beyond that the options leak the answer in {len(leaks)} of {len(rules)} comparisons: "
-        f"{'; '.join(found)}."
-    )
+    return {**numbers(run), **opened(looked), "by_source": of_source(source), **leaks(options)}
+
+
+def numbers(run: Evaluation) -> dict:
+    """How many questions there are, in how many wordings, and the range of their chance."""
+    questions = once(run.questions)
+    return {
+        "n_modalities": len(set(run.benchmark.images.modality) - {NOT_STATED}),
+        "n_questions": len(questions),
+        "n_wordings": run.questions.wording.nunique(),
+        "chance_low": 1 / questions.n_options.max(),
+        "chance_high": 1 / questions.n_options.min(),
+    }
+
+
+def opened(looked: pd.DataFrame) -> dict:
+    """Which images could not be opened, and what of the others a reader has to know."""
+    names = looked.dataset + "/" + looked.image_id
+    return {
+        "unread": looked[looked.unreadable != ""].to_dict("records"),
+        "picture_notes": notes({name: facts for name, facts in zip(names, looked.found, strict=True) if facts}, {}),
+        "n_images": len(looked),
+    }
+
+
+def of_source(source: pd.DataFrame) -> list[dict]:
+    """How far the sub-dataset determines the answers, a row a level; none where no sub-dataset has two images."""
+    rows = totals(source)
+    return [] if source.attrs.get("alone") else rows[rows.rule == SOURCE_RULES[0]].to_dict("records")
+
+
+def leaks(options: pd.DataFrame) -> dict:
+    """Whether the options give the answer away: rules whose difference from ``ELIMINATION`` has an interval above 0."""
+    rows = totals(options)
+    free, rules = rows[rows.rule == ELIMINATION], rows[rows.rule != ELIMINATION]
+    return {
+        "lifted": free[free.estimate > free.chance].to_dict("records"),
+        "n_rules": len(rules),
+        "leaks": rules[rules.over_low > 0].to_dict("records"),
+    }
 
 
 def with_elimination(scores: pd.DataFrame) -> pd.DataFrame:

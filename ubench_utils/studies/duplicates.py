@@ -16,8 +16,6 @@ from ..data.benchmark import Benchmark
 from ..data.pixels import reason
 from ..engine.work import Features, picture
 from ..evaluation.evaluate import Evaluation, features
-from ..report.tables import percent
-from .benchmark import amount
 
 HAMMING = 4  # of 64 bits: most compressed, halved or brightened copies stay within; unrelated hashes differ in 32
 COSINE = 0.99
@@ -69,20 +67,6 @@ def look(benchmark: Benchmark) -> pd.DataFrame:
         found = list(threads.map(open_one, range(len(benchmark.images))))
     columns = ["width", "height", "phash", "found", "unreadable"]
     return benchmark.images.assign(**dict(zip(columns, zip(*found, strict=True), strict=True)))
-
-
-def unread(looked: pd.DataFrame) -> str:
-    """Which images could not be opened, as a sentence; ``looked`` is from ``look``."""
-    bad = looked[looked.unreadable != ""]
-    if bad.empty:
-        return f"All {amount(len(looked), 'image')} could be opened."
-    names = [f"{row.dataset}/{row.image_id} ({row.unreadable})" for row in bad.head(3).itertuples()]
-    more = f" and {len(bad) - len(names):,} more" if len(bad) > len(names) else ""
-    of, verb = amount(len(looked), "image"), "is" if len(bad) == 1 else "are"
-    return (
-        f"{len(bad):,} of {of} could not be opened and {verb} left out of what looks at pixels: "
-        f"{', '.join(names)}{more}."
-    )
 
 
 def neighbours(vectors: np.ndarray, groups, least: float, block: int = BLOCK) -> pd.DataFrame:
@@ -174,7 +158,7 @@ def counts(kinds: dict) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``kind, where, pairs, images, n``.
+        ``kind, where, pairs, images, n, share``.
     """
     rows = [
         {
@@ -183,12 +167,13 @@ def counts(kinds: dict) -> pd.DataFrame:
             "pairs": int(table[f"pairs_{where}"].sum()) // 2,
             "images": int((table[f"pairs_{where}"] > 0).sum()),
             "n": len(table),
+            "share": (table[f"pairs_{where}"] > 0).mean() if len(table) else 0.0,
         }
         for kind, table in kinds.items()
         if table is not None
         for where in WHERE
     ]
-    return pd.DataFrame(rows, columns=["kind", "where", "pairs", "images", "n"])
+    return pd.DataFrame(rows, columns=["kind", "where", "pairs", "images", "n", "share"])
 
 
 def closest(table: pd.DataFrame, n: int = 4) -> pd.DataFrame:
@@ -203,37 +188,22 @@ def closest(table: pd.DataFrame, n: int = 4) -> pd.DataFrame:
     return pd.DataFrame(pairs, columns=["first", "second", "nearest"])
 
 
-def table(*found: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``counts`` as text."""
-    rows = pd.concat(found, ignore_index=True)
-    return pd.DataFrame(
+def totals(found: pd.DataFrame) -> list[dict]:
+    """Pairs of each kind of ``counts``: ``kind, pairs, across, n``, both places together."""
+    return [
         {
-            "kind": rows.kind,
-            "where": rows["where"].map({"within": "same sub-dataset", "across": "across sub-datasets"}),
-            "pairs": [f"{n:,}" for n in rows.pairs],
-            "images involved": [f"{n:,}" for n in rows.images],
-            "of n": [f"{n:,}" for n in rows.n],
-            "%": [percent(share) for share in rows.images / rows.n],
+            "kind": kind,
+            "pairs": int(rows.pairs.sum()),
+            "across": int(rows.pairs[rows["where"] == "across"].sum()),
+            "n": int(rows.n.iloc[0]),
         }
-    )
+        for kind, rows in found.groupby("kind", sort=False)
+    ]
 
 
-def in_words(found: pd.DataFrame) -> str:
-    """Rows of ``counts`` as a sentence a kind."""
-    parts = []
-    for kind, rows in found.groupby("kind", sort=False):
-        pairs, across, n = rows.pairs.sum(), rows.pairs[rows["where"] == "across"].sum(), rows.n.iloc[0]
-        there = f"{amount(pairs, 'pair')}, {across:,} across sub-datasets, among" if pairs else "none among"
-        parts.append(f"{kind[0].upper()}{kind[1:]}: {there} {amount(n, 'image')}.")
-    return " ".join(parts)
-
-
-def embedding_line(run: Evaluation, found: pd.DataFrame, cosine: float = COSINE) -> str:
-    """Whose embeddings were compared, and what came of it; ``found`` is from ``counts``."""
-    model = first_encoder(run)
-    if model is None:
-        return "No model of this run gives an image an embedding, so this kind was not looked for."
-    return f"{in_words(found)} A pair has a cosine of {cosine:g} or more in {model}, the first model with embeddings."
+def context(run: Evaluation, copies: pd.DataFrame, near: pd.DataFrame) -> dict:
+    """What the page on the benchmark says of copies; ``copies`` and, of embeddings, ``near`` are from ``counts``."""
+    return {"copies": totals(copies), "near": totals(near), "encoder": first_encoder(run), "cosine": COSINE}
 
 
 def nearness(run: Evaluation, hashed: pd.DataFrame, embedded: pd.DataFrame | None) -> dict:

@@ -219,7 +219,7 @@ def fates(cells: pd.DataFrame) -> pd.DataFrame:
     """
     if cells.empty:
         return cells
-    rows = totals(cells, by="where")
+    rows = totals(cells[cells.by == "where"])
     rows = rows.assign(asked=rows.level + ", " + rows.slice + [f" (n = {n:,})" for n in rows.n_questions])
     rows = rows.sort_values(["slice", "level"], ascending=[True, False], kind="stable")
     keys = ["reference", "model", "asked", "n_questions"]
@@ -236,3 +236,62 @@ def beside_published(cells: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
         return theirs[columns]
     ours = cells[(cells.by == "all") & cells.question.isin(COARSE)].assign(where="here")
     return pd.concat([theirs[columns], ours[[*columns, "ci_low", "ci_high"]]], ignore_index=True)
+
+
+def change_context(changes: dict, cells: dict) -> dict:
+    """What fine-tuning changed, and how many cells stand after Holm's correction.
+
+    ``changes[(base, tuned)]`` is from ``gain_and_loss``, ``cells[(base, tuned)]`` from ``forgetting``.
+    """
+    pairs = []
+    for (base, tuned), (fine, coarse, outside) in changes.items():
+        table = cells[base, tuned]
+        firm = table[table.p_adjusted < 0.05]
+        pairs.append(
+            {
+                "base": base,
+                "tuned": tuned,
+                "fine": fine,
+                "coarse": coarse,
+                "outside": outside,
+                "n_cells": len(table),
+                "n_fell": int((firm.estimate < 0).sum()),
+                "n_rose": int((firm.estimate > 0).sum()),
+                "n_small": int(table.small.sum()),
+            }
+        )
+    return {"pairs": pairs}
+
+
+def mixing_context(results: dict, choices: dict) -> dict:
+    """What the middle of each curve keeps, and what a chosen α is worth on images that did not choose it.
+
+    ``results[(base, tuned)]`` is from ``summary``, ``choices[(base, tuned)]`` from ``choice_of_alpha``.
+    """
+    pairs = [{"base": base, "tuned": tuned, **found} for (base, tuned), found in results.items()]
+    chosen = []
+    for (_, tuned), table in choices.items():
+        one = {"tuned": tuned, "target": None}
+        if len(table):
+            row = table.iloc[-1].to_dict()  # the balanced target where there is one
+            over = {name: _contrast_of(row, name) for name in ("over_base", "over_tuned")}
+            one = {**row, **one, "target": row["target"], **over}
+        chosen.append(one)
+    return {"pairs": pairs, "chosen": chosen}
+
+
+def _contrast_of(row: dict, name: str) -> dict:
+    return {"estimate": row[name], "ci_low": row[f"{name}_low"], "ci_high": row[f"{name}_high"], "n_questions": 1}
+
+
+def by_pair(tables: dict) -> pd.DataFrame:
+    """Tables of pairs as one, with the columns ``base`` and ``tuned``; ``tables[(base, tuned)]``."""
+    parts = [table.assign(base=base, tuned=tuned) for (base, tuned), table in tables.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def contrasts(results: dict) -> pd.DataFrame:
+    """Contrasts of ``summary`` as a table: ``base, tuned, contrast`` and the columns of a contrast."""
+    return by_pair(
+        {pair: pd.DataFrame([{"contrast": k, **v} for k, v in found.items()]) for pair, found in results.items()}
+    )

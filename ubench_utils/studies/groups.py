@@ -16,6 +16,7 @@ from ..models.registry import find_model
 from ..statistics.families import critical_value
 from ..statistics.resampling import RESAMPLES, cell_sums, draws, estimates, image_weights, lay_out, tabulate
 from ..statistics.scores import overall, score, wilson
+from .overview import learned, missing, slices
 
 FACETS = {
     "organism": "Organism",
@@ -187,3 +188,30 @@ def _gaps(rows: pd.DataFrame, facet: str, n_resamples: int, seed: int) -> pd.Dat
             }
         )
     return pd.DataFrame(found)
+
+
+def context(answers: pd.DataFrame, found: pd.DataFrame, scores: pd.DataFrame) -> dict:
+    """Weakest and strongest group of each facet, by the model with the best fine-grained accuracy of all.
+
+    ``found`` is from ``members``, ``scores`` from ``scores_by_group``; groups of fewer than ``FEW`` questions take no
+    part.
+    """
+    fine = learned(answers[answers.level == "fine"])
+    if fine.empty:
+        asked = (answers.level == "fine").any()
+        return {"model": None, "missing": None if asked else missing(scores, "fine"), "facets": []}
+    model = fine.groupby("model", sort=False).correct.mean().idxmax()
+    facets = []
+    for facet, name in FACETS.items():
+        of = found[found.facet == facet]
+        rows = scores[(scores.model == model) & scores.slice.isin(of.group[~of.small])]
+        ends = slices(rows, facet, "classification", corrected=True)["models"]
+        facets.append(
+            {
+                "name": name,
+                "n_groups": len(of),
+                "only": of.group.iloc[0] if len(of) == 1 else None,
+                **(ends[0] if ends else {"best": None}),
+            }
+        )
+    return {"model": model, "missing": None, "facets": facets}

@@ -5,70 +5,58 @@ import pandas as pd
 from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model
-from ..pages.runner import slugs
-from ..report.answers import absent
-from ..report.tables import link, percent
 from ..statistics import scores as stats
+from ..statistics.scores import headline, totals
 from . import published
+from .overview import learned, missing
 
-SURE_AND_WRONG = "where-it-is-sure-and-wrong"  # heading of the report card
+ENDS = ["ci_low", "ci_high"]
 
 
 def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.DataFrame) -> pd.DataFrame:
-    """One row a model and source as text: totals, the modality question, the distance to the best, and where to look.
+    """One row a model and source: totals, the modality question, and the distance to the best, in proportions.
 
-    ``scores`` is from ``stats.score``, ``distances`` from ``behind``. Rows of this run come first, each group by its
+    ``scores`` is from ``scores.score``, ``distances`` from ``behind``. Rows of this run come first, each group by its
     fine total. The distance to the best model of this run is paired; published answers do not exist, so published rows
     have none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, source`` (``measured``, ``measured, synthetic`` or ``published``), ``category``; ``fine, coarse,
+        modality`` and ``behind``, each with ``_low`` and ``_high``, NaN where there is none; ``is_best``.
     """
     source = "measured, synthetic" if run.benchmark.is_synthetic else "measured"
-    totals = {(row.model, row.level, row.question): row for row in stats.headline(scores).itertuples()}
-    shortfall = {row.model: percent(row.estimate, row.ci_low, row.ci_high, "+") for row in distances[1:].itertuples()}
-    shortfall |= dict.fromkeys(distances.model[:1], "the best here")
-    names = {level: stats.overall(stats.headline(scores), level) for level in set(scores.level)}
-    rows = []
-    for model, slug in slugs(models).items():
-        fine, coarse = (totals.get((model, level, names.get(level))) for level in ("fine", "coarse"))
-        modality = totals.get((model, "coarse", "modality"))
-        page = f"../models/{slug}.html"
-        failures = link("sure and wrong", f"{page}#{SURE_AND_WRONG}")
-        rows.append(
-            (
-                fine.estimate if fine else 0,
-                {
-                    "model": link(model, page),
-                    "source": source,
-                    "category": find_model(model).category,
-                    "fine %": _score(fine),
-                    "behind the best": shortfall.get(model, "–"),
-                    "coarse %": _score(coarse),
-                    "modality %": _score(modality),
-                    "failures": failures,
-                },
-            )
-        )
-    theirs = published.totals()
-    questions = published.by_question().query("question == 'modality'").set_index("model")
-    for model, found in theirs.groupby("model"):
-        levels = {row.level: row for row in found.itertuples()}
-        modality = questions.loc[model] if model in questions.index else None
-        rows.append(
-            (
-                levels["fine"].accuracy / 100 - 1,
-                {
-                    "model": model,
-                    "source": "published",
-                    "category": levels["fine"].category,
-                    "fine %": _printed(levels["fine"]),
-                    "behind the best": "–",
-                    "coarse %": _printed(levels["coarse"]),
-                    "modality %": _printed(modality),
-                    "failures": "–",
-                },
-            )
-        )
-    rows.sort(key=lambda row: -row[0])
-    return pd.DataFrame([row for _, row in rows], dtype=object)  # pandas' own strings would forget what is a link
+    ours = _side_by_side(headline(scores)).reindex(models)
+    gap = distances.set_index("model")[["estimate", *ENDS]].set_axis(_columns("behind"), axis=1)
+    ours = ours.join(gap).assign(source=source, category=[find_model(model).category for model in models])
+    ours = ours.assign(is_best=ours.index.isin(distances.model[:1]))
+    questions = published.by_question().query("question == 'modality'").assign(level="coarse")
+    printed = pd.concat([published.totals().assign(question="all"), questions]).rename(columns={"accuracy": "estimate"})
+    printed[["estimate", *ENDS]] /= 100
+    theirs = _side_by_side(printed).assign(source="published", is_best=False)
+    theirs["category"] = published.totals().drop_duplicates("model").set_index("model").category
+    tables = [table.sort_values("fine", ascending=False, kind="stable", na_position="last") for table in (ours, theirs)]
+    columns = ["model", "source", "category", *_columns("fine"), *_columns("behind"), *_columns("coarse")]
+    table = pd.concat([table.rename_axis("model").reset_index() for table in tables], ignore_index=True)
+    return table.reindex(columns=[*columns, *_columns("modality"), "is_best"])
+
+
+def _side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
+    """Fine and coarse totals and the modality question of every model, with the ends of their intervals."""
+    whole, parts = totals(rows), []
+    of = {
+        "fine": whole[whole.level == "fine"],
+        "coarse": whole[whole.level == "coarse"],
+        "modality": rows[rows.question == "modality"],
+    }
+    for name, table in of.items():
+        parts.append(table.set_index("model")[["estimate", *ENDS]].set_axis(_columns(name), axis=1))
+    return pd.concat(parts, axis=1)
+
+
+def _columns(name: str) -> list[str]:
+    return [name, f"{name}_low", f"{name}_high"]
 
 
 def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +72,7 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     columns = ["model", "estimate", "ci_low", "ci_high"]
     table = stats.headline(scores).query("level == 'fine'")
     whole = table[table.n_questions == table.n_questions.max()]
-    whole = _learned(whole)
+    whole = learned(whole)
     if whole.empty:
         return pd.DataFrame(columns=columns)
     best = whole.loc[whole.estimate.idxmax()].model
@@ -97,65 +85,22 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     return found.reindex(columns=columns).reset_index(drop=True)
 
 
-def answer(scores: pd.DataFrame, distances: pd.DataFrame) -> str:
+def context(scores: pd.DataFrame, distances: pd.DataFrame) -> dict:
     """Which model leads on fine questions, and how many cannot be told from it; ``distances`` is from ``behind``."""
-    table = stats.headline(scores).query("level == 'fine'").set_index("model")
+    table = headline(scores).query("level == 'fine' and question == 'classification'").set_index("model", drop=False)
+    found = {"missing": None, "best": None}
     if table.empty:
-        return f"{absent(scores, 'fine')}, so no model leads."
+        return found | {"missing": missing(scores, "fine")}
     if distances.empty:
-        return "No model of this run can lead: none but the random baseline answered all fine questions."
+        return found
     best = table.loc[distances.model[0]]
-    rest = _learned(distances[1:])
-    n_close = (rest.ci_high >= 0).sum()
-    close = f"{n_close} of the {len(rest)} others cannot be told from it on the same images"
-    if len(rest) == 1:
-        close = f"the other model can{'not' * n_close} be told from it on the same images"
-    level = table.loc[rest.model]
-    level = level.index[(level.n_questions == best.n_questions) & (level.estimate == best.estimate)]
-    partly = (table.n_questions < best.n_questions).sum()
-    return (
-        f"In this run {best.name} leads on fine questions with {_score(best)} % (chance {percent(best.chance)} %, "
-        f"n = {best.n_questions:,}); {close if len(rest) else 'no other model was run'}."
-        + (f" With as many right: {', '.join(level)}." if len(level) else "")
-        + (f" Models that answered only a part of the questions, and cannot lead: {partly}." if partly else "")
-    )
-
-
-def beside_published(scores: pd.DataFrame, run: Evaluation) -> pd.DataFrame:
-    """Measured and published scores side by side as text; one line that says why not where they cannot be."""
-    table = published.beside(scores, run.benchmark.name)
-    if table.empty:
-        why = f"the images of this run ({run.benchmark.name}) are not the paper's, or none of its models is in the run"
-        return pd.DataFrame([(why, "see the page on published results")], columns=["not comparable", "instead"])
-    return pd.DataFrame(
-        {
-            "model": table.model,
-            "level": table.level,
-            "question": table.question,
-            "n": table.n.map("{:,}".format),
-            **{
-                name: [
-                    percent(row[name] / 100, row[f"{name}_low"] / 100, row[f"{name}_high"] / 100)
-                    for _, row in table.iterrows()
-                ]
-                for name in ("measured", "published")
-            },
-            "difference": [
-                percent(row.difference / 100, row.ci_low / 100, row.ci_high / 100, sign="+")
-                for row in table.itertuples()
-            ],
-        }
-    )
-
-
-def _learned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of models that are no guessers."""
-    return rows[[find_model(model).category != "chance" for model in rows.model] if len(rows) else slice(0)]
-
-
-def _score(row) -> str:
-    return "–" if row is None else percent(row.estimate, row.ci_low, row.ci_high)
-
-
-def _printed(row) -> str:
-    return "–" if row is None else percent(row.accuracy / 100, row.ci_low / 100, row.ci_high / 100)
+    others = learned(distances[1:])
+    as_good = table.loc[others.model]
+    as_good = as_good[(as_good.n_questions == best.n_questions) & (as_good.estimate == best.estimate)]
+    return found | {
+        "best": best.to_dict(),
+        "n_others": len(others),
+        "n_close": int((others.ci_high >= 0).sum()),
+        "level_with": list(as_good.model),
+        "n_partly": int((table.n_questions < best.n_questions).sum()),
+    }

@@ -21,6 +21,7 @@ from ..statistics.resampling import (
     percentiles,
 )
 from ..statistics.scores import compare_pairs, score, wilson
+from .overview import learned, slices
 
 ATTRACTION = [
     "model",
@@ -36,6 +37,7 @@ ATTRACTION = [
     "n_images",
 ]
 RATES = ["model", "option", "rate", "estimate", "ci_low", "ci_high", "n_questions"]
+ENDS = {"": "estimate", "_low": "ci_low", "_high": "ci_high"}  # of the columns of an interval
 AFTER = " (after)"  # marks the other answers of a model
 
 
@@ -83,18 +85,6 @@ def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
         n_questions=n.astype(int),
         n_images=cell_images(layout, even)[:, 0],
     )
-
-
-def attraction_of(table: pd.DataFrame, option: str = NONE_OF_THE_ABOVE) -> pd.DataFrame:
-    """Attraction of one option as text, models by question types; ``table`` is from ``attraction``."""
-    rows = table[(table.option == option) & (table.expected > 0)]
-    names = rows.question.where(rows.question != "all", "all " + rows.level)
-    cells = [f"{row.estimate:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]" for row in rows.itertuples()]
-    cells = rows.assign(name=names, cell=cells)
-    text = cells.pivot(index="model", columns="name", values="cell").reindex(
-        index=dict.fromkeys(rows.model), columns=dict.fromkeys(names)
-    )
-    return text.fillna("–").rename_axis(columns=None).reset_index()
 
 
 def rates(
@@ -255,3 +245,55 @@ def with_truth(table: pd.DataFrame) -> pd.DataFrame:
     n_true = rows[rows.rate == "recall"].groupby("option").n_questions.max()
     rows = rows.assign(truth=rows.truth.where(rows.rate == "share"), n_true=rows.option.map(n_true).fillna(0))
     return rows.assign(never=rows.n_true == 0).sort_values(["never", "option"], kind="stable").drop(columns="never")
+
+
+def verdicts(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
+    """Whether each model tells its worst modality from the rest, and whether a preference hides part of it.
+
+    Parameters
+    ----------
+    rates : pandas.DataFrame
+        As from ``rates``.
+    changed : pandas.DataFrame
+        As from ``blanks.calibrated_rates``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a model that is no guesser: ``model, option`` (of lowest recall), its informedness as ``estimate, ci_low,
+        ci_high``; its change less each reference image as ``IMAGE, IMAGE_low, IMAGE_high``; ``n_references``, and
+        ``raised``, the images that raise it by more than chance explains. Empty where fewer than two options are named.
+    """
+    rows = []
+    for model, of_model in learned(rates).groupby("model", sort=False):
+        informedness = of_model[of_model.rate == "informedness"].set_index("option", drop=False)
+        recall = of_model[of_model.rate == "recall"].set_index("option").estimate.reindex(informedness.index)
+        if len(recall) < 2:
+            continue
+        worst = informedness.loc[recall.idxmin()]
+        own = changed[(changed.model == model) & (changed.option == worst.option)] if len(changed) else changed
+        less = own[own.rate == "informedness"] if len(own) else own
+        rows.append(
+            {
+                **{column: worst[column] for column in ("model", "option", "estimate", "ci_low", "ci_high")},
+                **{one.reference + end: getattr(one, of) for one in less.itertuples() for end, of in ENDS.items()},
+                "n_references": len(less),
+                "raised": [one.reference for one in less.itertuples() if one.ci_low > 0],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def context(scores: pd.DataFrame, table: pd.DataFrame, left_out: dict) -> dict:
+    """What the page on modality says; ``table`` is from ``verdicts``, ``left_out`` from ``blanks.with_blanks``."""
+    named = slices(scores, "modality", "modality")
+    return {"slices": named, "readings": readings(table), "left_out": list(left_out.items())}
+
+
+def readings(table: pd.DataFrame) -> list[list[dict]]:
+    """Rows of ``verdicts``, those of one reading together."""
+    groups: dict[tuple, list] = {}
+    for row in table.to_dict("records"):
+        known = int(row["ci_low"] > 0) - int(row["ci_high"] < 0)
+        groups.setdefault((known, row["n_references"], *row["raised"]), []).append(row)
+    return list(groups.values())

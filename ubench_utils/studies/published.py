@@ -270,3 +270,80 @@ def _with_interval(table: pd.DataFrame) -> pd.DataFrame:
     ends = np.clip([table.accuracy - ROUNDING, table.accuracy + ROUNDING], 0, 100) / 100 * table.n.to_numpy()
     low, high = (wilson(successes, table.n) for successes in ends)
     return table.assign(ci_low=100 * low[0], ci_high=100 * high[1]).reset_index(drop=True)
+
+
+def findings() -> dict:
+    """The four findings of the paper in numbers, and what qualifies them; accuracies in percent."""
+    table, whole = datasets(), totals()
+    question = by_question().query("question == 'modality'").sort_values("accuracy", kind="stable")
+    share = table.groupby("modality").n_images.sum() / table.n_images.sum()
+    sets = table.modality.value_counts()
+    fine = whole.query("level == 'fine'").sort_values("accuracy", ascending=False)
+    return {
+        "n_images": int(table.n_images.sum()),
+        "share_simulated": table.n_images[table.synthetic].sum() / table.n_images.sum(),
+        "sets_least": int(sets.min()),
+        "sets_most": int(sets.max()),
+        "commonest": share.idxmax(),
+        "share_commonest": share.max(),
+        "n_beaten": int((question.accuracy < 100 * share.max()).sum()),
+        "modality": question.to_dict("records"),
+        "best_at_modality": list(
+            by_question().query("question == 'modality' and accuracy == @question.accuracy.max()").model
+        ),
+        "fine": fine.to_dict("records"),
+        "sides": [
+            _sides(whole[(whole.level == level) & (whole.family == "contrastive")]) for level in ("coarse", "fine")
+        ],
+        **_on_pathology(whole),
+        "pairs": _forgotten(whole),
+        "merges": [
+            {**rows.iloc[0].to_dict(), "parents": rows.to_dict("records")}
+            for _, rows in interpolation().query("level == 'fine'").groupby("merge", sort=False)
+        ],
+    }
+
+
+def _sides(table: pd.DataFrame) -> dict:
+    """Pathology models against generalists of the same kind, pair by pair; a win is by more than the intervals."""
+    groups = {name: rows.sort_values("accuracy") for name, rows in table.groupby("category")}
+    own, others = groups["pathology"], groups["generalist"]
+    return {
+        "level": table.level.iloc[0],
+        "pathology": own.to_dict("records"),
+        "generalists": others.to_dict("records"),
+        "biomedical": groups["biomedical"].iloc[0].to_dict(),
+        "n_pairs": len(own) * len(others),
+        "n_wins": int(sum((low > others.ci_high).sum() for low in own.ci_low)),
+        "n_losses": int(sum((high < others.ci_low).sum() for high in own.ci_high)),
+    }
+
+
+def _on_pathology(whole: pd.DataFrame) -> dict:
+    """Fine accuracy of the contrastive models on the pathology sub-datasets, pooled over images, the best first."""
+    own = by_dataset().query("in_pathology_slice")
+    own = own[own.model.isin(whole.query("family == 'contrastive'").model)]
+    pooled = own.groupby("model").apply(lambda rows: np.average(rows.accuracy, weights=rows.n), include_groups=False)
+    scores = pooled.sort_values(ascending=False).rename("accuracy").reset_index()
+    return {"n_pathology_sets": own.dataset.nunique(), "on_pathology": scores.to_dict("records")}
+
+
+def _forgotten(whole: pd.DataFrame) -> list[dict]:
+    accuracy, pairs = whole.set_index(["model", "level"]).accuracy, []
+    for (base, tuned), rows in forgetting().groupby(["base", "tuned"], sort=False):
+        cells = rows[rows.kind.isin(["fine, pathology", "fine, elsewhere"])]
+        fell, rose = cells[cells.ci_high < 0], cells[cells.ci_low > 0]
+        pairs.append(
+            {
+                "base": base,
+                "tuned": tuned,
+                **{level: [accuracy[model, level] for model in (base, tuned)] for level in ("coarse", "fine")},
+                "worst": rows[rows.kind == "coarse"].sort_values("difference").iloc[0].to_dict(),
+                "n_sets": len(cells),
+                "n_fell": len(fell),
+                "n_fell_elsewhere": int((fell.kind == "fine, elsewhere").sum()),
+                "n_rose": len(rose),
+                "n_rose_pathology": int((rose.kind == "fine, pathology").sum()),
+            }
+        )
+    return pairs

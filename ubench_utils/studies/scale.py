@@ -19,11 +19,14 @@ from ..engine.work import is_absent, picture
 from ..errors import UserError
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..models.registry import find_model
+from ..models.sources import image_size
 from ..statistics.resampling import CONFIDENCE
-from ..statistics.scores import compare_pairs, score
+from ..statistics.scores import compare_pairs, score, totals
+from .overview import ORDER, slices
 
 SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
 FEWEST_SETS = 8  # with fewer, the interval of a rank correlation does not hold its level (simulated)
+ENDS = {"min": "_low", "max": "_high"}  # of a range
 MEASURES = {"microns_per_pixel": "pixel size (µm)", "field_of_view": "field of view (µm)"}
 
 
@@ -245,3 +248,64 @@ def with_native(changes: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(
         [start.assign(factor=1.0, estimate=0.0, ci_low=np.nan, ci_high=np.nan), changes], ignore_index=True
     )
+
+
+def context(run: Evaluation, scores: pd.DataFrame, sizes: pd.DataFrame, changed: pd.DataFrame) -> dict:
+    """What the page on scale says; ``sizes`` is from ``image_sizes``, ``changed`` from ``changes``."""
+    named = slices(scores, "scale", "classification", corrected=True)
+    return {"slices": named, **stated_sizes(sizes), **shrinking(run, changed)}
+
+
+def by_dataset(sizes: pd.DataFrame) -> pd.DataFrame:
+    """Smallest and largest size of the images of each sub-dataset, smallest pixels first; from ``image_sizes``."""
+    measures = ["width", "height", *MEASURES]
+    groups = sizes.groupby("dataset")
+    ends = pd.concat([groups[measures].agg(end).add_suffix(name) for end, name in ENDS.items()], axis=1)
+    ends = ends.assign(images=groups.size(), n_stated=groups.microns_per_pixel.count())
+    order = groups.microns_per_pixel.median().rename("order")
+    return ends.join(order).reset_index().sort_values(["order", "dataset"], ignore_index=True)
+
+
+def of_levels(changed: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``changes`` for whole levels over all images."""
+    rows = totals(changed[changed.by == "all"]) if len(changed) else changed
+    return rows.sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable") if len(rows) else rows
+
+
+def detail_left(sizes: pd.DataFrame, factors) -> pd.DataFrame:
+    """Short side of the shrunk images: ``factor, images, median, smallest``, and ``n_less``, shrunk by less than it."""
+    known = sizes.dropna(subset=["width", "height"])[["width", "height"]]
+    rows = []
+    for factor in sorted({1.0, *map(float, factors)}):
+        short = pd.Series([min(shrunk_size(*sides, factor)) for sides in known.to_numpy()], dtype=float)
+        less = (known.min(axis=1) < factor * SMALLEST).sum() if factor > 1 else 0
+        rows.append((factor, len(known), short.median(), short.min(), int(less)))
+    return pd.DataFrame(rows, columns=["factor", "images", "median", "smallest", "n_less"])
+
+
+def stated_sizes(sizes: pd.DataFrame) -> dict:
+    """For how many images of ``image_sizes`` the pixel size is stated, and where it is not."""
+    unstated = sizes[sizes.microns_per_pixel.isna()].dataset.value_counts().sort_index()
+    return {
+        "n_images": len(sizes),
+        "n_stated": int(sizes.microns_per_pixel.notna().sum()),
+        "not_stated": list(unstated.items()),
+        "n_unread": int(sizes.width.isna().sum()),
+        "equally_wide": sizes.width.nunique() == 1,
+    }
+
+
+def shrinking(run: Evaluation, changed: pd.DataFrame) -> dict:
+    """What the largest factor of ``changes`` takes from fine-grained answers, and which models looked again."""
+    fine = changed[(changed.by == "all") & (changed.level == "fine")] if len(changed) else changed
+    facts = run.record["models"].items()
+    return {
+        "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),
+        "was_shrunk": len(changed) > 0,
+        "takes": [(name, image_size(passport["preprocessing"])) for name, passport in facts if _looks(passport)],
+        "cannot_look": [name for name, passport in facts if not _looks(passport)],
+    }
+
+
+def _looks(passport: dict) -> bool:
+    return "preprocessing" in passport

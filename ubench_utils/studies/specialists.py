@@ -8,9 +8,10 @@ import pandas as pd
 from ..data.questions import HEADLINE_WORDING
 from ..models.registry import find_model, model_cards
 from ..statistics.families import compare_cells
-from ..statistics.scores import score
+from ..statistics.scores import score, totals
 from . import published
 from .finetuning import lies_within
+from .overview import ORDER, both_averages
 
 GENERALIST = "generalist"
 UNGROUPED = ("chance", "unlisted")  # categories that make no specialist
@@ -73,6 +74,15 @@ def _place(rows: pd.DataFrame, specialist: str) -> pd.Series:
     return lies_within(rows, ground(specialist) or {}).map({True: OWN, False: OUTSIDE})
 
 
+def of_grounds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``scores_by_ground`` for whole levels, micro beside macro, the own ground of each specialist first."""
+    if scores.empty:
+        return scores.assign(outside=False)
+    parts = [totals(both_averages(rows)) for _, rows in scores.groupby(["ground", scores.slice != OWN], sort=False)]
+    table = pd.concat(parts).assign(outside=lambda rows: rows.slice != OWN)
+    return table.sort_values(["ground", "level", "outside"], kind="stable", ignore_index=True)
+
+
 def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame:
     """Paired difference, specialist − generalist, of every pair on the specialist's ground and outside it.
 
@@ -118,3 +128,61 @@ def in_order(models) -> list[str]:
     """Models for the axis of a figure: specialists by category, then generalists, then the rest."""
     later = {GENERALIST: 1, "unlisted": 2, "chance": 3}
     return sorted(models, key=lambda model: (later.get(find_model(model).category, 0), find_model(model).category))
+
+
+def context(models, found: pd.DataFrame, theirs: pd.DataFrame) -> dict:
+    """What the page on specialists says; ``found`` is from ``differences``, ``theirs`` from ``published_scores``."""
+    return {**who(models), "places": tally(found), "published": published_best(theirs)}
+
+
+def who(models) -> dict:
+    """The models on each side and on neither; a specialist with its category and its ground in words."""
+    specialists, generalists = sides(models)
+    return {
+        "specialists": [
+            {"model": model, "category": find_model(model).category, "ground": ground_name(model)}
+            for model in specialists
+        ],
+        "generalists": generalists,
+        "neither": [model for model in models if model not in (*specialists, *generalists)],
+    }
+
+
+def tally(found: pd.DataFrame) -> list[dict]:
+    """In how many comparisons of ``differences`` a specialist is better or worse, on its ground and outside, by level.
+
+    Counted where a simultaneous interval leaves out zero, given images enough.
+    """
+    return [{"own": place == OWN, "levels": _of_levels(found, place)} for place in (OWN, OUTSIDE) if len(found)]
+
+
+def _of_levels(found: pd.DataFrame, place: str) -> list[dict]:
+    rows = found[found.place == place]
+    firm = ~rows.small.astype(bool) & (rows.p_adjusted < 0.05)
+    rows = rows.assign(is_better=firm & (rows.joint_low > 0), is_worse=firm & (rows.joint_high < 0))
+    of = {level: rows[rows.level == level] for level in ORDER}
+    return [
+        {
+            "level": level,
+            "n": len(own),
+            "n_better": int(own.is_better.sum()),
+            "n_worse": int(own.is_worse.sum()),
+            "least": own.estimate.min(),
+            "most": own.estimate.max(),
+        }
+        for level, own in of.items()
+        if len(own)
+    ]
+
+
+def published_best(theirs: pd.DataFrame) -> list[dict]:
+    """The best generalist and the best specialist of the paper's first table, of all models and of one family."""
+    found = []
+    for level in ("coarse", "fine"):
+        rows = theirs[(theirs.level == level) & (theirs.category != "chance")]
+        for family in ("any", "contrastive"):
+            own = rows if family == "any" else rows[rows.family == family]
+            of = {"generalist": own[own.category == GENERALIST], "specialist": own[own.category != GENERALIST]}
+            best = {side: table.loc[table.accuracy.idxmax()].to_dict() for side, table in of.items()}
+            found.append({"level": level, "family": family, **best})
+    return found

@@ -1,0 +1,107 @@
+"""Who leads, who cannot be told from chance, and where each model is weakest and strongest."""
+
+import pandas as pd
+
+from ..data.benchmark import NOT_STATED
+from ..data.questions import HEADLINE_WORDING, LEVELS
+from ..models.registry import find_model
+from ..statistics.scores import headline, totals
+
+ORDER = list(dict.fromkeys(LEVELS.values()))  # of levels
+
+
+def learned(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of models that are no guessers."""
+    return rows[[find_model(model).category != "chance" for model in rows.model] if len(rows) else slice(0)]
+
+
+def context(scores: pd.DataFrame) -> dict:
+    """The best model at each level, and the rows that are not above chance; ``scores`` is from ``scores.score``."""
+    rows = totals(learned(headline(scores)))
+    rows = rows.sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable")
+    best = rows.loc[[of.estimate.idxmax() for _, of in rows.groupby("level", sort=False)]]
+    return {"leaders": best.to_dict("records"), "at_chance": rows[rows.ci_low <= rows.chance].to_dict("records")}
+
+
+def slices(scores: pd.DataFrame, by: str, question: str, *, corrected: bool = False) -> dict:
+    """Weakest and strongest slice of each model for one question, and whether their intervals are apart.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        From ``scores.score``, with the facet ``by``.
+    corrected : bool
+        Compare chance-corrected scores.
+    """
+    table = headline(scores, by=by)
+    table = table[table.question == question]
+    found = {"by": by, "question": question, "is_corrected": corrected, "models": [], "only_baseline": False}
+    if table.empty:
+        about = None if question == "classification" else question
+        return found | {"missing": missing(scores, LEVELS[question], about)}
+    known = learned(table[table.slice != NOT_STATED])
+    if corrected:
+        ends = ["estimate", "ci_low", "ci_high"]
+        rescaled = known[ends].sub(known.chance, axis=0).div(1 - known.chance, axis=0)
+        known = known.assign(**rescaled)
+    for model, rows in known.groupby("model", sort=False):
+        if rows.slice.nunique() < 2:
+            continue
+        best, worst = rows.loc[rows.estimate.idxmax()], rows.loc[rows.estimate.idxmin()]
+        found["models"].append(
+            {
+                "model": model,
+                "best": best.to_dict(),
+                "worst": worst.to_dict(),
+                "is_level": best.estimate == worst.estimate,
+                "is_apart": worst.ci_high < best.ci_low,
+            }
+        )
+    return found | {"missing": None, "only_baseline": learned(table).empty}
+
+
+def missing(scores: pd.DataFrame, level: str, question: str | None = None) -> dict:
+    """Why the headline scores have no row of a level, or of one of its question types."""
+    found = scores.question == question if question else scores.level == level
+    return {
+        "level": level,
+        "question": question,
+        "wording": HEADLINE_WORDING,
+        "in_other_wording": bool(found.any()),
+        "only_files": all(find_model(model).spec.startswith("predictions:") for model in scores.model.unique()),
+    }
+
+
+def profile(scores: pd.DataFrame, model: str) -> dict:
+    """Scores of one model at each level, and its strongest and weakest sub-dataset, against chance."""
+    own = scores[scores.model == model]
+    levels = totals(headline(own)).sort_values("level", key=lambda level: level.map(ORDER.index))
+    sets = learned(headline(own, by="dataset").query("question == 'classification'"))
+    ends = {"strongest": None, "weakest": None}
+    if len(sets) > 1:
+        order = {"strongest": sets.chance_corrected.idxmax(), "weakest": sets.chance_corrected.idxmin()}
+        ends = {name: sets.loc[row].to_dict() for name, row in order.items()}
+    return {"model": model, "levels": levels.to_dict("records"), **ends}
+
+
+def both_averages(scores: pd.DataFrame) -> pd.DataFrame:
+    """Micro scores with the macro ones beside them, as ``macro, macro_low, macro_high``."""
+    keys = ["model", "level", "question", "wording", "by", "slice"]
+    macro = scores[scores.estimand == "macro"].set_index(keys)[["estimate", "ci_low", "ci_high"]]
+    macro = macro.set_axis(["macro", "macro_low", "macro_high"], axis=1)
+    return scores[scores.estimand == "micro"].join(macro, on=keys)
+
+
+def wording_changes(table: pd.DataFrame, by_dataset: pd.DataFrame, models: list) -> pd.DataFrame:
+    """Paired differences between wordings for whole levels, each with the sub-dataset that moves ``most``, and ``by``.
+
+    ``table`` and ``by_dataset`` are from ``scores.compare_wordings``: over all images, and by sub-dataset.
+    """
+    keys = ["model", "wording", "level", "question"]
+    whole = totals(table[table.estimand == "micro"])
+    sets = by_dataset[(by_dataset.by == "dataset") & (by_dataset.estimand == "micro")]
+    most = sets.loc[sets.groupby(keys).estimate.apply(lambda moved: moved.abs().idxmax())]
+    most = most.set_index(keys)[["slice", "estimate"]].set_axis(["most", "by_most"], axis=1)
+    order = {model: place for place, model in enumerate(models)}
+    rows = whole.join(most, on=keys).assign(order=whole.model.map(order))
+    return rows.sort_values(["order", "level", "wording"], ignore_index=True).drop(columns="order")
