@@ -24,7 +24,7 @@ from ubench_utils.studies.finetuning import ALPHAS
 def encode_once(benchmark, model) -> float:
     """Seconds to encode all images and texts of a benchmark with a loaded model, through the project's own engine."""
     from ubench_utils.data.questions import build_questions
-    from ubench_utils.engine.work import image_features, text_features
+    from ubench_utils.models.encoders.features import image_features, text_features
 
     texts = {text for options in build_questions(benchmark).options for text in options}
     started = time.perf_counter()

@@ -8,6 +8,14 @@ import pytest
 from helpers.samples import DEMO, as_dataset
 
 
+@pytest.fixture(autouse=True)
+def _nothing_opened():
+    """Let every test open its models anew: what it patches shows, and does not stay."""
+    from ubench_utils.models import load
+
+    load._opened.clear()
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """Folder of an empty cache of this test's own (also for what `datasets` converts)."""
@@ -91,10 +99,10 @@ def model_folder(tmp_path):
 @pytest.fixture
 def counted(monkeypatch):
     """Count what the encoders are given: images by their bytes, texts as they are."""
-    from ubench_utils.models.load import Model
+    from ubench_utils.models.encoders.network import DualEncoder
 
     seen = {"images": [], "texts": []}
-    encode_images, encode_texts = Model.encode_images, Model.encode_texts
+    encode_images, encode_texts = DualEncoder.encode_images, DualEncoder.encode_texts
 
     def images(self, pixels):
         seen["images"] += [image.tobytes() for image in pixels]
@@ -104,6 +112,6 @@ def counted(monkeypatch):
         seen["texts"] += list(batch)
         return encode_texts(self, batch)
 
-    monkeypatch.setattr(Model, "encode_images", images)
-    monkeypatch.setattr(Model, "encode_texts", texts)
+    monkeypatch.setattr(DualEncoder, "encode_images", images)
+    monkeypatch.setattr(DualEncoder, "encode_texts", texts)
     return seen

@@ -14,6 +14,7 @@ PUBLIC = {  # name: the file that holds it
     "load_benchmark": "data.benchmark",
     "build_questions": "data.questions",
     "load_model": "models.load",
+    "open_model": "models.load",
     "find_model": "models.registry",
     "pairs": "models.registry",
     "read_submission": "models.submission",

@@ -15,9 +15,10 @@ import yaml
 
 from . import __version__
 from .data.benchmark import DATASETS
+from .engine.device import DEVICES, PRECISIONS
 from .errors import UserError
 from .files import parse_yaml
-from .models.registry import DEVICES, KINDS, PRECISIONS, SPEC_HELP, model_cards
+from .models.registry import KINDS, SPEC_HELP, ModelCard, model_cards
 from .text import one_line
 
 LONGEST_LINE = 2000  # characters of a message; a name in it may have many more
@@ -194,7 +195,7 @@ def _evaluate(options) -> None:
 
 
 def _score(options) -> None:
-    """Name a file of answers in a models file of its own, so that every page and command can use the name."""
+    """Score a file of answers, and write a models file that gives it its name, for every page and command."""
     from .evaluation.evaluate import evaluate
     from .evaluation.results import check_folder
 
@@ -209,32 +210,32 @@ def _score(options) -> None:
     known = {key: value for key, value in asdict(card).items() if value and key != "name"} if card else {}
     entry = {**known, "spec": f"predictions:{Path(options.file).resolve()}"}
     text = yaml.safe_dump({options.model: entry}, allow_unicode=True, sort_keys=False)
-    before = os.environ.get("UBENCH_MODELS", "")
-    with tempfile.TemporaryDirectory() as folder, _models_file(Path(folder) / "models.yml", text):
-        run = evaluate(options.dataset, [options.model], templates=options.templates)
+    run = evaluate(options.dataset, [ModelCard(options.model, **entry)], templates=options.templates)
     folder = _saved(run, options.out, {"models.yml": text})
     models = str((folder / "models.yml").resolve())
-    os.environ["UBENCH_MODELS"] = os.pathsep.join([*([before] if before else []), models])  # of the notebooks, too
     _report(run, folder)
     if options.pages:
         from .pages.runner import run_book
 
-        pages = run_book(options.dataset, [options.model], templates=options.templates)
+        with _models_file(models):
+            pages = run_book(options.dataset, [options.model], templates=options.templates)
         print(f"{len(pages)} pages executed. Next: ubench build")
     again = ["ubench", "run", "--dataset", options.dataset, "--models", options.model]
     print(f"To set it beside other models: UBENCH_MODELS={shlex.quote(models)} {shlex.join(again)} …")
 
 
 @contextmanager
-def _models_file(file: Path, text: str):
-    """Let ``$UBENCH_MODELS`` name one more file for a while."""
-    before = os.environ.get("UBENCH_MODELS", "")
-    file.write_text(text, encoding="utf-8")
-    os.environ["UBENCH_MODELS"] = os.pathsep.join([*([before] if before else []), str(file)])
+def _models_file(file: str):
+    """Let ``$UBENCH_MODELS`` name one more file for a while, to the kernels of the notebooks too."""
+    before = os.environ.get("UBENCH_MODELS")
+    os.environ["UBENCH_MODELS"] = os.pathsep.join(filter(None, (before, file)))
     try:
         yield
     finally:
-        os.environ["UBENCH_MODELS"] = before
+        if before is None:
+            del os.environ["UBENCH_MODELS"]
+        else:
+            os.environ["UBENCH_MODELS"] = before
 
 
 def _saved(run, out: str, beside: dict | None = None) -> Path:
@@ -276,7 +277,8 @@ def _print_scores(run) -> None:
             f"chance {percent(row.chance)} %"
         )
     names = run.record["dataset"]["wordings"]
-    for row in stats.compare_wordings(run.answers[run.answers.model != "random"]).itertuples():
+    guessers = [model for model, passport in run.record["models"].items() if passport["guesses"]]
+    for row in stats.compare_wordings(run.answers[~run.answers.model.isin(guessers)]).itertuples():
         if row.estimand == "micro" and (row.question == "all" or row.level != "coarse"):
             print(
                 f"{row.model}: {row.level} in wording {names[row.wording]} {percent(row.model_accuracy)} %, "

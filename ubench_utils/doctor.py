@@ -6,10 +6,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .engine.device import choose_device
 from .engine.store import cache_dir
 from .errors import UserError, first_line
-from .models.registry import find_model, is_merge, pairs, parse_merge
-from .models.sources import image_size, resolve
+from .models.load import open_model
+from .models.registry import pairs
+from .models.sources import image_size
 
 PACKAGES = ("torch", "open_clip_torch", "transformers", "datasets", "papermill", "jupytext", "jupyter-book")
 ROOM = 3  # copies of the weights that loading and encoding take at the most, roughly
@@ -33,8 +35,6 @@ def examine(models=(), device: str = "auto") -> int:
     if not models:
         _sample()
         return 0
-    from .evaluation.evaluate import choose_device
-
     device, _ = choose_device(device, "auto")
     works = {model: _loads(model, device) for model in dict.fromkeys(models)}
     found = pairs([model for model, works_ in works.items() if works_])
@@ -94,23 +94,17 @@ def _loads(name: str, device: str) -> bool:
 
 def _loaded(name: str, device: str) -> tuple[str, str]:
     """Load a model; its state and a description."""
-    from .models.load import load_model
-
-    spec = find_model(name).spec
-    if spec == "random":
+    opened = open_model(name)
+    if not opened.has_weights:
         return "ok", f"{name}: no weights to load"
-    parents = parse_merge(spec).parents if is_merge(spec) else [name]
-    sources = [resolve(find_model(parent)) for parent in parents]
-    if sources[0].kind == "predictions":
-        return "ok", f"{name}: a file of answers; no weights to load"
-    size = sum(file.stat().st_size for source in sources for file in source.files)
+    size = sum(file.stat().st_size for file in opened.files)
     free = _free_memory(device)
     if free is not None and ROOM * size > free:
         raise UserError(
             f"model '{name}': its weights are {size / 1e9:.1f} GB and it may need {ROOM} times that; "
             f"{free / 1e9:.1f} GB are free on {device}: use another device or machine"
         )
-    model = load_model(name, device)
+    model = opened.load(device)
     doubt = f"; check: {model.doubt}" if model.doubt else ""
     return (
         "check" if doubt or model.activation_from.startswith("nothing") else "ok",
@@ -136,12 +130,13 @@ def _free_memory(device: str) -> int | None:
 
 def _compares(base: str, tuned: str, device: str) -> bool:
     """Whether a pair differs in its weights alone, so that it can be compared and mixed; says why not."""
-    from .models.load import check_mixable, load_model
+    from .models.merging import check_mixable
 
-    if "predictions:" in find_model(base).spec + find_model(tuned).spec:
+    models = open_model(base), open_model(tuned)
+    if not all(model.has_weights for model in models):
         return True
     try:
-        check_mixable(load_model(base, device), load_model(tuned, device))
+        check_mixable(*(model.load(device) for model in models))
     except UserError as error:
         _tell("fails", str(error))
         return False

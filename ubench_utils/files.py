@@ -105,3 +105,15 @@ def write_whole(path, content: bytes | str) -> None:
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def file_state(path: Path) -> tuple | None:
+    """What differs after anything was written to a file or put in its place (size, times, inode); None without one.
+
+    The time of change alone says nothing of the content, as it can be set.
+    """
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev

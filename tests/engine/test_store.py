@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.opened import identity
 from helpers.runs import KEY, evaluate, predictions, same
 from helpers.samples import DEMO, png
 from PIL import Image
@@ -18,8 +19,8 @@ from ubench_utils.data import benchmark
 from ubench_utils.engine import store as store
 from ubench_utils.engine import work
 from ubench_utils.errors import UserError
-from ubench_utils.models import load as models
-from ubench_utils.models import sources
+from ubench_utils.models.encoders import network
+from ubench_utils.models.load import load_model
 
 pytestmark = pytest.mark.usefixtures("cache")
 TWO = ("demo-base", "demo-pathology")
@@ -45,7 +46,7 @@ def test_a_damaged_cache_is_noticed_and_rebuilt(rows, parquet, cache, monkeypatc
     path = parquet(rows)
     sound = predictions(path)
     counted["images"].clear(), counted["texts"].clear()
-    files = {kind: sorted((cache / kind).rglob("*.npz")) for kind in ("images", "texts", "pixels", "passports")}
+    files = {kind: sorted((cache / kind).rglob("*.*")) for kind in ("images", "texts", "pixels", "passports")}
     assert [len(files[kind]) for kind in ("images", "pixels", "passports")] == [3, 3, 1]
     for kind in files:
         damage(files[kind][0], how)
@@ -126,7 +127,7 @@ EXCHANGES = {
 def test_exchanged_entries_are_noticed_and_computed_again(filled, capsys, what):
     path, sound, cache = filled
     kind, choose, drop = EXCHANGES[what]
-    files = choose(sorted((cache / kind).rglob("*.npz")))
+    files = choose(sorted((cache / kind).rglob("*.*")))
     assert len(files) == 2
     exchange(*files)
     if drop:
@@ -161,7 +162,7 @@ ODD = {
 def test_what_is_no_entry_is_noted_and_replaced(filled, capsys, how):
     path, sound, cache = filled
     for kind in ("images", "texts", "pixels", "passports"):
-        ODD[how](sorted((cache / kind).rglob("*.npz"))[0])
+        ODD[how](sorted((cache / kind).rglob("*.*"))[0])
     same(sound, predictions(path, TWO))
     assert "is no file; computing it again" in capsys.readouterr().err
     assert (how == "folder") == bool(list(cache.rglob("something")))  # what may be somebody's is moved aside
@@ -397,34 +398,34 @@ def test_weights_replaced_while_they_are_loaded_are_stored_under_no_name(
 
 def test_weights_replaced_before_they_are_loaded_are_noticed(rows, parquet, model_folder, monkeypatch):
     path, folder = parquet(rows[:6]), model_folder()
-    file, load_model = folder / "open_clip_model.safetensors", models.load_model
+    file, load = folder / "open_clip_model.safetensors", network.load
 
     def late(*args):
         replace_weights(file, "pathology")
-        return load_model(*args)
+        return load(*args)
 
-    monkeypatch.setattr(models, "load_model", late)
+    monkeypatch.setattr(network, "load", late)
     with pytest.raises(UserError, match="its files changed during the run"):
         evaluate(path, [f"local-dir:{folder}"])
-    assert not list(store.cache_dir().rglob("*.npz"))
+    assert not list(store.cache_dir().rglob("*.*"))
 
 
 def test_other_weights_of_the_same_size_and_time_are_read_again(model_folder):
     folder = model_folder()
     file = folder / "open_clip_model.safetensors"
     facts = file.stat()
-    before = sources.identity(f"local-dir:{folder}")
+    before = identity(f"local-dir:{folder}")
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(content)
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert (file.stat().st_size, file.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
-    assert sources.identity(f"local-dir:{folder}") != before
+    assert identity(f"local-dir:{folder}") != before
 
 
 def test_a_loaded_model_does_not_follow_its_file(model_folder):
     folder = model_folder()
-    model = models.load_model(f"local-dir:{folder}")
+    model = load_model(f"local-dir:{folder}")
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
     file = folder / "open_clip_model.safetensors"
     with open(file, "r+b") as opened:
@@ -434,7 +435,7 @@ def test_a_loaded_model_does_not_follow_its_file(model_folder):
 
 
 def raise_engine(patch):
-    patch.setattr(sources, "ENGINE", sources.ENGINE + 1)
+    patch.setattr(work, "ENGINE", work.ENGINE + 1)
 
 
 def other_pillow(patch):

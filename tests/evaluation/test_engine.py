@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.opened import forget
 from helpers.runs import KEY, evaluate, predictions, same
 from helpers.samples import DEMO, as_dataset, png
 from PIL import Image
@@ -23,8 +24,9 @@ from ubench_utils.engine import store as store
 from ubench_utils.engine import work as encode
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation import evaluate as evaluate_module
-from ubench_utils.models import load
-from ubench_utils.models.load import Model
+from ubench_utils.models.encoders.features import image_features
+from ubench_utils.models.encoders.network import DualEncoder
+from ubench_utils.models.load import load_model
 
 pytestmark = pytest.mark.usefixtures("cache")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real_sample.parquet"
@@ -132,8 +134,10 @@ def test_predictions_do_not_depend_on_the_order_of_options(rows, parquet):
 
 def test_exact_ties_do_not_depend_on_the_order_of_options(rows, parquet, monkeypatch):
     """A text tower that cannot tell two options apart."""
-    real = Model.encode_texts
-    monkeypatch.setattr(Model, "encode_texts", lambda self, texts: real(self, ["same"]).repeat(len(texts), axis=0))
+    real = DualEncoder.encode_texts
+    monkeypatch.setattr(
+        DualEncoder, "encode_texts", lambda self, texts: real(self, ["same"]).repeat(len(texts), axis=0)
+    )
     before, table = chosen_options(parquet(rows, "before.parquet"))
     assert evaluate(parquet(rows, "before.parquet")).record["models"]["demo-base"]["questions_tied"] == len(table)
     rng = np.random.default_rng(0)
@@ -215,7 +219,7 @@ def swap_weights(folder, of="pathology"):
     shutil.copyfile(DEMO / of / "open_clip_model.safetensors", folder / "open_clip_model.safetensors")
 
 
-def other_weights(rows, parquet, model_folder, forget):
+def other_weights(rows, parquet, model_folder, anew):
     """Predictions under one path before and after its weights were swapped, and those expected."""
     path, folder = parquet(rows[:10]), model_folder()
     name = f"local-dir:{folder}"
@@ -223,19 +227,19 @@ def other_weights(rows, parquet, model_folder, forget):
     assert not np.allclose(base.p_answer, tuned.p_answer)
     same(predictions(path, [name]).assign(model="x"), base.assign(model="x"))
     swap_weights(folder)
-    if forget:
-        load._load.cache_clear()
+    if anew:
+        forget()
     same(predictions(path, [name]).assign(model="x"), tuned.assign(model="x"))
 
 
 def test_other_weights_under_the_same_path_are_another_model(rows, parquet, model_folder):
     """In a new process, as it were."""
-    other_weights(rows, parquet, model_folder, forget=True)
+    other_weights(rows, parquet, model_folder, anew=True)
 
 
 def test_other_weights_under_the_same_path_are_another_model_within_a_session(rows, parquet, model_folder):
     """In a notebook: train, evaluate, train on, evaluate again."""
-    other_weights(rows, parquet, model_folder, forget=False)
+    other_weights(rows, parquet, model_folder, anew=False)
 
 
 # Interruptions, sharing, damage
@@ -245,7 +249,7 @@ def work(cache, path, out, chunks=None, barrier=None):
     """Evaluate in a process of its own; kill it as soon as it starts to encode chunk number `chunks`."""
     os.environ["UBENCH_CACHE"] = cache
     encode.CHUNK = 8
-    encode_images, calls = Model.encode_images, []
+    encode_images, calls = DualEncoder.encode_images, []
 
     def encode_or_die(self, pixels):
         calls.append(1)
@@ -253,7 +257,7 @@ def work(cache, path, out, chunks=None, barrier=None):
             os.kill(os.getpid(), signal.SIGKILL)
         return encode_images(self, pixels)
 
-    Model.encode_images = encode_or_die
+    DualEncoder.encode_images = encode_or_die
     if barrier:
         barrier.wait()
     predictions(path).to_parquet(out)
@@ -263,7 +267,8 @@ def work(cache, path, out, chunks=None, barrier=None):
 def processes():
     """Start processes that have the imports behind them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ubench_utils.models.load", "ubench_utils.evaluation.evaluate", "datasets"])
+    libraries = ["ubench_utils.models.encoders.openclip", "ubench_utils.evaluation.evaluate", "datasets"]
+    context.set_forkserver_preload(libraries)
     return context
 
 
@@ -324,14 +329,14 @@ def test_out_of_memory_halves_the_batch(fits):
 def test_out_of_memory_gives_the_same_predictions(rows, parquet, tmp_path, monkeypatch):
     path = parquet(rows[:20])
     plenty = predictions(path)
-    encode_images = Model.encode_images
+    encode_images = DualEncoder.encode_images
 
     def small_device(self, pixels):
         if len(pixels) > 6:
             raise torch.OutOfMemoryError("out of memory")
         return encode_images(self, pixels)
 
-    monkeypatch.setattr(Model, "encode_images", small_device)
+    monkeypatch.setattr(DualEncoder, "encode_images", small_device)
     monkeypatch.setenv("UBENCH_CACHE", str(tmp_path / "another"))
     same(plenty, predictions(path))
 
@@ -353,14 +358,14 @@ def test_other_errors_of_the_encoder_are_not_swallowed():
 
 
 def test_features_that_are_not_finite_are_failures(rows, parquet, monkeypatch):
-    encode_images = Model.encode_images
+    encode_images = DualEncoder.encode_images
 
     def overflow(self, pixels):
         features = encode_images(self, pixels).copy()
         features[2, 0] = np.nan
         return features
 
-    monkeypatch.setattr(Model, "encode_images", overflow)
+    monkeypatch.setattr(DualEncoder, "encode_images", overflow)
     run = evaluate(parquet(rows))
     assert len(run.failures) == 1 and "not finite" in run.failures.reason[0]
     assert run.failures.image_id[0] not in set(run.predictions.image_id)
@@ -373,8 +378,8 @@ def test_a_16_bit_image_is_not_white(rows, parquet):
     for row in rows[:2]:
         row["image"] = png(rng.integers(1000, 65535, (64, 64), dtype=np.uint16).astype(np.uint16))
     benchmark = load_benchmark(parquet(rows[:2]))
-    model = load.load_model("demo-base")
-    features = encode.image_features(benchmark, "key", lambda: model)
+    model = load_model("demo-base")
+    features = image_features(benchmark, "key", lambda: model)
     pixels = store.read(next(store.cache_dir().joinpath("pixels").rglob("*.npz")))["pixels"]
     assert 50 < pixels.std() < 90 and not np.allclose(*features.vectors)
 
@@ -384,7 +389,7 @@ def test_a_16_bit_image_is_not_white(rows, parquet):
 
 def test_probabilities_are_the_softmax_of_the_models_own_temperature(rows, parquet):
     run = evaluate(parquet(rows[:10]))
-    model = load.load_model("demo-base")
+    model = load_model("demo-base")
     for answer, question in zip(run.predictions.itertuples(), run.questions.itertuples(), strict=True):
         if answer.Index % 9:
             continue
@@ -400,7 +405,7 @@ def test_probabilities_are_the_softmax_of_the_models_own_temperature(rows, parqu
 
 def test_the_random_baseline_depends_on_key_and_seed_only(tmp_path):
     from ubench_utils.demo.sample import draw_sample
-    from ubench_utils.models.answers import predict_randomly
+    from ubench_utils.models.baseline import predict_randomly
 
     draw_sample(images_per_set=20).save_to_disk(tmp_path / "sample")
     questions = build_questions(load_benchmark(str(tmp_path / "sample")))

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubench_utils.engine.work import Features, Matches
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models.answers import blocks, in_blocks, predict, predict_matches, predict_randomly
+from ubench_utils.models.answers import blocks, in_blocks
+from ubench_utils.models.baseline import predict_randomly
+from ubench_utils.models.encoders.features import Features, predict
+from ubench_utils.models.encoders.matching import Matches, predict_matches
 
 pytestmark = pytest.mark.usefixtures("cache")
 N, LONGEST = 2000, 5000
@@ -128,6 +130,6 @@ def test_many_ties_are_a_note_beside_the_score(rows, parquet, model_folder):
 
 @pytest.mark.parametrize("tied, of, told", [(0, 100, 0), (5, 100, 0), (6, 100, 1), (2, 3, 0), (3, 3, 1), (3, 59, 1)])
 def test_the_share_of_ties_that_is_told(tied, of, told):
-    from ubench_utils.evaluation.evaluate import _ties
+    from ubench_utils.evaluation.record import ties
 
-    assert len(_ties(pd.Series([True] * tied + [False] * (of - tied)))) == told
+    assert len(ties(pd.Series([True] * tied + [False] * (of - tied)))) == told

@@ -10,13 +10,13 @@ import open_clip
 import pytest
 import torch
 from helpers.families import biomedclip, clip, conch, siglip
+from helpers.opened import forget
 from helpers.refusals import refused_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from ubench_utils.errors import UserError
-from ubench_utils.models import load as models_module
 from ubench_utils.models.checkpoints import fit, read
 from ubench_utils.models.load import load_model
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("cache", "small_arch")
 
 @pytest.fixture(autouse=True)
 def forget_loaded_models():
-    models_module._load.cache_clear()
+    forget()
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_weights_in_parts(folders, copied):
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": places}))
     assert is_loaded(name, plain)
-    models_module._load.cache_clear()
+    forget()
     for wrong in ("../clip/model.safetensors", str(folder / "part-0.safetensors"), "part-9.safetensors"):
         index.write_text(json.dumps({"weight_map": {**places, "logit_scale": wrong}}))
         refused_model(name, "names weights in", "no file of")

@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from helpers.families import FAMILIES, biomedclip, clip, conch, documented
+from helpers.opened import forget, identity
 from helpers.refusals import refused_model
 from helpers.samples import png
 from PIL import Image
@@ -20,13 +21,13 @@ from ubench_utils.cli import main
 from ubench_utils.data.benchmark import decode
 from ubench_utils.engine import work
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models import load as models_module
 from ubench_utils.models.encoders import openclip
 from ubench_utils.models.encoders.conch import Conch
+from ubench_utils.models.encoders.network import DualEncoder
 from ubench_utils.models.folders import CONCH_TOKENIZER
-from ubench_utils.models.load import Model, load_model
+from ubench_utils.models.load import load_model
 from ubench_utils.models.registry import find_model, model_cards
-from ubench_utils.models.sources import identity, resolve
+from ubench_utils.models.sources import resolve
 
 pytestmark = pytest.mark.usefixtures("cache")
 KEY = ["dataset", "image_id", "question", "wording"]
@@ -37,7 +38,7 @@ TEXTS = ["A Giemsa micrograph of a neutrophil.", "a micrograph", "none of the ab
 
 @pytest.fixture(autouse=True)
 def forget_loaded_models():
-    models_module._load.cache_clear()
+    forget()
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_what_was_computed_is_read_from_the_cache(family, saved, rows, parquet, 
     path, spec = parquet(rows[::8]), f"hf:{saved(family)}"
     first = run_on(path, spec)
     for name in ("encode_images", "encode_texts", "match"):
-        monkeypatch.setattr(Model, name, lambda *args: pytest.fail("computed again"))
+        monkeypatch.setattr(DualEncoder, name, lambda *args: pytest.fail("computed again"))
     again = run_on(path, spec)
     assert again.record["models"][spec]["images_encoded_now"] == 0
     pd.testing.assert_frame_equal(first.predictions, again.predictions)
@@ -156,7 +157,7 @@ def test_blip_is_scored_by_its_matching_head_option_by_option(saved, rows, parqu
     path = parquet(rows[::8])
     run = run_on(path, f"hf:{saved('blip')}")
     assert run.predictions.predicted_idx.max() > 1
-    assert run.record["models"][f"hf:{saved('blip')}"]["matching_head"]
+    assert run.record["models"][f"hf:{saved('blip')}"]["has_embeddings"] is False
     probability = run.predictions.groupby(KEY).p_predicted.first()
     assert ((probability > 1 / 6) & (probability <= 1)).all()
 
@@ -284,7 +285,7 @@ def test_a_checkpoint_of_an_architecture_with_several_preprocessings(small_arch,
     torch.save(load_model("open_clip:small").network.state_dict(), tmp_path / "mine.pt")
     spec = f"open_clip:small@{tmp_path / 'mine.pt'}"
     assert load_model(spec).doubt == "" and load_model("open_clip:small").doubt == "its weights are random"
-    models_module._load.cache_clear()
+    forget()
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "small", {"own": {"mean": (0.5,) * 3, "std": (0.5,) * 3}})
     assert "published with other preprocessing" in load_model(spec).doubt
     own = tmp_path / "own.yml"

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 import torch
 from helpers.families import bert_tokenizer, biomedclip, clip, conch
+from helpers.opened import forget, identity
 from helpers.refusals import refused_model
 from helpers.samples import DEMO
 from safetensors.torch import load_file, save_file
 
 from ubench_utils.cli import main
-from ubench_utils.models import load as models_module
+from ubench_utils.errors import UserError
+from ubench_utils.models.encoders import network
 from ubench_utils.models.folders import CONCH_TOKENIZER
 from ubench_utils.models.load import load_model
 from ubench_utils.models.registry import PACKAGE
-from ubench_utils.models.sources import identity
 
 pytestmark = pytest.mark.usefixtures("cache", "small_arch")
 OPEN_CLIP, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -29,7 +30,7 @@ OPEN_CLIP, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 @pytest.fixture(autouse=True)
 def forget_loaded_models():
-    models_module._load.cache_clear()
+    forget()
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_a_text_tower_with_its_own_code(tmp_path, trace):
     add_code(tmp_path / "bert", trace)
     edit(config, put(auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"}))
     assert load_model(f"local-dir:{folder}").context_length == 256  # a BERT, whatever lies beside it
-    models_module._load.cache_clear()
+    forget()
     edit(config, put(model_type="mine"))
     refused_model(f"local-dir:{folder}", "text tower", "own")
 
@@ -396,14 +397,14 @@ def test_files_that_a_user_may_not_read(model_folder, clip_folder, tmp_path):
         pytest.skip("this user may read everything")
     for name in (f"local-dir:{folder}", f"hf:{clip_folder}", f"open_clip:small@{tmp_path / 'closed.pt'}"):
         refused_model(name, "ermission")
-        with pytest.raises(models_module.UserError):
+        with pytest.raises(UserError):
             identity(name)
 
 
 @pytest.mark.parametrize("form", ["local-dir:{}", "hf:{}", "conch:{}", "open_clip:small@{}", "open_clip:small@hf:{}"])
 @pytest.mark.parametrize("place", ["/" + "x" * 300, "/" + "x/" * 3000, "~nobody/x", "/dev/zero", "/a\0b"])
 def test_a_place_that_is_none(form, place):
-    with pytest.raises(models_module.UserError) as caught:
+    with pytest.raises(UserError) as caught:
         load_model(form.format(place))
     assert "no folder" in str(caught.value) or "no checkpoint file" in str(caught.value)
 
@@ -415,10 +416,8 @@ def test_the_doctor_says_one_line_a_model_and_goes_on(model_folder, clip_folder,
     add_code(clip_folder, trace)
     torch.save(Evil(trace), tmp_path / "evil.pt")
     odd = model_folder("odd")
-    real = models_module.load_model
-    monkeypatch.setattr(
-        models_module, "load_model", lambda name, *args: 1 / 0 if str(odd) in name else real(name, *args)
-    )
+    real = network.load
+    monkeypatch.setattr(network, "load", lambda model, *args: 1 / 0 if str(odd) in model.name else real(model, *args))
     models = [f"local-dir:{cut}", f"hf:{clip_folder}", f"open_clip:small@{tmp_path / 'evil.pt'}", f"local-dir:{odd}"]
     assert main(["doctor", "--device", "cpu", "--models", *models, "demo-base"]) == 2
     lines = capsys.readouterr().out.splitlines()

@@ -8,19 +8,19 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from helpers.opened import forget, identity
 from helpers.refusals import refused_model
 from helpers.samples import DEMO
 from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ubench_utils.engine.work import text_features
 from ubench_utils.errors import UserError
-from ubench_utils.models import load as models_module
-from ubench_utils.models.load import load_model, merge_models
-from ubench_utils.models.merging import interpolate
+from ubench_utils.models.encoders.features import text_features
+from ubench_utils.models.load import load_model
+from ubench_utils.models.merging import interpolate, merge_models
 from ubench_utils.models.registry import PACKAGE, find_model, model_cards, parse_merge
-from ubench_utils.models.sources import identity, resolve
+from ubench_utils.models.sources import resolve
 
 pytestmark = pytest.mark.usefixtures("cache")
 SMALL = "ViT-S-32-alt"  # the smallest built-in architecture, 42 M weights
@@ -31,7 +31,7 @@ TEXTS = ["a micrograph", "A micrograph stained with H&E.", "none of the above"]
 @pytest.fixture(autouse=True)
 def forget_loaded_models():
     """Load anew in each test: the module keeps the last few."""
-    models_module._load.cache_clear()
+    forget()
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def test_random_weights_are_seeded_and_leave_the_generator_alone():
     torch.manual_seed(1)
     first = load_model(f"open_clip:{SMALL}")
     drawn = torch.rand(3)
-    models_module._load.cache_clear()
+    forget()
     torch.manual_seed(1)
     torch.rand(1)
     second = load_model(f"open_clip:{SMALL}")

@@ -1,5 +1,6 @@
 """Merges of weights: properties, references in plain numpy, model strings and lineage, layers, grids, ensembles."""
 
+import copy
 import dataclasses
 import itertools
 import subprocess
@@ -11,18 +12,20 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+from helpers.opened import identity
 from helpers.samples import DEMO
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from ubench_utils.engine import store
 from ubench_utils.errors import UserError
-from ubench_utils.evaluation import evaluate as evaluate_module
-from ubench_utils.models import load, merging
-from ubench_utils.models.answers import predict
-from ubench_utils.models.load import Model, load_model
+from ubench_utils.evaluation.evaluate import evaluate
+from ubench_utils.models import merging
+from ubench_utils.models.encoders.features import predict
+from ubench_utils.models.encoders.network import DualEncoder
+from ubench_utils.models.load import load_model
 from ubench_utils.models.registry import TIES_DENSITY, check_lineage, find_model, parse_merge, root
-from ubench_utils.models.sources import identity
 from ubench_utils.studies import finetuning, grids, weights
 
 BASE, TUNED, OTHER = "demo-base", "demo-pathology", "demo-fluorescence"
@@ -441,7 +444,7 @@ def test_every_parent_is_checked(model_folder):
         load_model(f"soup:{BASE}+{TUNED}+local-dir:{folder}")
     model, other = load_model(BASE), load_model(TUNED)
     with pytest.raises(UserError, match="two types of number .*float32 and torch.float16"):
-        load.check_mixable(model, load.replace(other, network=load.copy.deepcopy(other.network).half()))
+        merging.check_mixable(model, dataclasses.replace(other, network=copy.deepcopy(other.network).half()))
 
 
 # Weights by layer
@@ -511,9 +514,9 @@ def swept(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UBENCH_CACHE", str(folder / "cache"))
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
-        run = evaluate_module.evaluate("demo", ["random"], limit=50, device="cpu", precision="float32")
+        run = evaluate("demo", ["random"], limit=50, device="cpu", precision="float32")
         table = finetuning.sweep(run, BASE, TUNED, ALPHAS)
-        encode_images, encode_texts = Model.encode_images, Model.encode_texts
+        encode_images, encode_texts = DualEncoder.encode_images, DualEncoder.encode_texts
 
         def images(self, pixels):
             seen["images"] += len(pixels)
@@ -523,8 +526,8 @@ def swept(tmp_path_factory):
             seen["texts"] += len(batch)
             return encode_texts(self, batch)
 
-        patch.setattr(Model, "encode_images", images)
-        patch.setattr(Model, "encode_texts", texts)
+        patch.setattr(DualEncoder, "encode_images", images)
+        patch.setattr(DualEncoder, "encode_texts", texts)
         yield run, table, seen, folder
 
 
@@ -539,14 +542,11 @@ def test_the_grid_reuses_the_sweep_and_its_diagonal_is_the_sweep(swept):
         answered = table[table.alpha == alpha].set_index(KEY).correct
         diagonal = pd.Series(correct[:, place, place], index=pd.MultiIndex.from_frame(asked[KEY]))
         pd.testing.assert_series_equal(diagonal.sort_index(), answered.sort_index(), check_names=False)
-    images, texts = (
-        evaluate_module.features(run.benchmark, run.questions, model, "cpu", "float32")[place]
-        for place, model in enumerate((TUNED, BASE))
-    )
+    images, texts = (run.features(model)[place] for place, model in enumerate((TUNED, BASE)))
     crossed = predict(asked, images, texts, 1.0).correct
     assert (correct[:, 2, 0] == crossed).all() and (correct[:, 0, 2] != crossed).any()  # image tower first
     files = [path for path in folder.joinpath("cache").rglob("*") if path.is_file()]
-    assert files and {path.suffix for path in files} == {".npz"}  # no checkpoint
+    assert files and {path.suffix for path in files} == {".npz", ".json"}  # no checkpoint
 
 
 def test_a_grid_alone_encodes_each_tower_once_for_each_alpha(swept, tmp_path, monkeypatch):
@@ -601,7 +601,7 @@ def test_other_ways_to_combine_are_compared_with_the_base(swept):
     ways = grids.other_ways(run, BASE, TUNED, [TUNED, "demo-fluorescence"]).set_index("way")
     assert len(ways) == 6 and ((ways.gain_low <= ways.gain) & (ways.kept <= ways.kept_high)).all()
     name = f"mix:{BASE}+{TUNED}@0..1"
-    merged = evaluate_module.evaluate(run.benchmark, [BASE, name], device="cpu", precision="float32").answers
+    merged = evaluate(run.benchmark, [BASE, name], device="cpu", precision="float32").answers
     merged = merged[merged.wording == 1]
     outside = merged[~finetuning.is_in_domain(merged, TUNED)].groupby("model").correct.mean()
     assert ways.loc["layer-wise, 0 to 1 (LiNeS)", "kept"] == pytest.approx(outside[name] - outside[BASE])
@@ -626,6 +626,6 @@ def test_angles_are_those_of_bases_with_two_specialists(cache):
 
 def test_a_matching_head_has_no_features(swept, monkeypatch):
     run, *_ = swept
-    monkeypatch.setattr(evaluate_module, "_remembered", lambda *args: {"matching_head": True})
+    monkeypatch.setattr(store, "remembered", lambda *args, **how: {"has_embeddings": False})
     with pytest.raises(UserError, match="matching head"):
         grids.ensemble(run, BASE, TUNED)

@@ -117,7 +117,7 @@ def test_models_without_an_encoder_are_left_out_and_named(run, tmp_path):
     choices, left_out = blanks.with_blanks(both, ["random", elsewhere])
     assert choices.empty and list(left_out) == ["random", elsewhere]
     assert all(model in said(left_out) for model in left_out)
-    facts = {**run.record["models"], "demo-base": {**run.record["models"]["demo-base"], "matching_head": True}}
+    facts = {**run.record["models"], "demo-base": {**run.record["models"]["demo-base"], "has_embeddings": False}}
     matching = replace(run, record={**run.record, "models": facts})
     choices, left_out = blanks.with_blanks(matching, ["demo-base", "demo-pathology"])
     assert set(choices.model) == {"demo-pathology"} and "together" in left_out["demo-base"]

@@ -1,8 +1,8 @@
-"""Embeddings: every image decoded once per preprocessing recipe and encoded once per model, every text once.
+"""Work on the images and texts of a benchmark, cut into chunks that are done once.
 
-Work is cut into chunks of the sorted content hashes (images) or strings (texts), so a chunk, and with it every
-feature, is the same whatever the order of the dataset. A finished chunk is on disk before the next begins: a run
-that is killed loses at most the chunk in flight.
+A chunk is of the sorted content hashes (images) or strings (texts), so it, and with it every result, is the same
+whatever the order of the dataset. A finished chunk is on disk before the next begins: a run that is killed loses at
+most the chunk in flight. Nothing here knows what a model is; who works on a chunk is handed in.
 
 Nothing is stored under a name that it may not deserve: an image whose bytes have another hash than the dataset had when
 it was loaded fails, and so does one that cannot be read for a reason outside of it (a missing file, too little memory).
@@ -11,10 +11,12 @@ Such failures hold for this run; the chunk is not stored, so the next run tries 
 
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -23,125 +25,77 @@ from tqdm import tqdm
 from ..data.benchmark import Benchmark
 from ..data.pixels import Unreadable, decode, decoder, name, reason
 from ..errors import UserError
-from ..models import sources
 from . import store
 
+ENGINE = 3  # raise it when results change though files and libraries do not: a new rule of a loader, say
 CHUNK = 128  # images or texts
-UNREADABLE = "unreadable image"  # begins the reason of a failure that is no model's
+UNREADABLE = "unreadable image"  # begins the reason of a failure that is no worker's
+
+
+class Worker(Protocol):
+    """What works on the pixels of images: its ``recipe`` determines what ``preprocess`` makes of one."""
+
+    name: str
+    recipe: dict
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        """Pixels of an RGB image, of one shape and type for all."""
 
 
 @dataclass(frozen=True)
-class Matches:
-    """Log-odds of a matching head: ``values[row_of[image hash, text]]``; the rest as in ``Features``."""
+class Done:
+    """Work done on the images of a benchmark.
 
-    row_of: dict
-    values: np.ndarray
-    failed: dict
-    truncated: list
-    encoded: int
-    found: dict = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Features:
-    """Features of a model: ``vectors`` float32 of shape (n, d), one row per key (image hash or text).
-
-    ``failed`` maps the keys that could not be encoded to the reason; ``truncated`` lists the texts that were cut;
-    ``encoded`` counts what this call computed, the rest came from the cache; ``found`` says what each image file was
-    found to be (``pixels.decode``).
+    Attributes
+    ----------
+    entries : list of dict
+        Arrays of every chunk.
+    computed : int
+        Images that this call worked on; the rest came from the cache.
+    failed : dict of str to str
+        Image hash to the reason why nothing came of it.
+    files : dict of str to dict
+        Image hash to what its file was found to be (``pixels.decode``).
     """
 
-    row_of: dict
-    vectors: np.ndarray
-    failed: dict
-    truncated: list
-    encoded: int
-    found: dict = field(default_factory=dict)
+    entries: list[dict]
+    computed: int
+    failed: dict[str, str]
+    files: dict[str, dict]
 
 
-def image_features(benchmark: Benchmark, key: str, load) -> Features:
-    """Encode the images of a benchmark with one model.
+def chunked(keys) -> list[list]:
+    """Distinct keys in order, in chunks."""
+    ordered = sorted(set(keys))
+    return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
+
+
+def over_images(
+    benchmark: Benchmark,
+    chunks: list[list],
+    kind: str,
+    key: str,
+    *,
+    keys: list,
+    load: Callable[[], Any],
+    work: Callable[[Any, list, np.ndarray, list], dict],
+) -> Done:
+    """Work on the images of every chunk that is not in the cache; the next is decoded meanwhile.
 
     Parameters
     ----------
     benchmark : Benchmark
-    key : str
-        Digest of the model's identity and precision: its folder in the cache.
+    chunks : list of list of str
+        Image hashes.
+    kind, key : str
+        Folder of the entries in the cache, and in it the folder of the worker.
+    keys : list
+        What determines the entry of each chunk, beside the pixels.
     load : callable
-        Returns the ``Model``; called only if something is not cached.
-    """
-    chunks = _chunks(benchmark.images.image_hash[~is_absent(benchmark.images)])
-
-    def encode(model, chunk, pixels, reasons):
-        vectors = encode_batched(model.encode_images, pixels)
-        ok = np.isfinite(vectors).all(axis=1)
-        reasons = [r or ("" if fine else "its features are not finite") for r, fine in zip(reasons, ok, strict=True)]
-        vectors[[bool(reason) for reason in reasons]] = 0
-        return {"vectors": vectors, "reasons": np.array(reasons, dtype=str)}
-
-    found, encoded = _over_chunks(benchmark, chunks, "images", key, chunks, load, encode)
-    hashes = [image_hash for chunk in chunks for image_hash in chunk]
-    return Features(
-        row_of={image_hash: row for row, image_hash in enumerate(hashes)},
-        vectors=np.concatenate([entry["vectors"] for entry in found]) if found else np.zeros((0, 1), np.float32),
-        failed=_failed(benchmark, chunks, found),
-        truncated=[],
-        encoded=encoded,
-        found=_found(chunks, found),
-    )
-
-
-def match_images(benchmark: Benchmark, questions, key: str, load) -> Matches:
-    """Match every image with the options of its own questions, through a model's matching head.
-
-    Each image is encoded once and then compared with each of its distinct options; parameters as for
-    ``image_features``, with ``questions`` as from ``build_questions``.
-    """
-    absent = set(benchmark.images.image_hash[is_absent(benchmark.images)])
-    options = {
-        image_hash: sorted({text for row in rows for text in row})
-        for image_hash, rows in questions.groupby("image_hash", sort=False).options
-        if image_hash not in absent
-    }
-    chunks = _chunks(options)
-    keys = [[[image_hash, *options[image_hash]] for image_hash in chunk] for chunk in chunks]
-
-    def encode(model, chunk, pixels, reasons):
-        def match(rows):
-            parts = [
-                np.zeros(len(options[chunk[row]])) if reasons[row] else model.match(pixels[row], options[chunk[row]])
-                for row in rows
-            ]
-            return np.concatenate(parts).astype(np.float32)
-
-        values = encode_batched(match, range(len(chunk)))
-        ends = np.cumsum([len(options[image_hash]) for image_hash in chunk])[:-1]
-        fine = [np.isfinite(part).all() for part in np.split(values, ends)]
-        reasons = [r or ("" if ok else "its logits are not finite") for r, ok in zip(reasons, fine, strict=True)]
-        return {"values": values, "reasons": np.array(reasons, dtype=str)}
-
-    found, encoded = _over_chunks(benchmark, chunks, "matches", key, keys, load, encode)
-    pairs = [(image_hash, text) for chunk in chunks for image_hash in chunk for text in options[image_hash]]
-    texts = sorted({text for row in options.values() for text in row})
-    path = store.entry("truncated", key, texts)
-    cut = store.read(path)
-    if cut is None:
-        cut = {"truncated": load().truncated(texts)}
-        store.write(path, **cut)
-    return Matches(
-        row_of={pair: row for row, pair in enumerate(pairs)},
-        values=np.concatenate([entry["values"] for entry in found]) if found else np.zeros(0, np.float32),
-        failed=_failed(benchmark, chunks, found),
-        truncated=[text for text, is_cut in zip(texts, cut["truncated"], strict=True) if is_cut],
-        encoded=encoded,
-        found=_found(chunks, found),
-    )
-
-
-def _over_chunks(benchmark: Benchmark, chunks, kind: str, key: str, keys, load, encode) -> tuple[list, int]:
-    """Entry of each chunk, from the cache or by ``encode(model, chunk, pixels, reasons)``, and the images encoded now.
-
-    The next chunk is decoded while the model works on this one.
+        Returns the ``Worker``; called only if something is not cached.
+    work : callable
+        Worker, hashes, pixels of shape (n, …) and reasons why some are blank, to the arrays of the entry; ``reasons``
+        among them.
     """
     row_of_hash = {image_hash: row for row, image_hash in reversed(list(enumerate(benchmark.images.image_hash)))}
     facts = _pixel_facts()
@@ -150,24 +104,26 @@ def _over_chunks(benchmark: Benchmark, chunks, kind: str, key: str, keys, load, 
     missing = [number for number, entry in enumerate(found) if entry is None]
     total = sum(len(chunks[number]) for number in missing)
     if missing:
-        model = load()
+        worker = load()
         with (
             ThreadPoolExecutor(os.cpu_count()) as threads,
             ThreadPoolExecutor(1) as ahead,
-            tqdm(total=total, unit="image", desc=model.name, disable=None) as progress,
+            tqdm(total=total, unit="image", desc=worker.name, disable=None) as progress,
         ):
-            fetch = partial(_pixels, benchmark, row_of_hash, model, threads)
+            fetch = partial(_pixels, benchmark, row_of_hash, worker, threads)
             coming = ahead.submit(fetch, chunks[missing[0]])
             for number, following in zip(missing, [*missing[1:], None], strict=True):
                 decoded, lasting = coming.result()
                 if following is not None:
                     coming = ahead.submit(fetch, chunks[following])
-                found[number] = encode(model, chunks[number], decoded["pixels"], decoded["reasons"].tolist())
-                found[number]["found"] = decoded["found"]
+                entry = work(worker, chunks[number], decoded["pixels"], decoded["reasons"].tolist())
+                entry["found"] = decoded["found"]
+                found[number] = entry
                 if lasting:
-                    store.write(paths[number], **found[number])
+                    store.write(paths[number], **entry)
                 progress.update(len(chunks[number]))
-    return found, total
+    entries = [entry for entry in found if entry is not None]
+    return Done(entries, total, _failed(benchmark, chunks, entries), _files(chunks, entries))
 
 
 def is_absent(images) -> np.ndarray:
@@ -200,7 +156,7 @@ def picture(benchmark: Benchmark, row: int) -> Image.Image:
 def _failed(benchmark: Benchmark, chunks, found) -> dict:
     """Image hash to the reason why it could not be encoded."""
     failed = {}
-    for row in np.flatnonzero(is_absent(benchmark.images)):
+    for row in np.flatnonzero(is_absent(benchmark.images)).tolist():
         try:
             picture(benchmark, row)
         except Exception as error:  # there was nothing to read, or it came too late to have a hash
@@ -211,36 +167,11 @@ def _failed(benchmark: Benchmark, chunks, found) -> dict:
     return failed
 
 
-def _found(chunks, found) -> dict:
+def _files(chunks, found) -> dict:
     """Image hash to what its file was found to be, of all that could be read."""
     hashes = [image_hash for chunk in chunks for image_hash in chunk]
     facts = [json.loads(text) for entry in found for text in entry["found"].tolist()]
     return {image_hash: of for image_hash, of in zip(hashes, facts, strict=True) if of}
-
-
-def text_features(texts, key: str, load) -> Features:
-    """Encode distinct texts with one model; parameters as for ``image_features``."""
-    chunks = _chunks(texts)
-    parts, encoded = [], 0
-    for chunk in chunks:
-        part = store.read(store.entry("texts", key, chunk))
-        if part is None:
-            model = load()
-            part = {"vectors": encode_batched(model.encode_texts, chunk), "truncated": model.truncated(chunk)}
-            if not np.isfinite(part["vectors"]).all():
-                raise UserError(f"model '{model.name}': text features are not finite in {model.precision}")
-            store.write(store.entry("texts", key, chunk), **part)
-            encoded += len(chunk)
-        parts.append(part)
-    keys = [text for chunk in chunks for text in chunk]
-    truncated = np.concatenate([part["truncated"] for part in parts])
-    return Features(
-        row_of={text: row for row, text in enumerate(keys)},
-        vectors=np.concatenate([part["vectors"] for part in parts]),
-        failed={},
-        truncated=[text for text, cut in zip(keys, truncated, strict=True) if cut],
-        encoded=encoded,
-    )
 
 
 def encode_batched(encode, items) -> np.ndarray:
@@ -275,24 +206,24 @@ def encode_batched(encode, items) -> np.ndarray:
 
 
 def _pixel_facts() -> dict:
-    """What determines pixels beside the files and a model's recipe: this project's rules and the libraries at work."""
+    """What determines pixels beside the files and a worker's recipe: this project's rules and the libraries at work."""
     libraries = ("torchvision", "open_clip_torch", "transformers", "numpy")
-    return {"engine": sources.ENGINE, **decoder(), **{library: version(library) for library in libraries}}
+    return {"engine": ENGINE, **decoder(), **{library: version(library) for library in libraries}}
 
 
-def _pixels(benchmark: Benchmark, row_of_hash: dict, model, threads, hashes: list) -> tuple[dict, bool]:
+def _pixels(benchmark: Benchmark, row_of_hash: dict, worker: Worker, threads, hashes: list) -> tuple[dict, bool]:
     """Decoded and resized images of a chunk, cached by recipe, and whether that is what any run would find.
 
     The arrays are ``pixels``, uint8 (n, 3, size, size); ``reasons`` why some are blank; ``found``, what each file was
     found to be, as JSON.
     """
-    recipe = {key: value for key, value in model.recipe.items() if key not in ("mean", "std")}
+    recipe = {key: value for key, value in worker.recipe.items() if key not in ("mean", "std")}
     path = store.entry("pixels", store.digest(recipe), [_pixel_facts(), hashes])
     found = store.read(path)
     if found is not None:
         return found, True
     images, reasons, facts, lasting = zip(
-        *threads.map(partial(_decode, benchmark, row_of_hash, model), hashes), strict=True
+        *threads.map(partial(_decode, benchmark, row_of_hash, worker), hashes), strict=True
     )
     found = {"pixels": np.stack(images), "reasons": np.array(reasons, dtype=str), "found": np.array(facts, dtype=str)}
     if all(lasting):
@@ -300,23 +231,18 @@ def _pixels(benchmark: Benchmark, row_of_hash: dict, model, threads, hashes: lis
     return found, all(lasting)
 
 
-def _decode(benchmark: Benchmark, row_of_hash: dict, model, image_hash: str) -> tuple:
+def _decode(benchmark: Benchmark, row_of_hash: dict, worker: Worker, image_hash: str) -> tuple:
     """Pixels of one image, why they are blank, what its file was found to be, and whether a later run would agree."""
     try:
         image = picture(benchmark, row_of_hash[image_hash])
-        return model.preprocess(image), "", json.dumps(image.info.get("found", {})), True
+        return worker.preprocess(image), "", json.dumps(image.info.get("found", {})), True
     except Exception as error:  # each is that image's own
-        blank = model.preprocess(Image.new("RGB", (64, 64)))
+        blank = worker.preprocess(Image.new("RGB", (64, 64)))
         return blank, _unreadable(error), "{}", isinstance(error, Unreadable)
 
 
 def _unreadable(error: Exception) -> str:
     return f"{UNREADABLE} ({reason(error)})"
-
-
-def _chunks(keys) -> list[list]:
-    ordered = sorted(set(keys))
-    return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
 
 
 def _free_device_memory() -> None:

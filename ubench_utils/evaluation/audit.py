@@ -1,5 +1,7 @@
 """How far a model's choices depend on what should not matter: the precision of its encoder and the batch size."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -8,14 +10,14 @@ import torch
 
 from ..data.benchmark import Benchmark
 from ..data.pixels import Unreadable
-from ..engine.work import Features, Matches, encode_batched, picture
-from ..models.answers import predict, predict_matches
+from ..engine.work import picture
+from ..models.encoders.network import DualEncoder
 
-SAMPLE = 32  # images; a matching head compares every one with dozens of texts, so it gets fewer
-SAMPLE_MATCHED = 6
+SAMPLE = 32  # images; one that reads image and text together compares every one with dozens of texts: it gets fewer
+SAMPLE_OF_PAIRS = 6
 
 
-def flip_rates(model, benchmark: Benchmark, questions: pd.DataFrame, low: str) -> dict:
+def flip_rates(model: DualEncoder, benchmark: Benchmark, questions: pd.DataFrame, low: str) -> dict:
     """Share of questions whose answer changes with the encoder's precision and with the batch size.
 
     The first images by content hash are encoded three times: in float32 in one batch, in float32 one by one, and in
@@ -23,7 +25,7 @@ def flip_rates(model, benchmark: Benchmark, questions: pd.DataFrame, low: str) -
 
     Parameters
     ----------
-    model : Model
+    model : DualEncoder
     benchmark : Benchmark
     questions : pandas.DataFrame
         As from ``build_questions``.
@@ -38,11 +40,11 @@ def flip_rates(model, benchmark: Benchmark, questions: pd.DataFrame, low: str) -
         be read now.
     """
     row_of = dict(zip(benchmark.images.image_hash, range(len(benchmark.images)), strict=True))
-    pixels, sample = [], SAMPLE_MATCHED if model.matching_head else SAMPLE
-    hashes = []
+    sample = SAMPLE if model.has_embeddings else SAMPLE_OF_PAIRS
+    images, hashes = [], []
     for image_hash in sorted(row_of):
         try:
-            pixels.append(model.preprocess(picture(benchmark, row_of[image_hash])))
+            images.append(model.preprocess(picture(benchmark, row_of[image_hash])))
         except Unreadable:  # the evaluation itself counts and names it
             continue
         except Exception:  # may be readable the next time, and then belongs to the sample
@@ -53,40 +55,30 @@ def flip_rates(model, benchmark: Benchmark, questions: pd.DataFrame, low: str) -
     asked = questions[questions.image_hash.isin(hashes)]
     if asked.empty:
         return {}
-    exact = replace(model, precision="float32")
-    pixels = np.stack(pixels)
-    answers = [_answers(exact, asked, hashes, pixels), _answers(replace(model, precision=low), asked, hashes, pixels)]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # single items are too small to share out: waiting for each other would dominate
-    answers.append(_answers(exact, asked, hashes, pixels, one_by_one=True))
-    torch.set_num_threads(threads)
+    exact, pixels = replace(model, precision="float32"), np.stack(images)
+    usual = exact.answer(asked, hashes, pixels)
+    lower = replace(model, precision=low).answer(asked, hashes, pixels)
+    with _one_thread():
+        single = exact.answer(asked, hashes, pixels, one_by_one=True)
     return {
-        "flip_rate_low_precision": float((answers[1] != answers[0]).mean()),
-        "flip_rate_batch_size": float((answers[2] != answers[0]).mean()),
+        "flip_rate_low_precision": _share_of_other(lower, usual),
+        "flip_rate_batch_size": _share_of_other(single, usual),
         "low_precision": low,
         "audit_images": len(hashes),
         "audit_questions": len(asked),
     }
 
 
-def _answers(model, asked: pd.DataFrame, hashes: list, pixels: np.ndarray, one_by_one: bool = False) -> np.ndarray:
-    """Chosen options, everything in one batch or each image and text by itself."""
-    texts = sorted({text for options in asked.options for text in options})
-    if model.matching_head:
-        values = []
-        for at, _ in enumerate(hashes):
-            values += (
-                [model.match(pixels[at], [text])[0] for text in texts]
-                if one_by_one
-                else list(model.match(pixels[at], texts))
-            )
-        pairs = {pair: row for row, pair in enumerate((image_hash, text) for image_hash in hashes for text in texts)}
-        return predict_matches(asked, Matches(pairs, np.array(values), {}, [], 0)).predicted_idx.to_numpy()
-    if one_by_one:
-        image = np.concatenate([model.encode_images(pixels[at : at + 1]) for at in range(len(pixels))])
-        text = np.concatenate([model.encode_texts([text]) for text in texts])
-    else:
-        image, text = (encode_batched(*pair) for pair in ((model.encode_images, pixels), (model.encode_texts, texts)))
-    images = Features({image_hash: row for row, image_hash in enumerate(hashes)}, image, {}, [], 0)
-    features = Features({text_: row for row, text_ in enumerate(texts)}, text, {}, [], 0)
-    return predict(asked, images, features, model.logit_scale).predicted_idx.to_numpy()
+def _share_of_other(answers: pd.DataFrame, usual: pd.DataFrame) -> float:
+    return float((answers.predicted_idx.to_numpy() != usual.predicted_idx.to_numpy()).mean())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Single items are too small to share out: waiting for each other would dominate."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

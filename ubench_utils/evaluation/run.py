@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,9 @@ from ..data.benchmark import HUB_NAME, HUB_REVISION, Benchmark, Rows, load_bench
 from ..data.storage import files_of, picture_paths
 from ..engine import store
 from ..errors import UserError
-from ..models.registry import ModelCard, find_model
+from ..models.load import open_model
+from ..models.model import Model
+from ..models.registry import ModelCard
 from ..statistics import scores as stats
 from .results import save
 
@@ -74,7 +76,26 @@ class Evaluation:
     @cached_property
     def cards(self) -> dict[str, ModelCard]:
         """Card of each model of the run, by its name."""
-        return {model: find_model(model) for model in self.record["models"]}
+        return {model: ModelCard(**passport["card"]) for model, passport in self.record["models"].items()}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Device and precision, for another evaluation like this one."""
+        return {name: self.record[name] for name in ("device", "precision")}
+
+    def features(self, model: str, benchmark: Benchmark | None = None, questions: pd.DataFrame | None = None) -> tuple:
+        """Features of images and options, and facts of a model (see ``Encoder.features``), computed as in this run.
+
+        Parameters
+        ----------
+        model : str
+            Name or model string, of this run or another.
+        benchmark, questions : optional
+            Instead of those of the run.
+        """
+        benchmark = self.benchmark if benchmark is None else benchmark
+        questions = self.questions if questions is None else questions
+        return open_model(model).features(benchmark, questions, **self.settings)
 
     def save(self, folder, beside: dict | None = None) -> Path:
         """Write the tables and the record into a folder: see ``results.save``."""
@@ -88,9 +109,9 @@ def open_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     its hash names when it is decoded (``work.picture``).
     """
     key = _dataset_key(name, limit)
-    folder = key and _folder("benchmarks", key)
-    found = folder and _read(folder)
-    if found:
+    folder = _folder("benchmarks", key) if key else None
+    found = _read(folder) if folder else None
+    if key and found:
         facts = json.loads(found["benchmark.json"])
         if _states(facts["pictures"]) == list(facts["pictures"].values()):
             images = _table(found["images.parquet"])
@@ -98,15 +119,15 @@ def open_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
             about = {name: facts[name] for name in ("fingerprint", "revision", "notes")}
             return Benchmark(name, rows, images, **about, folder=facts["folder"] and Path(facts["folder"]))
     benchmark = load_benchmark(name, limit)
-    if key and key == _dataset_key(name, limit) and not benchmark.images.image_hash.str.startswith("absent").any():
+    if folder and key == _dataset_key(name, limit) and not benchmark.images.image_hash.str.startswith("absent").any():
         _keep_benchmark(folder, benchmark)
     return benchmark
 
 
-def run_key(dataset: str, limit: int | None, identities: dict, settings: list) -> str | None:
-    """Key of a run: of the dataset, of the models' identities by name, and of settings; None where it has none."""
+def run_key(dataset: str, limit: int | None, models: list[Model], settings: list) -> str | None:
+    """Key of a run: of the dataset, of the models' cards and identities, and of settings; None where it has none."""
     place = _dataset_key(dataset, limit)
-    cards = [[model, identity, find_model(model).base] for model, identity in identities.items()]
+    cards = [[asdict(model.card), model.identity] for model in models]
     return place and store.digest([place, cards, settings])
 
 
@@ -160,7 +181,7 @@ def _dataset_key(name: str, limit: int | None) -> str | None:
 
 def _states(files) -> list:
     """Size, times and inode of each file; None of one that is not there."""
-    found = []
+    found: list = []
     for file in files:
         try:
             facts = os.stat(file)
@@ -201,13 +222,13 @@ def _keep_benchmark(folder: Path, benchmark: Benchmark) -> None:
         "folder": benchmark.folder and str(benchmark.folder),
         "pictures": pictures,
     }
-    files = {"images.parquet": _parquet(benchmark.images), "benchmark.json": json.dumps(facts).encode()}
-    if benchmark.name == "demo":  # what lies in no file
+    content = {"images.parquet": _parquet(benchmark.images), "benchmark.json": json.dumps(facts).encode()}
+    if table is not None and not benchmark.folder:  # what lies in no file
         buffer = io.BytesIO()
         with pa.ipc.new_stream(buffer, table.schema) as stream:
             stream.write_table(table)
-        files["rows.arrow"] = buffer.getvalue()
-    _keep(folder, files)
+        content["rows.arrow"] = buffer.getvalue()
+    _keep(folder, content)
 
 
 def _rows(name: str, limit: int | None, key: str, numbers: np.ndarray, drawn: bytes | None):

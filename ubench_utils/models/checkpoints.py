@@ -118,7 +118,7 @@ def read(files: tuple, who: str) -> dict:
     UserError
         If a file is damaged, of another format, or holds objects other than tensors and plain values.
     """
-    content = {}
+    content: dict = {}
     for file in files:
         part = _read_safetensors(file, who) if _is_safetensors(file, who) else _read_pickle(file, who)
         for key in content.keys() & part.keys():
@@ -325,7 +325,7 @@ def _fitted(state: dict, place: str, expected: dict, convert: Callable) -> Weigh
 def _prefix(state: dict, expected: dict) -> str:
     """What most names start with before a name of the network, or of another format, begins."""
     known = {*expected, "text_model.embeddings.token_embedding.weight", "visual_projection.weight"}
-    prefixes = Counter()
+    prefixes: Counter[str] = Counter()
     for key in state:
         parts = key.split(".")
         for start in range(len(parts)):
@@ -359,7 +359,7 @@ def _sizes(weights: Weights, expected: dict, image_px: int | None) -> str:
             continue
         sides = [(_side(there - other), _side(wanted - other)) for other in range(6)]  # tokens that are no patches
         side, own = next((pair for pair in sides if all(pair)), (None, None))
-        if side and image_px:
+        if side and own and image_px:
             facts.append(
                 f"its positions are of {side} × {side} patches, images of {side * image_px // own} px; the "
                 f"architecture takes {own} × {own} and {image_px} px"

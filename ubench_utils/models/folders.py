@@ -39,6 +39,7 @@ CLASSES = {
     "preprocessor_config.json": "image_processor_type",
     "processor_config.json": "processor_class",
 }
+MATCHING_HEAD = "BlipForImageTextRetrieval"  # the class of transformers that has one
 NO_CODE = "needs code of its own, which this project does not run; it reads models that transformers and open_clip know"
 
 
@@ -62,6 +63,8 @@ class Source:
         All files that determine the features.
     commit : str or None
         Commit of the Hub repository that was fetched.
+    has_embeddings : bool
+        Whether it compares features of image and text; else image and text are read together, by a matching head.
     """
 
     kind: str
@@ -71,6 +74,7 @@ class Source:
     weights: tuple = ()
     files: tuple = ()
     commit: str | None = None
+    has_embeddings: bool = True
 
 
 def read_json(file: Path, who: str) -> dict:
@@ -236,7 +240,16 @@ def transformers_folder(folder: Path, commit: str | None, card: ModelCard, token
                 f"{who}: '{folder}' holds no preprocessor_config.json, so nothing says how its images are "
                 "to be prepared"
             )
-    return Source("transformers", str(folder), config, weights=tuple(weights), files=files, commit=commit)
+    classes = config.get("architectures")
+    return Source(
+        "transformers",
+        str(folder),
+        config,
+        weights=tuple(weights),
+        files=files,
+        commit=commit,
+        has_embeddings=not (isinstance(classes, list) and MATCHING_HEAD in classes),
+    )
 
 
 def _parts(folder: Path, name: str, who: str) -> list:

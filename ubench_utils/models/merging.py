@@ -1,16 +1,22 @@
-"""Merging the weights of models of one architecture: pure functions on state dictionaries.
+"""Merging the weights of models of one architecture.
 
-All arithmetic is in float32 and every result has the base's keys, shapes and dtypes; integer buffers are the base's.
-Running means and variances of batch normalisation are treated like weights. Nothing given is changed.
+The ways of merging are pure functions on state dictionaries. All arithmetic is in float32 and every result has the
+base's keys, shapes and dtypes; integer buffers are the base's. Running means and variances of batch normalisation are
+treated like weights. Nothing given is changed.
 """
 
+import copy
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from ..errors import UserError
-from .registry import TIES_DENSITY
+from .encoders.network import DualEncoder
+from .registry import TIES_DENSITY, Merge
+from .sources import differing
 
 # Which tower a parameter belongs to, by the start of its name; after _WRAPPERS are gone, the number of its block (and
 # of the stage before it), or whether it stands before the first block or after the last. Names of open_clip (ViT,
@@ -33,6 +39,12 @@ _BEFORE = (
 _AFTER = (
     r"ln_post|ln_final|(final|post)_layer_?norm|norm\.|fc_norm|attn_?pool|pooler|head|proj|(text|visual)_projection"
 )
+# In the name of a value of a network that takes no part in its answers, or is compared as it is used.
+NO_SETTING = (
+    *("name_or_path", "version", "dtype", "architectures", "initializer", "training", "drop", "grad_", "output_"),
+    *("image_mean", "image_std", "use_kernels"),
+)
+TEXT_OF_ALL_SIGNS = bytes(range(32, 127)).decode()
 
 
 class Depth(NamedTuple):
@@ -56,11 +68,12 @@ def layer_depths(keys) -> dict[str, Depth]:
     UserError
         If the place of a parameter is not known.
     """
-    places = {}  # (tower, stage and block), or ends that sort before and after all blocks
+    places: dict[str, tuple] = {}  # (tower, stage and block), or ends that sort before and after all blocks
     for key in keys:
         tower = next((name for name, start in _TOWERS.items() if re.match(start, key)), None)
         rest = re.sub(f"^{_WRAPPERS}", "", key)
         block = next((found for pattern in _BLOCKS if (found := re.match(pattern, rest))), None)
+        place: tuple | str | None
         if block:
             place = tuple(int(number or 0) for number in block.groups())
         else:
@@ -71,11 +84,11 @@ def layer_depths(keys) -> dict[str, Depth]:
                 "CLIP and SigLIP in transformers' format"
             )
         places[key] = tower, place
-    depths = {}
+    depths: dict[str, Depth] = {}
     for tower in _TOWERS:
         blocks = sorted({place for at, place in places.values() if at == tower and isinstance(place, tuple)})
         last = max(len(blocks) - 1, 0)
-        layer = {**{block: number for number, block in enumerate(blocks)}, "before": 0, "after": last, None: 0}
+        layer: dict = {**{block: number for number, block in enumerate(blocks)}, "before": 0, "after": last, None: 0}
         depths |= {key: Depth(tower, layer[place], last + 1) for key, (at, place) in places.items() if at == tower}
     return {key: depths[key] for key in keys}
 
@@ -226,3 +239,87 @@ def _add(base: dict, vector: dict, weight: float) -> dict:
         if key.endswith("running_var") and (value < 0).any():  # its square root is no number
             raise UserError(f"a merge with λ = {weight:g} makes {key} negative, which is a variance; take a smaller λ")
     return merged
+
+
+MERGING: dict[str, Callable[..., dict]] = {
+    "interpolation": interpolate,
+    "layer-wise linear scaling": scale_layers,
+    "task arithmetic": task_arithmetic,
+    "uniform soup": uniform_soup,
+    "TIES": ties,
+}
+
+
+def merge_models(parents: list[DualEncoder], merge: Merge) -> DualEncoder:
+    """Merge the weights of loaded models, on their device; the rest of the model is that of the first.
+
+    Floating-point entries, ``logit_scale`` among them, are merged as the functions of ``merging`` say.
+
+    Raises
+    ------
+    UserError
+        If architecture (keys, shapes, dtypes), activation, context length or preprocessing differ.
+    """
+    base, *tuned = parents
+    for model in tuned:
+        check_mixable(base, model)
+    states = [model.network.state_dict() for model in parents]
+    # A copy of the structure alone: its tensors are still the base's, until the merged ones are put in their place.
+    tensors = [*base.network.parameters(), *base.network.buffers()]
+    network = copy.deepcopy(base.network, memo={id(tensor): tensor for tensor in tensors})
+    merged = MERGING[merge.method](*states, **merge.parameters)
+    network.load_state_dict(merged, assign=True)
+    return replace(base, network=network)
+
+
+def check_mixable(base: DualEncoder, tuned: DualEncoder) -> None:
+    """Refuse two models that differ in more than their weights; see ``merge_models``."""
+    first, second = base.network.state_dict(), tuned.network.state_dict()
+    who = f"cannot mix '{base.name}' and '{tuned.name}'"
+    if first.keys() != second.keys():
+        odd = sorted(first.keys() ^ second.keys())
+        mend = "; weights of CLIP in transformers' format mix with open_clip's as open_clip:ARCH@hf:ORG/NAME"
+        raise UserError(
+            f"{who}: two architectures ({len(odd)} weights are in one only, such as {odd[0]})"
+            + mend * (type(base.network) is not type(tuned.network))
+        )
+    for key in first:
+        if first[key].shape != second[key].shape:
+            raise UserError(
+                f"{who}: two architectures ({key} is {tuple(first[key].shape)} and {tuple(second[key].shape)})"
+            )
+        if first[key].dtype != second[key].dtype:
+            raise UserError(f"{who}: two types of number ({key} is {first[key].dtype} and {second[key].dtype})")
+    text = "A micrograph of H&E-stained tissue, 40× objective."  # beside it a short and a long one: padding, truncation
+    tokens = [model.tokenize([text, "a", f"{TEXT_OF_ALL_SIGNS} {text}" * 40]) for model in (base, tuned)]
+    one, other = ([ids.tolist() for ids in (t.values() if isinstance(t, dict) else [t])] for t in tokens)
+    if one != other:
+        raise UserError(f"{who}: their tokenizers differ")
+    for what in ("activation", "context_length"):
+        if getattr(base, what) != getattr(tuned, what):
+            raise UserError(f"{who}: they differ in {what} ({getattr(base, what)} and {getattr(tuned, what)})")
+    for what, facts, others in (
+        ("they differ in preprocessing", base.recipe, tuned.recipe),
+        ("their configurations differ in", _shape_of(base.network), _shape_of(tuned.network)),
+    ):
+        key = differing(facts, others)
+        if key:
+            raise UserError(f"{who}: {what} {key} ({facts.get(key)} and {others.get(key)})")
+
+
+def _shape_of(network) -> dict:
+    """Settings of a network that leave no trace in the names and shapes of its weights, such as its heads.
+
+    Of a model of transformers they are its configuration's, without names and versions, and of any model the plain
+    values of its modules, without those of training alone.
+    """
+    config = network.config.to_dict() if hasattr(getattr(network, "config", None), "to_dict") else {}
+    parts = {"": config, **{name: config.get(name) or {} for name in ("text_config", "vision_config")}}
+    for name, module in network.named_modules():
+        parts[name] = {**parts.get(name, {}), **vars(module)}
+    return {
+        f"{part} {key}".strip(): value
+        for part, facts in parts.items()
+        for key, value in facts.items()
+        if isinstance(value, str | int | float | tuple | list | None) and not any(word in key for word in NO_SETTING)
+    }

@@ -2,14 +2,15 @@
 
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ..data.benchmark import FACETS
 from ..errors import UserError
-from ..files import parse_yaml, read_text
+from ..files import file_state, parse_yaml, read_text
 
 PACKAGE = Path(__file__).parents[1]
 SPEC_HELP = {
@@ -50,8 +51,6 @@ PREPROCESS = {  # what an entry may set of open_clip's, and what is right
     "fill_color": (lambda value: type(value) is int and 0 <= value <= 255, "a whole number from 0 to 255"),
 }
 DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
-DEVICES = ["auto", "cpu", "cuda", "mps"]
-PRECISIONS = ["auto", "float32", "float16", "bfloat16"]  # of the encoders
 MERGES = {  # how to write each
     "mix": "mix:BASE+TUNED@ALPHA with ALPHA between 0 and 1, mix:BASE+TUNED@FIRST..LAST with both between 0 and 1, or "
     "mix:BASE+T1+T2@LAMBDA with LAMBDA between 0 and 3",
@@ -60,8 +59,24 @@ MERGES = {  # how to write each
 }
 LARGEST_WEIGHT = 3.0  # of task vectors: a factor above 1 extrapolates, one far above is a slip of the pen
 TIES_DENSITY = 0.2  # share of the entries of a task vector that trimming keeps; the authors' default
+
+
+class Family(NamedTuple):
+    """The models of one kind of string: what opens them (imported when one is opened), and what needs no opening."""
+
+    opened_by: str
+    has_weights: bool = True
+    guesses: bool = False
+
+
+ENCODER = Family("ubench_utils.models.encoders.encoder:Encoder")
+FAMILIES = {  # by what stands before the colon of a model string
+    **dict.fromkeys(("open_clip", "hf-hub", "local-dir", "hf", "conch", *MERGES), ENCODER),
+    "predictions": Family("ubench_utils.models.submission:Submission", has_weights=False),
+    "random": Family("ubench_utils.models.baseline:Baseline", has_weights=False, guesses=True),
+}
 # What may stand before the colon; with an exclamation mark a merge goes ahead whatever the lineage.
-KINDS = ("open_clip", "hf-hub", "local-dir", "hf", "conch", "predictions", *MERGES, *(f"{kind}!" for kind in MERGES))
+KINDS = (*(kind for kind in FAMILIES if kind != "random"), *(f"{kind}!" for kind in MERGES))
 
 
 @dataclass(frozen=True)
@@ -81,13 +96,39 @@ class ModelCard:
     citation: str | None = None
     about: str = ""
 
+    @property
+    def family(self) -> Family:
+        """What opens the model; a string of no known form is refused when it is opened."""
+        return FAMILIES.get(self.spec.partition(":")[0].removesuffix("!"), ENCODER)
+
+    @property
+    def guesses(self) -> bool:
+        """Whether its answers are drawn, so that they show what chance is and nothing of the images."""
+        return self.family.guesses
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it has weights, which can be loaded, compared and merged."""
+        return self.family.has_weights
+
 
 def model_cards() -> dict[str, ModelCard]:
-    """All entries of models.yml, by name, and those of the user's own files that ``$UBENCH_MODELS`` names."""
+    """All entries of models.yml, by name, and those of the user's own files that ``$UBENCH_MODELS`` names.
+
+    Files are read once a process for each of their states.
+    """
+    return _cards(cards_state())
+
+
+def cards_state() -> tuple:
+    """The files that ``model_cards`` reads, each with its state: equal as long as the cards are."""
     own = [Path(path).expanduser() for path in os.environ.get("UBENCH_MODELS", "").split(os.pathsep) if path]
-    cards = {
-        name: card for path in (PACKAGE / "models" / "models.yml", *own) for name, card in _read_cards(path).items()
-    }
+    return tuple((path, file_state(path)) for path in (PACKAGE / "models" / "models.yml", *own))
+
+
+@lru_cache(maxsize=8)
+def _cards(state: tuple) -> dict[str, ModelCard]:
+    cards = {name: card for path, _ in state for name, card in _read_cards(path).items()}
     for name, card in cards.items():
         known = card.base is None or card.base in cards or str(card.base).partition(":")[0] in KINDS
         if not known or card.base == name:
@@ -99,12 +140,7 @@ def model_cards() -> dict[str, ModelCard]:
 
 
 def _read_cards(path: Path) -> dict[str, ModelCard]:
-    return _parse_cards(read_text(path, "UBENCH_MODELS:"), str(path))
-
-
-@cache
-def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
-    entries = parse_yaml(text, f"'{path}'") or {}
+    entries = parse_yaml(read_text(path, "UBENCH_MODELS:"), f"'{path}'") or {}
     fields = set(ModelCard.__dataclass_fields__) - {"name"}
     cards = {}
     for name, entry in entries.items() if isinstance(entries, dict) else [("", None)]:
@@ -115,9 +151,9 @@ def _parse_cards(text: str, path: str) -> dict[str, ModelCard]:
             keys = ", ".join(sorted(fields))
             raise UserError(f"'{path}', entry {name}: unknown key {min(unknown)}; the keys are {keys}")
         _check_entry(entry, f"'{path}', entry {name}")
-        card = {key: value if isinstance(value, dict | None) else str(value) for key, value in entry.items()}
-        card["spec"] = card["spec"].replace("{package}", str(PACKAGE))
-        cards[str(name)] = ModelCard(str(name), **card)
+        facts: dict = {key: value if isinstance(value, dict | None) else str(value) for key, value in entry.items()}
+        facts["spec"] = facts["spec"].replace("{package}", str(PACKAGE))
+        cards[str(name)] = ModelCard(str(name), **facts)
     return cards
 
 
@@ -160,18 +196,11 @@ def find_model(name: str) -> ModelCard:
         If the string is neither a listed name nor of a known form.
     """
     cards = model_cards()
-    if name in cards:
-        return cards[name]
-    for card in cards.values():
-        if card.spec == name:
-            return card
+    card = listed(name, cards)
+    if card:
+        return card
     if name.partition(":")[0] in KINDS and name.partition(":")[2]:
-        if is_merge(name):
-            merge = parse_merge(name)
-            parent = merge.equal_parent
-            if parent is not None:
-                return ModelCard(**{**asdict(find_model(parent)), "name": name})
-        return ModelCard(name, name)
+        return merged_card(name, parse_merge(name)) if is_merge(name) else ModelCard(name, name)
     lower = {card.lower(): card for card in cards}
     near = get_close_matches(name.lower(), lower, n=1)
     hint = f" (near it: {lower[near[0]]})" if near else ""
@@ -179,6 +208,11 @@ def find_model(name: str) -> ModelCard:
         f"unknown model '{name}'{hint}; the names are {', '.join(cards)}, and `ubench list models` shows "
         "the forms of a model string"
     )
+
+
+def listed(name: str, cards: dict[str, ModelCard]) -> ModelCard | None:
+    """The card of a listed name or of a listed spec."""
+    return cards.get(name) or next((card for card in cards.values() if card.spec == name), None)
 
 
 @dataclass(frozen=True)
@@ -193,11 +227,14 @@ class Merge:
         Names or model strings, the base first (of a soup any).
     parameters : dict of str to float
         ``alpha``; ``first`` and ``last``; ``weight``; none; ``weight`` and ``density``.
+    cards : tuple of ModelCard
+        Of the parents.
     """
 
     method: str
-    parents: tuple
+    parents: tuple[str, ...]
     parameters: dict
+    cards: tuple[ModelCard, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def equal_parent(self) -> str | None:
@@ -205,6 +242,12 @@ class Merge:
         if self.parameters.get("alpha", self.parameters.get("weight")) == 0:
             return self.parents[0]
         return self.parents[1] if self.parameters.get("alpha") == 1 else None
+
+
+def merged_card(name: str, merge: Merge) -> ModelCard:
+    """Card of a merge by its model string: that of the parent where it equals one."""
+    cards = dict(zip(merge.parents, merge.cards, strict=True))
+    return replace(cards[merge.equal_parent], name=name) if merge.equal_parent else ModelCard(name, name)
 
 
 def is_merge(spec: str) -> bool:
@@ -228,15 +271,22 @@ def parse_merge(spec: str) -> Merge:
     method, parameters = _method(form, len(parents), numbers)
     if method is None or not all(parents):
         raise UserError(f"model '{spec}': write {MERGES[form]}")
-    for parent in parents:
-        if is_merge(find_model(parent).spec):
+    cards = _parent_cards(parents, cards_state())
+    for parent, card in zip(parents, cards, strict=True):
+        if is_merge(card.spec):
             raise UserError(f"model '{spec}': '{parent}' is a merge itself; name the models that it is made of")
     if not kind.endswith("!"):
         try:
             check_lineage(*parents)
         except UserError as error:
             raise UserError(f"model '{spec}': {error}; write {kind}!:{rest} to merge them all the same") from error
-    return Merge(method, parents, parameters)
+    return Merge(method, parents, parameters, cards)
+
+
+@lru_cache(maxsize=64)
+def _parent_cards(parents: tuple[str, ...], state: tuple) -> tuple[ModelCard, ...]:
+    """Cards of the parents of a merge, found once for all its parameters."""
+    return tuple(map(find_model, parents))
 
 
 def _method(form: str, n_parents: int, numbers: str) -> tuple[str | None, dict]:
@@ -266,28 +316,29 @@ def _number(text: str) -> float:
 
 def _split_parents(models: str) -> tuple:
     """Split at the plus signs; a path may hold one of its own, so a model starts where a known form or name does."""
-    parts = models.split("+")
+    cards, parts = model_cards(), models.split("+")
     parents, start = [], 0
+
+    def known(name: str) -> bool:
+        return name in cards or (name.partition(":")[0] in KINDS and bool(name.partition(":")[2]))
+
     for end in range(1, len(parts) + 1):
-        if end == len(parts) or any(_is_known("+".join(parts[end:stop])) for stop in range(len(parts), end, -1)):
+        if end == len(parts) or any(known("+".join(parts[end:stop])) for stop in range(len(parts), end, -1)):
             parents.append("+".join(parts[start:end]))
             start = end
     if len(parents) == 1:
         return tuple(parts)  # which of them is unknown, or what is wrong with the string, is told by others
-    return tuple(model for parent in parents for model in ([parent] if _is_known(parent) else parent.split("+")))
-
-
-def _is_known(name: str) -> bool:
-    return name in model_cards() or (name.partition(":")[0] in KINDS and bool(name.partition(":")[2]))
+    return tuple(model for parent in parents for model in ([parent] if known(parent) else parent.split("+")))
 
 
 def root(name: str) -> str | None:
     """The model that a model descends from by the ``base`` entries of models.yml, None where nothing is known of it."""
-    card, seen = find_model(name), set()
+    cards, seen = model_cards(), set()
+    card = listed(name, cards) or find_model(name)
     while card.base and card.name not in seen:
         seen.add(card.name)
-        card = find_model(card.base)
-    return card.name if seen or card.name in model_cards() else None
+        card = listed(card.base, cards) or find_model(card.base)
+    return card.name if seen or card.name in cards else None
 
 
 def check_lineage(*models: str) -> None:
@@ -313,7 +364,7 @@ def mix_name(base: str, tuned: str, alpha: float) -> str:
     return f"mix:{base}+{tuned}@{alpha:g}"
 
 
-def as_list(models) -> list[str]:
+def as_list(models) -> list:
     """Models as a list, each once: those of the demo for None, and one for one text, as ``papermill -p`` gives it.
 
     Raises
@@ -325,9 +376,9 @@ def as_list(models) -> list[str]:
     if isinstance(models, str) and models.lstrip().startswith(("[", "(")):
         raise UserError(f"models is the text {models[:60]!r}; give papermill a list with -y 'models: [A, B]'")
     models = [models] if isinstance(models, str) else models
-    if not isinstance(models, list | tuple) or not all(isinstance(model, str) for model in models):
+    if not isinstance(models, list | tuple) or not all(isinstance(model, str | ModelCard) for model in models):
         raise UserError(f"models is {str(models)[:60]}; give a list of names or model strings")
-    return list(dict.fromkeys(models))
+    return list({getattr(model, "name", model): model for model in models}.values())
 
 
 def pairs(models, with_weights: bool = False) -> list[tuple[str, str]]:
@@ -336,9 +387,4 @@ def pairs(models, with_weights: bool = False) -> list[tuple[str, str]]:
     ``with_weights`` leaves out pairs of which one is a file of answers, whose weights nobody can mix.
     """
     found = [(card.base, model) for model in models if (card := find_model(model)).base]
-    return [pair for pair in found if not with_weights or all(map(_has_weights, pair))]
-
-
-def _has_weights(model: str) -> bool:
-    spec = find_model(model).spec
-    return spec != "random" and not spec.startswith("predictions:")
+    return [pair for pair in found if not with_weights or all(find_model(model).has_weights for model in pair)]

@@ -32,12 +32,12 @@ MOST = 100  # places that could be the answer; with more, no one is
 class Reading(NamedTuple):
     """Index of the option that a reply chooses, ``NO_OPTION`` for none, and whether by ``letter``, ``text`` or none."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples that nobody calls
     how: str
 
 
 class _Named(NamedTuple):
-    index: int
+    option: int
     how: str
     start: int
     end: int
@@ -169,20 +169,20 @@ def read_reply(reply, labels: tuple, options: tuple = ()) -> Reading:
     declared = _within(text, named, letters, places, labels) if len(places) <= MOST else []
     if declared:
         begins = [letter for letter in lead if not text[: letter.start].strip(" \n([\"'")]
-        return _one(declared + (begins if len({letter.index for letter in lead}) == 1 else []), n)
+        return _one(declared + (begins if len({letter.option for letter in lead}) == 1 else []), n)
     if lead:
         stop = _STOP.search(text, lead[0].end + 1)
         end = stop.start() if stop else len(text)
         beside = [one for one in (*named, *letters) if lead[0].end <= one.start < end]
         return _one(_meant(text, lead + beside), n)
     brackets = [_letter(found) for found in _IN_BRACKETS.finditer(text)]
-    mentioned = [one for one in named if labels[one.index].casefold() not in _OWN_WORDS]
+    mentioned = [one for one in named if labels[one.option].casefold() not in _OWN_WORDS]
     return _one(_meant(text, mentioned + brackets + labelled), n)
 
 
 def _one(named: list, n: int) -> Reading:
     """The one option that is named, however often; a letter that none of the n options has makes no choice."""
-    found = {one.index for one in named}
+    found = {one.option for one in named}
     if len(found) != 1 or max(found) >= n:
         return NONE
     return Reading(found.pop(), "letter" if any(one.how == "letter" for one in named) else "text")
@@ -197,7 +197,8 @@ def _visible(reply: str) -> str:
         if last[1] not in (None, "final"):
             return ""
         text = text[last.end() :]
-    thinks, start, kept = False, 0, []
+    thinks, start = False, 0
+    kept: list[str] = []
     for mark in _MARKS.finditer(text):
         if mark["close"] and not thinks:
             kept = []  # it opened before the reply began
@@ -263,7 +264,7 @@ def _named(text: str, labels: tuple) -> tuple[list[_Named], str]:
         for mention in re.finditer(pattern, rest) if words else ():
             found.append(_Named(index, "text", mention.start(), mention.end()))
         for one in found:
-            if one.index == index:
+            if one.option == index:
                 rest = rest[: one.start] + TAKEN * (one.end - one.start) + rest[one.end :]
     return found, rest
 
@@ -274,8 +275,9 @@ def _lower(text: str) -> str:
 
 
 def _letter(found: re.Match) -> _Named:
-    start, end = found.span(found.lastindex)
-    return _Named(ord(found[found.lastindex].upper()) - ord("A"), "letter", start, end)
+    group = found.lastindex or 0
+    start, end = found.span(group)
+    return _Named(ord(found[group].upper()) - ord("A"), "letter", start, end)
 
 
 def _leading(text: str, named: list, rest: str) -> list[_Named]:
@@ -291,7 +293,7 @@ def _leading(text: str, named: list, rest: str) -> list[_Named]:
         abbreviated = re.compile(rf"\.\s+(?!{_GOES_ON})[a-z]").match(text, letter.end)
         if rest[letter.start] != TAKEN and (beside or not abbreviated):
             letters.append(letter)
-    if len({letter.index for letter in letters}) == 1 and text[: letters[0].start].strip(" \n([\"'-"):
+    if len({letter.option for letter in letters}) == 1 and text[: letters[0].start].strip(" \n([\"'-"):
         return letters if not text[letters[0].end :].strip(" \n)].\"'") else []
     return letters
 
@@ -300,7 +302,8 @@ def _spans(text: str, pattern: re.Pattern) -> list[tuple[int, int]]:
     """From the end of every match to the end of its sentence, blanks and markup skipped."""
     spans = []
     for found in islice(pattern.finditer(text), MOST + 1):
-        start = re.compile(r"[\s\"':]*").match(text, found.end()).end()
+        blanks = re.compile(r"[\s\"':]*").match(text, found.end())
+        start = blanks.end() if blanks else found.end()
         stop = _STOP.search(text, start + 1)
         spans.append((start, stop.start() if stop else len(text)))
     return spans
@@ -329,15 +332,15 @@ def _within(text: str, named: list, letters: list, spans: list, labels: tuple) -
             inside = [_Named(index, "text", start, end) for index in same]
         else:
             inside = [one for one in (*letters, *named) if start <= one.start < end]
-            inside = [one for one in inside if one.how == "letter" or labels[one.index].casefold() not in _OWN_WORDS]
+            inside = [one for one in inside if one.how == "letter" or labels[one.option].casefold() not in _OWN_WORDS]
         found += inside
     return _meant(text, found)
 
 
 def _meant(text: str, found: list) -> list[_Named]:
     """Those whose clause does not negate them, wherever they stand; none where one of them is left open."""
-    doubted = {one.index for one in found if not _is_meant(text, one)}
-    meant = [one for one in found if one.index not in doubted]
+    doubted = {one.option for one in found if not _is_meant(text, one)}
+    meant = [one for one in found if one.option not in doubted]
     return [] if any(_OPEN.match(text, one.end) for one in meant) else meant
 
 

@@ -11,12 +11,12 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..engine import work
 from ..engine.store import file_digest
 from ..errors import UserError, first_line, shown
+from ..files import file_state
 from .folders import Source, conch_folder, fetched, local, open_clip_folder, readable, snapshot, transformers_folder
-from .registry import ModelCard, find_model, is_merge, parse_merge
-
-ENGINE = 3  # raise it when features change though weights and libraries do not: a new rule of a loader, say
+from .registry import ModelCard
 
 
 def resolve(card: ModelCard) -> Source:
@@ -79,19 +79,12 @@ def resolve(card: ModelCard) -> Source:
     return Source("open_clip", arch, config)
 
 
-def identity(name: str) -> dict:
-    """Everything that determines a model's features but the device: the key of its cached embeddings.
+def identity_of(card: ModelCard, source: Source) -> dict:
+    """Everything that determines what comes of a model's files but the device: the key of its cached embeddings.
 
     The weights enter by the SHA-256 of their file, so a name can be reused for other weights without harm.
     """
-    card = find_model(name)
-    if card.spec == "random":
-        return {"kind": "random choice", "seed": 0}
-    if is_merge(card.spec):
-        merge = parse_merge(card.spec)
-        base, *tuned = map(identity, merge.parents)
-        return {"kind": merge.method, "base": base, "tuned": tuned[0] if len(tuned) == 1 else tuned, **merge.parameters}
-    source = resolve(card)
+    weights: dict | str
     if source.files:
         weights = {file.name: sha for file, (_, sha) in zip(source.files, contents(source.files), strict=True)}
     else:
@@ -99,7 +92,7 @@ def identity(name: str) -> dict:
     library = "transformers" if source.kind == "transformers" else "open_clip_torch"
     own = {"preprocess": card.preprocess} if card.preprocess else {}
     return {
-        "engine": ENGINE,
+        "engine": work.ENGINE,
         "kind": source.kind,
         library: version(library),
         "config": source.config,
@@ -118,29 +111,22 @@ def image_size(recipe: dict) -> str:
     return f"{size if isinstance(size, int) else size[0]} px"
 
 
-def commits(name: str) -> dict[str, str]:
-    """Commit of every Hub repository that a model (or the parents of a merge) was fetched from, by model string."""
-    spec = find_model(name).spec
-    cards = [find_model(parent) for parent in (parse_merge(spec).parents if is_merge(spec) else [name])]
-    return {card.spec: commit for card in cards if (commit := resolve(card).commit)}
-
-
 def differing(one: dict, other: dict) -> str | None:
     """First key in which two preprocessing recipes differ, those that both have first; None where they do not."""
     keys = sorted({**one, **other}, key=lambda key: key not in one or key not in other)
     return next((key for key in keys if one.get(key) != other.get(key)), None)
 
 
-def contents(files, again: bool = False) -> list[tuple]:
-    """State (size, times, inode) and SHA-256 of files, read once a process for each state, or ``again``.
+def states(source: Source) -> tuple:
+    """States of a model's files and of their folders: where they are equal, the model is as it was."""
+    return tuple((file, file_state(file), file_state(file.parent)) for file in source.files)
 
-    The time of change alone says nothing of the content, as it can be set; the state as a whole differs after anything
-    was written to a file or put in its place.
-    """
+
+def contents(files, again: bool = False) -> list[tuple]:
+    """State and SHA-256 of files, read once a process for each state, or ``again``; OSError where one is gone."""
     found = []
     for file in files:
-        facts = Path(file).stat()
-        state = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
+        state = file_state(file)
         found.append((state, file_digest(file) if again else _cached_digest(str(file), state)))
     return found
 
@@ -152,7 +138,9 @@ def _cached_digest(file: str, state: tuple) -> str:
 
 def _arch_config(arch: str) -> dict:
     """open_clip's own configuration of a named architecture, read without importing torch."""
-    folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
+    package = find_spec("open_clip")
+    assert package and package.submodule_search_locations, "open_clip is installed with this package"
+    folder = Path(package.submodule_search_locations[0]) / "model_configs"
     file = folder / f"{arch}.json"
     if not os.path.isfile(file):  # a name may be too long for a file
         near = get_close_matches(arch, [path.stem for path in folder.glob("*.json")], n=3)

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..data.benchmark import Benchmark
 from ..data.questions import HEADLINE_WORDING
 from ..errors import UserError, first_line
 from .answers import answer_table, choose, in_blocks, softmax
+from .model import Answers, Model
 from .replies import NO_OPTION, read_reply
 
 KEY = ["dataset", "image_id", "question", "wording"]
@@ -27,6 +29,20 @@ TEXT = ("dataset", "image_id", "question", "answer")  # columns that are text wh
 GIVEN = ("scores", "predicted_idx", "answer")  # what may be answered with, the most telling first
 SEPARATORS = ",;\t"
 ROUNDED = 0.04  # how far from 1 rounded probabilities of a question may add up
+
+
+class Submission(Model):
+    """A file of answers made elsewhere."""
+
+    @property
+    def without_weights(self) -> str:
+        """Why nothing can be loaded."""
+        return f"model '{self.name}' is a file of answers; it has no weights"
+
+    def answer(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> Answers:
+        """Look the answers up; those to other questions are noted."""
+        predictions, notes = read_submission(self.card.spec.partition(":")[2], questions)
+        return Answers(predictions, passport={"notes": notes})
 
 
 def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -307,8 +323,8 @@ def _numbers(cell) -> np.ndarray:
 def _from_replies(asked: pd.DataFrame) -> tuple[np.ndarray, str]:
     """Options that the replies choose, and a note on how they were read."""
     replies = zip(asked.answer, asked.labels, asked.options, strict=True)
-    index, how = zip(*(read_reply(*reply) for reply in replies), strict=True)
-    index, n = np.array(index), Counter(how)
+    read = [read_reply(*reply) for reply in replies]
+    index, n = np.array([option for option, _ in read]), Counter(how for _, how in read)
     note = (
         f"{len(index):,} replies: {n['letter']:,} read by their letter, {n['text']:,} by the words of an option, "
         f"{n['none']:,} name no option"

@@ -23,8 +23,8 @@ from ..errors import UserError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.results import RECORD, TABLES
 from ..files import write_whole
+from ..models.load import open_model
 from ..models.registry import DEFAULT_MODELS, pairs
-from ..models.sources import identity
 from ..text import as_markdown
 from .execution import executed
 
@@ -101,7 +101,7 @@ def run_book(dataset: str, models=None, names=None, extra: dict | None = None, *
         )
 
     common = {"dataset": dataset, "models": models, **{k: v for k, v in settings.items() if v not in (None, "auto")}}
-    involved = [identity(model) for model in [*models, *(base for base, _ in pairs(models))]]
+    involved = [open_model(model).identity for model in [*models, *(base for base, _ in pairs(models))]]
     resolved = [run.record["device"], run.record["precision"], run.record["dataset"]["templates"]]
     of_run = [run.benchmark.fingerprint, involved, resolved]
     state = _read_state()

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING
-from ..engine.work import Features, picture
+from ..engine.work import picture
 from ..evaluation.evaluate import Evaluation
-from ..models.answers import predict
 from ..statistics.scores import join_answers
 
 
@@ -15,8 +14,8 @@ def answer(model, run: Evaluation) -> pd.DataFrame:
 
     Parameters
     ----------
-    model : Model
-        As from ``models.load_model``; its network may have been changed since.
+    model : DualEncoder
+        As from ``load_model``; its network may have been changed since.
     run : Evaluation
         Gives the images and the questions; those in the headline wording are asked.
 
@@ -27,12 +26,5 @@ def answer(model, run: Evaluation) -> pd.DataFrame:
     """
     images = run.benchmark.images.drop_duplicates("image_hash")
     questions = run.questions[run.questions.wording == HEADLINE_WORDING]
-    texts = sorted({option for options in questions.options for option in options})
     pixels = np.stack([model.preprocess(picture(run.benchmark, row)) for row in images.index])
-    keys = (images.image_hash, texts)
-    vectors = (model.encode_images(pixels), model.encode_texts(texts))
-    image, text = (
-        Features({key: row for row, key in enumerate(names)}, found, failed={}, truncated=[], encoded=len(found))
-        for names, found in zip(keys, vectors, strict=True)
-    )
-    return join_answers(predict(questions, image, text, model.logit_scale), questions)
+    return join_answers(model.answer(questions, images.image_hash, pixels), questions)

@@ -119,7 +119,7 @@ def passport(run: Evaluation, model: str) -> pd.DataFrame:
 def provenance(run: Evaluation, models: list) -> pd.DataFrame:
     """How the numbers of a page came about; wall-clock times and the commit stand in ``run.json``."""
     found = [(model, run.record["models"][model]) for model in models]
-    treated = [(model, one | _treatment(one)) for model, one in found if "preprocessing" in one]
+    treated = [(model, one | _treatment(one)) for model, one in found if one["has_weights"]]
     about = {"n_images": len(run.benchmark.images), "n_questions": len(run.questions)}
     about["n_wordings"] = run.questions.wording.nunique()
     versions = [(name, run.record["versions"][name]) for name in ("torch", "open_clip_torch", "datasets")]
@@ -128,7 +128,7 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
 
 def _treatment(found: dict) -> dict:
     """How a model treats images, in words and numbers, where it has weights."""
-    if "preprocessing" not in found:
+    if not found["has_weights"]:
         return {}
     recipe = found["preprocessing"]
     numbers = {key: [f"{value:.4g}" for value in np.atleast_1d(recipe[key])] for key in ("mean", "std")}

@@ -15,10 +15,9 @@ from PIL import Image
 
 from ..data.benchmark import Benchmark
 from ..data.questions import HEADLINE_WORDING
-from ..engine.work import Features
-from ..evaluation.evaluate import Evaluation, features
-from ..models.answers import best_options, in_blocks, similarities
-from ..models.registry import find_model
+from ..evaluation.evaluate import Evaluation
+from ..models.answers import best_options, in_blocks
+from ..models.encoders.features import Features, similarities
 from ..report.tables import percent, with_choices
 from ..statistics.resampling import QUESTION
 from ..statistics.scores import score
@@ -61,19 +60,19 @@ def with_blanks(run: Evaluation, models: list) -> tuple[pd.DataFrame, dict]:
     """
     choices = with_choices(run)
     choices = choices[choices.wording == HEADLINE_WORDING]
-    blanks, settings = blank_images(), (run.record["device"], run.record["precision"])
+    blanks = blank_images()
     tables, left_out = [], {}
     for model in models:
         facts = run.record["models"][model]
-        if "parameters" not in facts:
-            how = "drawn at random" if find_model(model).spec == "random" else "made elsewhere"
+        if not facts["has_weights"]:
+            how = "drawn at random" if facts["guesses"] else "made elsewhere"
             left_out[model] = f"its answers were {how}"
-        elif facts["matching_head"]:
+        elif not facts["has_embeddings"]:
             left_out[model] = "it reads image and text together"
-        elif (empty := features(blanks, run.questions, model, *settings)[0]).failed:
+        elif (empty := run.features(model, blanks)[0]).failed:
             left_out[model] = f"of a blank image, {next(iter(empty.failed.values()))}"
         else:
-            images, texts, _ = features(run.benchmark, run.questions, model, *settings)
+            images, texts, _ = run.features(model)
             chosen = _choose(run.questions, images, texts, empty)
             tables.append(choices[choices.model == model].merge(chosen, on=QUESTION, validate="one_to_one"))
     return pd.concat(tables, ignore_index=True) if tables else choices.iloc[:0], left_out

@@ -14,8 +14,8 @@ from scipy.fft import dctn
 
 from ..data.benchmark import Benchmark
 from ..data.pixels import reason
-from ..engine.work import Features, picture
-from ..evaluation.evaluate import Evaluation, features
+from ..engine.work import picture
+from ..evaluation.evaluate import Evaluation
 
 HAMMING = 4  # of 64 bits: most compressed, halved or brightened copies stay within; unrelated hashes differ in 32
 COSINE = 0.99
@@ -132,7 +132,7 @@ def alike(looked: pd.DataFrame, hamming: int = HAMMING) -> pd.DataFrame:
 def first_encoder(run: Evaluation) -> str | None:
     """First model of a run that gives an image a vector of its own."""
     facts = run.record["models"].items()
-    return next((model for model, passport in facts if passport.get("matching_head") is False), None)
+    return next((model for model, passport in facts if passport["has_embeddings"]), None)
 
 
 def close_in_embedding(run: Evaluation, cosine: float = COSINE) -> pd.DataFrame | None:
@@ -140,7 +140,7 @@ def close_in_embedding(run: Evaluation, cosine: float = COSINE) -> pd.DataFrame 
     model = first_encoder(run)
     if model is None:
         return None
-    encoded: Features = features(run.benchmark, run.questions, model, run.record["device"], run.record["precision"])[0]
+    encoded, _, _ = run.features(model)
     images = run.benchmark.images
     images = images[~images.image_hash.isin(encoded.failed)]
     vectors = encoded.vectors[[encoded.row_of[image_hash] for image_hash in images.image_hash]]

@@ -8,7 +8,8 @@ import pandas as pd
 
 from ..data.questions import COARSE, HEADLINE_WORDING
 from ..errors import UserError
-from ..evaluation.evaluate import Evaluation, evaluate
+from ..evaluation.evaluate import evaluate
+from ..evaluation.run import Evaluation
 from ..models.registry import find_model, mix_name
 from ..statistics.calibration import calibration_error
 from ..statistics.families import compare_cells
@@ -79,7 +80,7 @@ def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame
     if not {0, 0.5, 1} <= set(alphas):
         raise UserError(f"alphas {list(alphas)}: they must hold 0, 0.5 and 1")
     names = {mix_name(base, tuned, alpha): alpha for alpha in alphas}
-    swept = evaluate(run.benchmark, list(names), device=run.record["device"], precision=run.record["precision"])
+    swept = evaluate(run.benchmark, list(names), **run.settings)
     answers = swept.answers[swept.answers.wording == HEADLINE_WORDING]
     return answers.assign(alpha=answers.model.map(names))
 
@@ -93,7 +94,7 @@ def barrier(run: Evaluation, one: str, other: str, alphas=ALPHAS) -> pd.DataFram
         ``alpha, question`` (``coarse questions`` or ``fine questions``), ``estimate, ci_low, ci_high, chance``.
     """
     names = {mix_name(one, other, alpha).replace("mix:", "mix!:", 1): alpha for alpha in alphas}
-    mixed = evaluate(run.benchmark, list(names), device=run.record["device"], precision=run.record["precision"])
+    mixed = evaluate(run.benchmark, list(names), **run.settings)
     answers = mixed.answers[mixed.answers.wording == HEADLINE_WORDING]
     answers = answers.assign(alpha=answers.model.map(names), question=answers.level + " questions")
     return _along_alpha(answers)

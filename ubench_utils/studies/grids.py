@@ -10,20 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING, build_questions
-from ..engine.work import Features
 from ..errors import UserError
-from ..evaluation.evaluate import Evaluation, evaluate, features
-from ..models.answers import (
-    best_options,
-    blocks,
-    choose,
-    cosines,
-    in_blocks,
-    option_rows,
-    predict,
-    similarities,
-    softmax,
-)
+from ..evaluation.evaluate import evaluate
+from ..evaluation.run import Evaluation
+from ..models.answers import best_options, blocks, choose, in_blocks, option_rows, softmax
+from ..models.encoders.features import Features, cosines, predict, similarities
 from ..models.registry import mix_name
 from ..statistics.scores import join_answers
 from .finetuning import ALPHAS, gain_and_loss, is_in_domain
@@ -110,8 +101,7 @@ def other_ways(run: Evaluation, base: str, tuned: str, specialists) -> pd.DataFr
             "TIES, λ = 0.5": f"ties:{base}+{together}@0.5",
             "soup of base and specialists": f"soup:{base}+{together}",
         }
-    settings = {"device": run.record["device"], "precision": run.record["precision"]}
-    merged = evaluate(run.benchmark, [base, *ways.values()], **settings).answers
+    merged = evaluate(run.benchmark, [base, *ways.values()], **run.settings).answers
     both = ensemble(run, base, tuned)
     ways = {
         f"mean of both models' {what}": f"mean of {what} of {base} and {tuned}"
@@ -187,10 +177,9 @@ def ensemble(run: Evaluation, base: str, tuned: str) -> pd.DataFrame:
 
 
 def _encoded(run: Evaluation, models: list[str]) -> tuple[pd.DataFrame, list]:
-    """Questions, and what ``features`` gives for each model."""
+    """Questions, and the features and facts of each model."""
     questions = build_questions(run.benchmark)  # those of the sweep, so that the texts are found in the cache
-    settings = run.record["device"], run.record["precision"]
-    return questions, [features(run.benchmark, questions, model, *settings) for model in models]
+    return questions, [run.features(model, questions=questions) for model in models]
 
 
 def _asked(questions: pd.DataFrame, images) -> pd.DataFrame:

@@ -138,7 +138,7 @@ def gaps(answers: pd.DataFrame, level: str = "fine", n_resamples: int = RESAMPLE
     equal groups of 60 questions and two models, 6 to 7 % of simulated studies show a gap where 5 % should.
     """
     columns = ["facet", "model", "high", "low", "gap", "ci_low", "ci_high", "n_groups", "n_shared"]
-    learned = [model for model in answers.model.unique() if find_model(model).category != "chance"]
+    learned = [model for model in answers.model.unique() if not find_model(model).guesses]
     answers = answers[(answers.level == level) & answers.model.isin(learned)]
     tables = [_gaps(answers[answers[facet] != NOT_STATED], facet, n_resamples, seed) for facet in FACETS]
     return pd.concat([pd.DataFrame(columns=columns), *tables], ignore_index=True)[columns]

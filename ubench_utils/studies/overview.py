@@ -12,7 +12,7 @@ ORDER = list(dict.fromkeys(LEVELS.values()))  # of levels
 
 def learned(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of models that are no guessers."""
-    return rows[[find_model(model).category != "chance" for model in rows.model] if len(rows) else slice(0)]
+    return rows[[not find_model(model).guesses for model in rows.model] if len(rows) else slice(0)]
 
 
 def context(scores: pd.DataFrame) -> dict:
@@ -68,7 +68,9 @@ def missing(scores: pd.DataFrame, level: str, question: str | None = None) -> di
         "question": question,
         "wording": HEADLINE_WORDING,
         "in_other_wording": bool(found.any()),
-        "only_files": all(find_model(model).spec.startswith("predictions:") for model in scores.model.unique()),
+        "only_files": not any(
+            find_model(model).has_weights or find_model(model).guesses for model in scores.model.unique()
+        ),
     }
 
 

@@ -17,7 +17,8 @@ from ..data.questions import HEADLINE_WORDING
 from ..engine.store import digest
 from ..engine.work import is_absent, picture
 from ..errors import UserError
-from ..evaluation.evaluate import Evaluation, evaluate
+from ..evaluation.evaluate import evaluate
+from ..evaluation.run import Evaluation
 from ..models.registry import find_model
 from ..models.sources import image_size
 from ..statistics.resampling import CONFIDENCE
@@ -113,7 +114,7 @@ def rank_correlations(points: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (measure, model), table in points.groupby(["measure", "model"], sort=False):
-        if find_model(model).category == "chance":
+        if find_model(model).guesses:
             continue
         weight = table.n_questions / table.groupby("dataset").n_questions.transform("sum")
         sets = (
@@ -208,11 +209,11 @@ def sweep(run: Evaluation, factors) -> pd.DataFrame:
         If a factor is not a number of at least 1.
     """
     _check_factors(factors)
-    models = [model for model, facts in run.record["models"].items() if "parameters" in facts]
+    models = [model for model, facts in run.record["models"].items() if facts["has_weights"]]
     parts = [run.answers[run.answers.model.isin(models)].assign(factor=1.0)]
     for factor in sorted({float(factor) for factor in factors} - {1.0}) if models else []:
         smaller = shrunk(run.benchmark, factor)
-        again = evaluate(smaller, models, device=run.record["device"], precision=run.record["precision"])
+        again = evaluate(smaller, models, **run.settings)
         parts.append(again.answers.assign(factor=factor))
     swept = pd.concat(parts, ignore_index=True)
     return swept[swept.wording == HEADLINE_WORDING].reset_index(drop=True)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from ..engine import store
 from ..errors import UserError
+from ..models.load import open_model
 from ..models.registry import check_lineage
-from ..models.sources import identity
 
 
 def layer_changes(base: str, tuned: str) -> pd.DataFrame:
@@ -108,23 +108,26 @@ def angles_of_pairs(pairs) -> pd.DataFrame:
 def _products(base: str, tuned: list[str]) -> pd.DataFrame:
     """Sums over each layer of the base's squares and of the products of each pair of task vectors, from the cache."""
     check_lineage(base, *tuned)
-    identities = [identity(model) for model in (base, *tuned)]
+    identities = _identities(base, *tuned)
     path = store.entry("weights", identities)
     found = store.read(path)
     if found is None:
         table = _sum_products(base, tuned)
-        if [identity(model) for model in (base, *tuned)] != identities:
+        if _identities(base, *tuned) != identities:
             raise UserError(f"the files of '{base}' or of what was tuned from it changed during the run; run it again")
         found = {column: table[column].to_numpy(str if column == "tower" else None) for column in table}
         store.write(path, **found)
     return pd.DataFrame({column: values.tolist() for column, values in found.items()})
 
 
-def _sum_products(base: str, tuned: list[str]) -> pd.DataFrame:
-    from ..models.load import check_mixable, load_model
-    from ..models.merging import layer_depths, task_vector
+def _identities(*models: str) -> list[dict]:
+    return [open_model(model).identity for model in models]
 
-    first, *others = [load_model(model) for model in (base, *tuned)]
+
+def _sum_products(base: str, tuned: list[str]) -> pd.DataFrame:
+    from ..models.merging import check_mixable, layer_depths, task_vector
+
+    first, *others = [open_model(model).load() for model in (base, *tuned)]
     for model in others:
         check_mixable(first, model)
     depths = layer_depths(first.network.state_dict())

@@ -16,8 +16,8 @@ from timm.models.vision_transformer import VisionTransformer
 from ...errors import UserError, first_line
 from ..checkpoints import Weights, fit, misfit, read, states
 from ..folders import Source
-from ..load import Model
 from ..registry import ModelCard
+from .network import DualEncoder
 from .openclip import spatial
 
 # Configuration `conch_ViT-B-16` of the authors' repository; the context is 127 tokens and the class token.
@@ -69,7 +69,7 @@ class Conch(torch.nn.Module):
         return self.text(tokens)
 
 
-def load(card: ModelCard, source: Source) -> Model:
+def load(card: ModelCard, source: Source) -> DualEncoder:
     """Load CONCH on the CPU from its checkpoint and tokenizer.
 
     Raises
@@ -109,7 +109,7 @@ def load(card: ModelCard, source: Source) -> Model:
     def truncated(texts):
         return np.array([len(ids) > CONTEXT for ids in tokenizer(list(texts)).input_ids], bool)
 
-    return Model(
+    return DualEncoder(
         card.name,
         network,
         RECIPE,

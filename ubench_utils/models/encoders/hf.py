@@ -5,8 +5,9 @@ normalisation) is one affine map a channel, measured on a black and a white imag
 its own.
 """
 
-import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from PIL import Image
 
 from ...errors import UserError, first_line
 from ..checkpoints import Weights, fit, layers_are_there, misfit, read
 from ..folders import NO_CODE, Source, refuse_code
-from ..load import LARGEST_IMAGE, Model
 from ..registry import ModelCard
+from .network import LARGEST_IMAGE, DualEncoder, quiet
 
 # Families trained on texts that were padded to the whole context, and documented to need it.
 PADDED_TO_CONTEXT = ("siglip", "siglip2")
@@ -28,7 +30,7 @@ PADDED_TO_CONTEXT = ("siglip", "siglip2")
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
-def load(card: ModelCard, source: Source) -> Model:
+def load(card: ModelCard, source: Source) -> DualEncoder:
     """Load a dual encoder of transformers on the CPU in float32.
 
     Raises
@@ -36,9 +38,25 @@ def load(card: ModelCard, source: Source) -> Model:
     UserError
         If the folder holds no dual encoder, lacks weights, or its processor or tokenizer cannot be loaded.
     """
-    transformers.logging.set_verbosity_error()
+    with silent():
+        return _load(card, source)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Let transformers tell errors alone, without bars of progress, and leave it as it was."""
+    bars, hub_bars = transformers.logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
     transformers.logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        with quiet("transformers"):
+            yield
+    finally:
+        if bars:
+            transformers.logging.enable_progress_bar()
+        (enable_progress_bars if hub_bars else disable_progress_bars)()
+
+
+def _load(card: ModelCard, source: Source) -> DualEncoder:
     refuse_code(Path(source.arch), f"model '{card.name}'")
     if card.preprocess:
         raise UserError(
@@ -65,7 +83,7 @@ def load(card: ModelCard, source: Source) -> Model:
         return np.array([len(ids) > context for ids in tokenizer(list(texts))["input_ids"]], bool)
 
     towers = (_blip_image, _blip_text) if matching else (_image_features, _text_features)
-    return Model(
+    return DualEncoder(
         card.name,
         network,
         _checked_recipe(card, processor),
@@ -141,7 +159,7 @@ def _filled(who: str, kind, config, state: dict) -> tuple[torch.nn.Module, dict]
 
 def _class_of(who: str, source: Source, config):
     """Class of transformers that a configuration is for; only dual encoders, and BLIP with its matching head."""
-    if "BlipForImageTextRetrieval" in (source.config.get("architectures") or ()):
+    if not source.has_embeddings:
         return transformers.BlipForImageTextRetrieval
     kind = transformers.MODEL_MAPPING.get(type(config), None)
     name = kind.__name__ if isinstance(kind, type) else type(config).__name__

@@ -5,7 +5,6 @@ activation is checked for every way of loading, because the wrong one changes fe
 """
 
 import json
-import logging
 import math
 import re
 import tempfile
@@ -13,6 +12,7 @@ import warnings
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -28,13 +28,13 @@ from torchvision.transforms import Compose, Normalize
 from ...errors import UserError, first_line, shown
 from ..checkpoints import Weights, fit, layers_are_there, misfit, read
 from ..folders import Source, check_config, read_json, refuse_code
-from ..load import LARGEST_IMAGE, Model
 from ..registry import ModelCard
+from .network import LARGEST_IMAGE, DualEncoder, quiet
 
 OPENAI_RELEASE = {"input_resolution", "context_length", "vocab_size"}  # numbers that lie among its weights
 
 
-def load(card: ModelCard, source: Source) -> Model:
+def load(card: ModelCard, source: Source) -> DualEncoder:
     """Load an open_clip model on the CPU.
 
     Raises
@@ -43,14 +43,20 @@ def load(card: ModelCard, source: Source) -> Model:
         If the checkpoint is of another architecture, size or activation, if the folder needs code of its own, or if
         the tokenizer cannot be loaded.
     """
+    with quiet(""):  # open_clip logs a line a step on the root logger
+        return _load(card, source)
+
+
+def _load(card: ModelCard, source: Source) -> DualEncoder:
     network, weights = _create(card, source)
     activation, activation_from = _check_activation(card, source, network, weights)
+    stated: Any = network.visual
     recipe = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in network.visual.preprocess_cfg.items()
+        key: list(value) if isinstance(value, tuple) else value for key, value in stated.preprocess_cfg.items()
     } | (card.preprocess or {})
     _check_recipe(card, recipe)
     tokenizer = _tokenizer(card, source)
-    return Model(
+    return DualEncoder(
         card.name,
         network,
         recipe,
@@ -68,7 +74,7 @@ def load(card: ModelCard, source: Source) -> Model:
 
 
 def _tokenizer(card: ModelCard, source: Source):
-    options = {}
+    options: dict = {}
     config = source.config.get("model_cfg", source.config)["text_cfg"]
     folder = Path(source.arch.removeprefix("local-dir:")) if "model_cfg" in source.config else None
     if config.get("hf_tokenizer_name"):
@@ -173,7 +179,6 @@ def _create(card: ModelCard, source: Source) -> tuple[torch.nn.Module, Weights |
     shapes, however large the sizes that it declares.
     """
     who = f"model '{card.name}'"
-    logging.getLogger().setLevel(logging.ERROR)  # open_clip logs a line a step on the root logger
     content = read(source.weights, who) if source.weights else None
     with tempfile.TemporaryDirectory() as folder:
         config = _configured(card, source, Path(folder))
@@ -257,7 +262,7 @@ def _check_activation(card: ModelCard, source: Source, network, weights: Weights
     elif card.activation:
         stated, witness = card.activation, "models.yml"
     elif weights and weights.activation:
-        stated, witness = weights.activation, weights.witness
+        stated, witness = weights.activation, weights.witness or ""
     elif "model_cfg" in source.config and "quick_gelu" in source.config["model_cfg"]:
         stated, witness = found, "the folder's open_clip_config.json"
     elif not source.files:

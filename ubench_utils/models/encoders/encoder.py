@@ -1,0 +1,166 @@
+"""Models that compare an image with every option: dual encoders, those with a matching head, and merges of them.
+
+Nothing here imports torch, so that what is cached needs none.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ...data.benchmark import Benchmark
+from ...engine import store
+from ...errors import UserError
+from ..model import Answers, Model
+from ..registry import ModelCard, parse_merge
+from .features import Features, image_features, predict, text_features
+from .matching import Matches, match_images, predict_matches
+
+if TYPE_CHECKING:
+    from .network import DualEncoder
+
+
+class Encoder(Model):
+    """A model with an image encoder, a text encoder and weights of its own."""
+
+    def __init__(self, card: ModelCard, parents: tuple[Model, ...] = ()):
+        super().__init__(card, parents)
+        self.merge = parse_merge(card.spec) if parents else None
+        self._loaded_as = self  # of the model itself, whatever names it has beside
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Encoder) and (self.card, self.identity) == (other.card, other.identity)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @cached_property
+    def identity(self) -> dict:
+        """As of every model; a merge is what was merged, and how."""
+        if self.merge is None:
+            return super().identity
+        base, *tuned = (parent.identity for parent in self.parents)
+        of = tuned[0] if len(tuned) == 1 else tuned
+        return {"kind": self.merge.method, "base": base, "tuned": of, **self.merge.parameters}
+
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether it compares features; else it reads image and text together, pair by pair."""
+        return self.source.has_embeddings if self.source else all(parent.has_embeddings for parent in self.parents)
+
+    def load(self, device: str = "cpu", precision: str = "float32") -> "DualEncoder":
+        """Load the weights, or merge those of the parents; see ``load_model``."""
+        from . import network
+
+        if self.merge is None:
+            loaded = network.load(self._loaded_as, device)
+        else:
+            from ..merging import merge_models
+
+            loaded = merge_models([parent.load(device) for parent in self.parents], self.merge)
+        return replace(loaded, name=self.name, precision=precision)
+
+    def facts(self, device: str, precision: str) -> dict:
+        """Facts that the weights determine, from the cache if there: what a passport begins with."""
+        return store.remembered(
+            "passports", self._key(precision), compute=lambda: _facts(self.load(device, precision), device)
+        )
+
+    def features(
+        self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str
+    ) -> tuple[Features, Features, dict]:
+        """Features of the images and of the options of a benchmark, and facts of the model, from the cache if there.
+
+        Parameters
+        ----------
+        benchmark : Benchmark
+        questions : pandas.DataFrame
+            As from ``build_questions``. Texts are cached together: the same questions find the same entries.
+        device, precision : str
+            As from ``choose_device``, or as in the record of an evaluation.
+
+        Raises
+        ------
+        UserError
+            If the model cannot be loaded, or compares options by a matching head and not by features.
+        """
+        facts = self.facts(device, precision)
+        if not facts["has_embeddings"]:
+            raise UserError(
+                f"model '{self.name}': it compares options by a matching head, not by features of image and text"
+            )
+        key, load = self._key(precision), self._loader(device, precision)
+        return image_features(benchmark, key, load), text_features(_texts(questions), key, load), facts
+
+    def answer(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> Answers:
+        """Answer by the option that is most like the image; weights are loaded only if something is not cached."""
+        facts = self.facts(device, precision)
+        key, load = self._key(precision), self._loader(device, precision)
+        started = time.monotonic()
+        seen: Features | Matches
+        if facts["has_embeddings"]:
+            text = text_features(_texts(questions), key, load)
+            seen, truncated = image_features(benchmark, key, load), text.truncated
+            self._check(benchmark, seen.failed)
+            predictions = predict(questions, seen, text, facts["logit_scale"])
+        else:
+            seen = match_images(benchmark, questions, key, load)
+            truncated = seen.truncated
+            self._check(benchmark, seen.failed)
+            predictions = predict_matches(questions, seen)
+        seconds = time.monotonic() - started
+        passport = {
+            **facts,
+            "device": device,
+            "identity": self.identity,
+            "commits": self.commits,
+            "texts": len(_texts(questions)),
+            "texts_truncated": len(truncated),
+            "images": len(benchmark.images.image_hash.unique()),
+            "images_failed": len(seen.failed),
+            "images_encoded_now": seen.encoded,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(seen.encoded / seconds, 1) if seen.encoded else None,
+        }
+        return Answers(predictions, seen.failed, seen.found, passport)
+
+    def _check(self, benchmark: Benchmark, failed: dict) -> None:
+        hashes = benchmark.images.image_hash
+        if hashes.isin(failed).all():
+            first = failed[hashes.iloc[0]]
+            raise UserError(f"model '{self.name}': none of {len(hashes)} images could be encoded ({first})")
+
+    def _key(self, precision: str) -> str:
+        return store.digest({"identity": self.identity, "precision": precision})
+
+    def _loader(self, device: str, precision: str) -> "Callable[[], DualEncoder]":
+        loaded: list[DualEncoder] = []
+
+        def load() -> "DualEncoder":
+            if not loaded:
+                loaded.append(self.load(device, precision))
+            return loaded[0]
+
+        return load
+
+
+def _texts(questions: pd.DataFrame) -> set[str]:
+    return {option for options in questions.options for option in options}
+
+
+def _facts(model: "DualEncoder", device: str) -> dict:
+    return {
+        "parameters": model.parameters,
+        "activation": model.activation,
+        "activation_from": model.activation_from,
+        "preprocessing": model.recipe,
+        "context_length": model.context_length,
+        "logit_scale": model.logit_scale,
+        "has_embeddings": model.has_embeddings,
+        "doubt": model.doubt,
+        "precision": model.precision,
+        "device": device,
+    }
