@@ -14,8 +14,7 @@ import ubench_utils
 
 BELOW_STUDIES = {"errors", "files", "text", "demo", "data", "statistics", "engine", "models", "evaluation"}
 DRAWING = ["matplotlib", "seaborn", "IPython", "papermill", "jupytext", "nbformat", "nbclient"]
-# Each is a fault of today; who mends one, deletes its line.
-PRIVATE_ABROAD = {}
+PRIVATE_ABROAD: set[str] = set()  # faults of today; none is left
 # One process loads all: first the rooms that draw nothing, then what draws. The libraries come before the rooms that
 # use them, so that a change which a library makes is not taken for one of ours.
 PROCESS = """
