@@ -14,15 +14,7 @@ import ubench_utils
 
 BELOW_STUDIES = {"errors", "files", "text", "demo", "data", "statistics", "engine", "models", "evaluation"}
 DRAWING = ["matplotlib", "seaborn", "IPython", "papermill", "jupytext", "nbformat", "nbclient"]
-# Each is a fault of today; who mends one, deletes its line.
-PRIVATE_ABROAD = {
-    "report/lessons.py: plots",
-    "report/plots_dataset.py: plots",
-    "report/plots_finetuning.py: plots",
-    "report/plots_preferences.py: plots",
-    "report/plots_published.py: plots",
-    "report/plots_slices.py: plots",
-}
+PRIVATE_ABROAD: set[str] = set()  # faults of today; none is left
 # One process loads all: first the rooms that draw nothing, then what draws. The libraries come before the rooms that
 # use them, so that a change which a library makes is not taken for one of ours.
 PROCESS = """
@@ -119,9 +111,7 @@ def test_rooms_below_studies_load_nothing_that_draws(process):
 
 
 @pytest.mark.parametrize("what", ["rcParams", "loggers", "environment", "warnings", "signals", "torch"])
-def test_importing_changes_nothing(request, process, what):
-    if what == "rcParams":
-        request.applymarker(pytest.mark.xfail(reason="the old figures set them on import; goes with report/plots.py"))
+def test_importing_changes_nothing(process, what):
     for before, after in zip(process["states"][::2], process["states"][1::2], strict=True):
         before, after = before[what], after[what]
         if what == "loggers":  # one that a library makes later is its own

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from myst_parser.parsers.docutils_ import Parser
 
-from ubench_utils.models.registry import colours
 from ubench_utils.pages.outputs import tidy
-from ubench_utils.report import plots
+from ubench_utils.report import style
 from ubench_utils.report.labels import labels
 from ubench_utils.text import as_markdown, is_unseen, one_line, visible
 
@@ -65,10 +64,6 @@ def test_a_label_shows_what_differs():
     assert [run in label for run, label in zip(("lr1", "lr2"), labels(deep).values(), strict=True)] == [True, True]
 
 
-def test_a_row_of_mixtures_has_as_many_colours():
-    assert len(set(colours(MIXTURES).values())) == len(MIXTURES) == 24
-
-
 def test_a_label_of_a_single_name_is_its_own():
     assert labels(["demo-pathology", "electron microscopy", "/data/run_a/epoch_5.pt"]) == {
         "demo-pathology": "demo-pathology",
@@ -85,8 +80,8 @@ def notebook(monkeypatch):
     figure.subplots().set_title("$\\frac{")
     figure.set_label(f"alt {words}")
     shown = []
-    monkeypatch.setattr(plots, "display", lambda data, raw, metadata: shown.append((data, metadata)))
-    plots.show(figure, f"caption {words}")
+    monkeypatch.setattr(style, "display", lambda data, raw, metadata: shown.append((data, metadata)))
+    style.show(figure, f"caption {words}")
     v4 = nbformat.v4
     outputs = [v4.new_output("display_data", data=data, metadata=metadata) for data, metadata in shown]
     glued = {"application/papermill.record/text/plain": repr(words)}

@@ -33,6 +33,7 @@ PUBLIC = {  # name: the file that holds it
     "heatmap": "report.figures",
     "bars": "report.figures",
     "plane": "report.figures",
+    "by_pair": "report.figures",
     "show": "report.style",
     "percent": "report.text",
     "sentence": "report.sentences",

@@ -265,9 +265,9 @@ def _report(run, folder: Path) -> None:
 
 
 def _print_scores(run) -> None:
-    from .report.plots import headline, overall
     from .report.tables import percent
     from .statistics import scores as stats
+    from .statistics.scores import headline, overall
 
     table = headline(stats.score(run.answers, by=()))
     for (model, level), rows in table.groupby(["model", "level"], sort=False):

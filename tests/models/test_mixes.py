@@ -13,10 +13,10 @@ from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.registry import as_list, pairs
 from ubench_utils.pages import runner
-from ubench_utils.report import plots, plots_dataset
+from ubench_utils.report import figures
 from ubench_utils.report import sentences as said
 from ubench_utils.statistics import scores as stats
-from ubench_utils.studies import benchmark, finetuning, leaderboard, overview, preferences
+from ubench_utils.studies import benchmark, duplicates, finetuning, leaderboard, overview, preferences
 
 MODELS = ["demo-base", "demo-pathology"]
 ABSENT = "No question on the modality is in this data set."
@@ -154,13 +154,13 @@ def test_α_is_not_chosen_on_too_few_images(mix):
 
 def test_figures_of_what_is_absent_say_so(mix, scores_of):
     classes = scores_of("classes")
-    colours = {"demo-base": "#000000"}
     alone = {"modality": "Names the modality", "stain": "Names the stain"}
-    assert plots.accuracy_by_slice(classes, colours, "modality", alone).is_nothing
-    panels = plots.accuracy_by_slice(classes, colours, "modality", {**alone, "classification": "Fine"})
+    shown = stats.headline(classes, by="modality")
+    assert figures.dots(shown, "slice", panel="question", panels=alone, empty="Nothing.").instead == "Nothing."
+    panels = figures.dots(shown, "slice", panel="question", panels={**alone, "classification": "Fine"})
     assert [axis.get_title(loc="left") for axis in panels.axes] == ["Fine"], "no empty panel"
-    nowhere = pd.DataFrame({column: [float("nan")] for column in plots_dataset.NEAREST})
-    assert plots_dataset.nearest({"equal bits": (nowhere, 60)}).is_nothing
+    nowhere = pd.DataFrame({column: [float("nan")] for column in ("nearest_within", "nearest_across")})
+    assert duplicates.histograms({"equal bits": (nowhere, 60)}).empty
 
 
 def test_one_image_a_source_tells_nothing_of_the_source(mix):

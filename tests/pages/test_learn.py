@@ -4,19 +4,14 @@ import re
 from pathlib import Path
 
 import jupytext
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from ubench_utils.data.benchmark import decode
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.pages.outputs import tidy
 from ubench_utils.pages.runner import sections
 from ubench_utils.report import lessons
-from ubench_utils.report.plots_finetuning import GROUPS
 from ubench_utils.statistics import scores
 
 ROOT = Path(__file__).parents[2]
@@ -125,49 +120,6 @@ def test_a_model_in_memory_answers_as_the_evaluation_does(run):
     assert (both.predicted_idx == both.predicted_idx_run).all()
     np.testing.assert_allclose(both.p_predicted, both.p_predicted_run, atol=1e-4)
     assert set(found.columns) == set(expected.columns) - {"model"}
-
-
-def figures(run):
-    image = decode(run.benchmark.image_bytes(0))
-    table = pd.DataFrame({"option": ["one", "two"], "probability": [0.7, 0.3], "right": [False, True]})
-    studies = pd.DataFrame({"estimate": [0.6, 0.9], "low": [0.5, 0.8], "high": [0.7, 0.95]})
-    changes = pd.DataFrame(
-        [
-            {"group": group, "step": step, "estimate": step / 100, "ci_low": 0, "ci_high": 0.2}
-            for group in list(GROUPS)[:2]
-            for step in (0, 10)
-        ]
-    )
-    return {
-        "options": lessons.options(image, table),
-        "caterpillar": lessons.caterpillar({"first": studies, "second": studies.head(1)}, 0.6),
-        "along": lessons.along(changes, "step", "training steps"),
-        "two_ways": lessons.two_ways(pd.DataFrame({"a": [1.0, 2], "b": [3.0, 4]}, index=["x", "y"]), "a", "b", "%"),
-    }
-
-
-def test_figures_say_what_they_show(run):
-    drawn = figures(run)
-    public = {
-        name
-        for name, value in vars(lessons).items()
-        if not name.startswith("_")
-        and getattr(value, "__module__", "") == "ubench_utils.report.lessons"
-        and value.__annotations__.get("return") is Figure
-    }
-    assert set(drawn) == public
-    words = {name: figure.get_label() for name, figure in drawn.items()}
-    assert "one: 70.0 %; two (right): 30.0 %" in words["options"]
-    assert "first: 1 of 2 intervals miss it; second: 0 of 1" in words["caterpillar"]
-    assert "fine-grained, in-domain: +10.0 at 10" in words["along"]
-    assert "x: 1.0 and 3.0; y: 2.0 and 4.0" in words["two_ways"]
-    assert not plt.get_fignums(), "figures are not left open"
-
-
-def test_the_intervals_that_miss_are_marked(run):
-    axis = figures(run)["caterpillar"].axes[0]
-    shown = {line.get_label(): line.get_xdata() for line in axis.lines if not line.get_label().startswith("_")}
-    assert list(shown["holds the truth"]) == [60] and list(shown["misses it"]) == [90]
 
 
 def test_rule_of_the_lesson_is_that_of_the_package():

@@ -14,8 +14,8 @@ from ubench_utils.evaluation import run
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.registry import DEFAULT_MODELS
 from ubench_utils.pages.runner import CARD, run_book, sections, slugs
-from ubench_utils.report.plots import headline
 from ubench_utils.statistics import scores as stats
+from ubench_utils.statistics.scores import headline
 from ubench_utils.studies import finetuning
 
 ROOT = Path(__file__).parents[2]

@@ -265,3 +265,41 @@ def test_drawing_leaves_the_settings_as_they_were():
     before = dict(matplotlib.rcParams)
     style.svg(figures.dots(slices(), "slice", panel="question"))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_change_map_stars_what_stands_and_brackets_what_is_small():
+    table = estimates(["demo-pathology"], question=["domain", "stain", "classification"], slice=["all"])
+    table = table.assign(level=["coarse", "coarse", "fine"], by="all", estimate=[0.2, -0.004, -0.3])
+    table = table.assign(p_adjusted=[0.01, 0.9, 0.01], small=[False, False, True])
+    figure = figures.change_map(figures.by_pair({PAIR: table}))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["+20*", "0", "(−30*)"]
+    assert "stain" not in figure.get_label() and "domain: +20.0" in figure.get_label()
+
+
+def test_fronts_tell_the_alphas_and_the_other_ways():
+    front = pd.DataFrame({"alpha": [0, 0.5, 1], "gain": [0, 0.1, 0.05], "kept": [0, -0.01, -0.1]})
+    front["on_front"] = [True, True, False]
+    ways = pd.DataFrame({"way": ["both models", "TIES"], "gain": [0.08, 0.06], "kept": [-0.02, -0.01]})
+    axes = ("kept (points)", "gain (points)")
+    figure = figures.fronts({PAIR: front}, {PAIR: ways}, style.colours(PAIR), labels=axes)
+    assert [text.get_text() for text in _legend(figure)[1]] == [
+        "α on the Pareto front",
+        "other α",
+        "both models",
+        "TIES",
+    ]
+    assert "TIES: −1.0 and +6.0" in figure.get_label() and overhang(figure) <= 0
+    nowhere = front.assign(kept=np.nan)
+    assert figures.fronts({PAIR: nowhere}, {PAIR: ways}, style.colours(PAIR), empty="No.").instead == "No."
+
+
+def test_totals_of_levels_and_rare_values_have_names():
+    table = pd.DataFrame(
+        {"level": ["coarse", "coarse", "fine", "fine"], "question": ["all", "stain", "all", "classification"]}
+    )
+    two = pd.concat([table, table.iloc[[1]].assign(question="domain")])
+    assert figures.asked(two).asked.tolist() == ["all coarse", "domain", "stain", "classification"]
+    counts = pd.DataFrame({"facet": "stain", "value": [f"s{i}" for i in range(30)], "images": 30, "datasets": 2})
+    pooled = figures.pooled(counts)
+    assert len(pooled) == 12 and pooled.images.sum() == 900 and pooled.value.iloc[-1] == "19 others"
+    assert pooled.datasets.iloc[-1] == 0 and figures.pooled(counts.head(5)).equals(counts.head(5))

@@ -6,7 +6,7 @@ import pytest
 from ubench_utils.data.benchmark import HUB_NAME
 from ubench_utils.data.questions import COARSE
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.report import plots_published, sentences
+from ubench_utils.report import sentences
 from ubench_utils.statistics import scores as stats
 from ubench_utils.studies import published, reconciliation
 
@@ -140,41 +140,3 @@ def test_reconciliation_counts_and_compares():
     captions = reconciliation.subdomain_captions()
     given = captions[(captions.of == "subdomain") & captions.in_data]
     assert given.sentence.tolist() == ["–"] and (captions.of == "subdomain").sum() > 2
-
-
-FIGURES = {
-    "ordered": lambda: plots_published.ordered({"Coarse": published.totals().query("level == 'coarse'")}),
-    "question_map": lambda: plots_published.question_map(published.by_question()),
-    "dataset_map": lambda: plots_published.dataset_map(published.by_dataset()),
-    "wording": lambda: plots_published.wording(published.by_dataset(0), published.by_dataset(1)),
-    "changes": lambda: plots_published.changes(published.forgetting(), {"coarse": "#555555"}),
-    "arrows": lambda: plots_published.arrows(published.interpolation()),
-    "composition": lambda: plots_published.composition(published.datasets()),
-    "recomputed": lambda: plots_published.recomputed(published.recomputed()),
-}
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_say_that_they_are_published(name):
-    figure = FIGURES[name]()
-    assert figure.get_label().lower().startswith(("published", "recomputed from published"))
-    assert len(figure.get_label()) > 80 and "nan" not in figure.get_label()
-
-
-def test_every_figure_is_tested():
-    own = [f for f in vars(plots_published).values() if getattr(f, "__module__", "") == plots_published.__name__]
-    assert {f.__name__ for f in own if f.__name__[0] != "_"} - {"colours"} == set(FIGURES)
-
-
-def test_changes_draws_the_table():
-    table = published.forgetting()
-    figure = plots_published.changes(table, {"coarse": "#555555"})
-    drawn = {float(line.get_xdata()[0]) for axis in figure.axes for line in axis.lines if line.get_marker() == "o"}
-    assert drawn == set(table[table.kind == "coarse"].difference.astype(float))
-
-
-def test_a_listed_model_keeps_its_colour():
-    from ubench_utils.models.registry import colours
-
-    found = plots_published.colours(["CLIP", "GPT-4o"])
-    assert found["CLIP"] == colours(["CLIP"])["CLIP"] and found["GPT-4o"] == plots_published.UNLISTED

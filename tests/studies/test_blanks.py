@@ -1,6 +1,5 @@
-"""Blank images: the model's own answers to them, what subtracting them changes, and the figures of preferences."""
+"""Blank images: the model's own answers to them, what subtracting them changes, and what their figures show."""
 
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,15 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.figures import overhang, svg
 from helpers.samples import NAMES, as_dataset
-from matplotlib.figure import Figure
 
 from ubench_utils.data.benchmark import decode
 from ubench_utils.engine import work
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models import registry
-from ubench_utils.report import plots, plots_preferences, sentences, tables
+from ubench_utils.report import sentences, tables
 from ubench_utils.studies import blanks, preferences
 
 
@@ -97,7 +93,6 @@ def test_blank_images_cost_nothing_twice_and_need_no_torch(run, monkeypatch):
     program = f"""
 import sys
 from ubench_utils.studies import blanks
-from ubench_utils.report import plots_preferences
 from ubench_utils.studies import preferences
 from ubench_utils.evaluation.evaluate import evaluate
 run = evaluate(sys.argv[1], {models}, device="cpu", precision="float32")
@@ -135,51 +130,7 @@ def test_models_without_an_encoder_are_left_out_and_named(run, tmp_path):
 # ---------------------------------------------------------------------------------------------------- figures
 
 
-def drawn(run, models=("random", "demo-base", "demo-pathology")):
-    """Every figure, by name, and the number of dots that its tables hold."""
-    choices, colours = tables.with_choices(run), registry.colours(models)
-    blank, _ = blanks.with_blanks(run, list(models))
-    attraction, rates = preferences.attraction(choices), preferences.rates(choices)
-    alone, accuracy, informed = blanks.without_image(blank), blanks.calibrated(blank), blanks.calibrated_rates(blank)
-    shown = attraction[(attraction.question != "all") & (attraction.expected >= plots_preferences.FEW)]
-    n_options = len(shown.groupby(["question", "option"]))
-    return {
-        "attraction": (
-            plots_preferences.attraction(attraction, colours),
-            len(shown) if n_options <= plots_preferences.MOST else None,
-        ),
-        "rates": (plots_preferences.rates(rates, colours), (rates.rate != "truth").sum()),
-        "without_image": (plots_preferences.without_image(alone, colours), len(alone)),
-        "changes": (plots_preferences.changes(accuracy, colours), len(accuracy)),
-        "changes of informedness": (
-            plots_preferences.changes(informed, colours),
-            (informed.rate == "informedness").sum(),
-        ),
-    }
-
-
-def n_dots(figure):
-    return sum(line.get_marker() == "o" for axis in figure.axes for line in axis.get_lines())
-
-
-def test_figures_hold_the_rows_of_their_tables(run):
-    figures, again = drawn(run), drawn(run)
-    assert all(svg(figure) == svg(again[name][0]) for name, (figure, _) in figures.items())
-    public = {
-        name
-        for name, value in vars(plots_preferences).items()
-        if not name.startswith("_") and getattr(value, "__module__", "") == plots_preferences.__name__
-    }
-    assert public == {name.partition(" of ")[0] for name in figures}
-    for name, (figure, n) in figures.items():
-        alt = figure.get_label()
-        assert isinstance(figure, Figure) and alt.endswith(".") and not re.search(r"\bnan\b", alt), name
-        assert name == "attraction" or ("demo-base" in alt and "demo-pathology" in alt), name  # few mistakes, no ratio
-        assert n is None or n_dots(figure) == n, name
-        assert overhang(figure) <= 0, name
-
-
-def test_attraction_shows_the_most_attractive_on_top():
+def test_the_most_attractive_come_first_and_few_choices_say_nothing():
     rng = np.random.default_rng(10)
     table = pd.DataFrame(
         {
@@ -196,25 +147,35 @@ def test_attraction_shows_the_most_attractive_on_top():
     )
     table = table.assign(ci_low=table.estimate - 0.3, ci_high=table.estimate + 0.3)
     table.loc[table.estimate == 4, "expected"] = 1.0  # too few to say
-    figure = plots_preferences.attraction(table, registry.colours(["demo-base"]))
-    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    best = table[table.expected > 5].nlargest(plots_preferences.MOST, "estimate")
-    assert names == [f"classification: {option}" for option in best.option]
+    best = table[table.expected > 5].nlargest(12, "estimate")
+    assert preferences.most_attractive(table).row.tolist() == [f"classification: {option}" for option in best.option]
 
 
-def test_confusion_of_many_options_keeps_its_numbers(run):
+def test_confusion_is_the_share_of_each_answer(run):
     choices, models = tables.with_choices(run), ["random", "demo-base"]
-    figure = plots.confusion(choices, models, "submodality")
-    assert overhang(figure) <= 0 and len({axis.get_position().x0 for axis in figure.axes}) == 1  # one below the other
-    for axis, model in zip(figure.axes, models, strict=True):
+    table = preferences.confusion(choices, models, "submodality")
+    assert list(dict.fromkeys(table.model)) == models and table.groupby(["model", "truth"]).most.sum().eq(1).all()
+    for model in models:
         rows = choices[(choices.model == model) & (choices.question == "submodality") & (choices.wording == 1)]
-        share = 100 * pd.crosstab(rows.submodality, rows.chosen, normalize="index").to_numpy().ravel()
-        shown = sorted(int(text.get_text()) for text in axis.texts if text.get_text())
-        assert shown == sorted(int(f"{value:.0f}") for value in share if value >= 0.5)
+        share = pd.crosstab(rows.submodality, rows.chosen, normalize="index")
+        for row in table[table.model == model].itertuples():
+            expected = share.loc[row.truth, row.chosen] if row.chosen in share else 0
+            assert row.estimate == pytest.approx(expected)
 
 
-def test_figures_of_nothing_say_so():
-    for function in ("attraction", "rates", "without_image", "changes"):
-        table = pd.DataFrame(columns=[*preferences.ATTRACTION, "rate"])
-        figure = getattr(plots_preferences, function)(table, {})
-        assert figure.get_label().endswith(".") and n_dots(figure) == 0
+def test_the_truth_stands_beside_the_share(run):
+    rates = preferences.rates(tables.with_choices(run))
+    table = preferences.with_truth(rates)
+    assert len(table) == (rates.rate != "truth").sum() and table.truth.notna().equals(table.rate == "share")
+    truth = rates[rates.rate == "truth"].set_index(["model", "option"]).estimate
+    shares = table[table.rate == "share"].set_index(["model", "option"]).truth
+    assert shares.equals(truth.reindex(shares.index).rename("truth"))
+    never = table.groupby("option", sort=False).n_true.max().eq(0).tolist()
+    assert never == sorted(never)
+
+
+def test_figures_of_nothing_have_no_rows():
+    empty = pd.DataFrame(columns=[*preferences.ATTRACTION, "rate"])
+    assert preferences.most_attractive(empty).empty and preferences.with_truth(empty).empty
+    nothing = pd.DataFrame(columns=["question", "wording", "model", "chosen", "modality"])
+    assert preferences.confusion(nothing, [], "modality").empty

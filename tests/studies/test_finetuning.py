@@ -9,7 +9,7 @@ import pytest
 
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models import folders, registry
-from ubench_utils.studies import finetuning
+from ubench_utils.studies import finetuning, published
 
 BASE, TUNED = "demo-base", "demo-pathology"
 SETS = {"tissue_a": "pathology", "tissue_b": "pathology", "yeast": "biology"}
@@ -139,25 +139,23 @@ def test_curves():
             assert ((line.ci_low <= line.estimate) & (line.estimate <= line.ci_high)).all()
 
 
-def test_fine_trade_off():
-    table = finetuning.fine_trade_off(mixtures(), TUNED)
-    assert table.alpha.tolist() == [0, 0.5, 1]
-    assert np.allclose(table.x, [12 / 24, 20 / 24, 16 / 24], atol=1e-6)  # mean over all three sub-datasets
-    assert np.allclose(table.y, [6 / 16, 14 / 16, 14 / 16], atol=1e-6)  # over the two of pathology
-    for axis in "xy":
-        assert (table[f"{axis}_low"] < table[axis]).all() and (table[axis] < table[f"{axis}_high"]).all()
+def test_fates_are_shares_of_the_questions():
+    answers = mixtures()
+    ends = {registry.mix_name(BASE, TUNED, 0): BASE, registry.mix_name(BASE, TUNED, 1): TUNED}
+    answers = answers[answers.model.isin(ends)]
+    table = finetuning.forgetting(answers.assign(model=answers.model.map(ends)), BASE, TUNED)
+    fates = finetuning.fates(table.assign(reference=BASE, model=TUNED))
+    assert fates.groupby("asked").estimate.sum().tolist() == pytest.approx([1] * fates.asked.nunique())
+    assert set(fates.state) == {"kept", "forgotten", "learned", "never"} and finetuning.fates(table.iloc[:0]).empty
 
 
-def test_fine_trade_off_without_an_image_in_domain():
-    swept = mixtures()
-    table = finetuning.fine_trade_off(swept[swept.domain != "pathology"], TUNED)
-    assert np.allclose(table.x, [6 / 8, 6 / 8, 2 / 8], atol=1e-6) and table.y.isna().all()
-
-
-def test_fine_trade_off_is_macro():
-    swept = mixtures()
-    uneven = swept[(swept.dataset != "tissue_a") | (swept.image_id < "4")]  # half of tissue_a is gone
-    assert np.allclose(finetuning.fine_trade_off(uneven, TUNED).y, [(2 / 4 + 4 / 8) / 2, 1, 1], atol=1e-6)
+def test_our_changes_stand_beside_the_published_ones():
+    theirs = published.forgetting()
+    alone = finetuning.beside_published(pd.DataFrame(), theirs)
+    assert set(alone["where"]) == {"published"} and alone.estimate.abs().max() < 1
+    own = pd.DataFrame({"by": "all", "question": ["stain", "all"], "estimate": 0.1, "ci_low": 0, "ci_high": 0.2})
+    both = finetuning.beside_published(own.assign(reference=BASE, model=TUNED), theirs)
+    assert both[both["where"] == "here"].question.tolist() == ["stain"] and len(both) == len(alone) + 1
 
 
 def test_summary():

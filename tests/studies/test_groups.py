@@ -8,8 +8,7 @@ import pytest
 
 from ubench_utils.data.benchmark import NOT_STATED
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models import registry
-from ubench_utils.report import plots_slices, sentences
+from ubench_utils.report import sentences
 from ubench_utils.statistics import scores as stats
 from ubench_utils.studies import groups
 from ubench_utils.studies.groups import NORMAL, OTHER, gaps, members, names_normal, normality
@@ -179,8 +178,6 @@ def test_no_gap_where_there_is_nothing_to_compare():
         assert gaps(table).empty
         said = "one value only (mouse)" if organism == "mouse" else "not stated"
         assert f"Organism: {said}" in answer(table)
-        figure = plots_slices.by_group(groups.scores_by_group(table), members(table), {MODEL: "#000000"}, "organism")
-        assert said in figure.get_label()
 
 
 def test_a_dataset_without_the_columns(rows, parquet, cache):
@@ -195,10 +192,7 @@ def test_a_dataset_without_the_columns(rows, parquet, cache):
     text = sentences.sentence("groups", "answer", **found)
     assert all(f"{name}: not stated" in text for name in ("Organism", "Real or synthetic", "Stain", "Kind of task"))
     assert "Named normal or not: fewer than two groups" in text
-    scores, colours = groups.scores_by_group(table), registry.colours(["random"])
-    for facet in groups.FACETS:
-        label = plots_slices.by_group(scores, members(table), colours, facet).get_label()
-        assert ("not stated" in label) is (facet != "normality")
+    assert set(members(table).facet) == {"normality"}
 
 
 def test_demo_has_groups_and_its_normal_classes(rows, parquet, cache):

@@ -8,8 +8,8 @@ import pytest
 
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.report import sentences, tables
-from ubench_utils.report.plots import headline
 from ubench_utils.statistics import scores as stats
+from ubench_utils.statistics.scores import headline
 from ubench_utils.studies import leaderboard, published
 
 MODELS = ["random", "demo-base", "demo-pathology"]

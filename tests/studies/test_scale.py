@@ -18,8 +18,7 @@ from ubench_utils.data.questions import build_questions
 from ubench_utils.engine.work import picture
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models import registry
-from ubench_utils.report import plots_slices, sentences
+from ubench_utils.report import sentences
 from ubench_utils.statistics import scores
 from ubench_utils.studies import overview
 from ubench_utils.studies import scale as resolution
@@ -77,7 +76,6 @@ def test_a_dataset_that_states_no_pixel_size(rows, parquet):
     points = by_size(run.answers, sizes)
     assert sizes.microns_per_pixel.isna().all() and (sizes.width == 64).all() and points.empty
     assert "stated for 0 of 8 images" in said("sizes", stated_sizes(sizes))
-    assert "stated pixel size" in plots_slices.score_against_size(points, registry.colours(["random"])).get_label()
     assert resolution.by_dataset(sizes).microns_per_pixel_low.isna().all()
 
 
@@ -288,6 +286,13 @@ def lost(table):
     return said("answer", {"slices": named, **shrinking(nobody, table)})
 
 
+def test_the_native_size_is_the_start_of_every_line():
+    table = changes(swept_by_hand(lost=12, gained=4))
+    start = resolution.with_native(table).query("factor == 1")
+    assert len(start) == len(table) and (start.estimate == 0).all() and start.ci_low.isna().all()
+    assert len(resolution.with_native(table)) == 2 * len(table)
+
+
 def test_no_sweep_is_said_plainly(rows, parquet):
     run = run_of(parquet(rows[:4]), "random")
     for factors in ([2], []):
@@ -295,8 +300,7 @@ def test_no_sweep_is_said_plainly(rows, parquet):
         assert table.empty and resolution.of_levels(table).empty
         assert "No image was shrunk" in said("shrunk", shrinking(run, table))
         assert "shrunk" in lost(table)
-        for by in ("all", "scale"):
-            assert "shrunk" in plots_slices.change_by_factor(table, registry.colours(["random"]), by).get_label()
+        assert resolution.with_native(table).empty
     weighted = run_of(parquet(rows[:4]), "demo-base", "random")
     text = said("shrunk", shrinking(weighted, changes(sweep(weighted, [1]))))
     assert "no factor above 1" in text and text.endswith("Left out, for want of weights to look again with: random.")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ubench_utils.models import registry
-from ubench_utils.report import plots_slices, sentences, tables
+from ubench_utils.report import sentences, tables
 from ubench_utils.report.text import half_width
 from ubench_utils.statistics import scores as stats
 from ubench_utils.studies import published, specialists
@@ -147,7 +147,6 @@ def test_all_pairs_are_one_family(table):
 
 
 def test_runs_without_a_specialist_or_a_generalist(table):
-    colours = registry.colours([GENERAL, PATHOLOGY, "random"])
     for sides, word in (
         (([], [GENERAL]), "no specialist"),
         (([PATHOLOGY], []), "no generalist"),
@@ -155,10 +154,8 @@ def test_runs_without_a_specialist_or_a_generalist(table):
     ):
         found = specialists.differences(table, *sides)
         assert found.empty and word in said(found, sides)
-        assert "no pair" in plots_slices.specialist_differences(found, colours).get_label()
     nothing = specialists.scores_by_ground(table, [])
     assert nothing.empty and specialists.of_grounds(nothing).empty
-    assert "specialist" in plots_slices.by_ground(nothing, colours).get_label()
     unanswered = specialists.differences(table[table.model == GENERAL], [PATHOLOGY], [GENERAL])
     assert unanswered.empty and "no question" in said(unanswered, ([PATHOLOGY], [GENERAL]))
 
@@ -180,9 +177,11 @@ def sides():
 
 def two(found):
     assert found.place.nunique() == 1
-    colours = registry.colours([GENERAL, PATHOLOGY])
-    assert len(plots_slices.specialist_differences(found, colours).axes) == 1
     return found, sides()
+
+
+def test_models_stand_by_their_kind():
+    assert specialists.in_order(["random", GENERAL, PATHOLOGY]) == [PATHOLOGY, GENERAL, "random"]
 
 
 # Said in words

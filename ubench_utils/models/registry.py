@@ -1,6 +1,5 @@
 """Model strings: the forms they take, what models.yml says of a name, and which models make a pair."""
 
-import colorsys
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -78,8 +77,6 @@ FAMILIES = {  # by what stands before the colon of a model string
 }
 # What may stand before the colon; with an exclamation mark a merge goes ahead whatever the lineage.
 KINDS = (*(kind for kind in FAMILIES if kind != "random"), *(f"{kind}!" for kind in MERGES))
-# The palette of models without a colour of their own; those that models.yml uses come last.
-PALETTE = ["#44AA99", "#661100", "#999933", "#6699CC", "#CC6677", "#225555", "#AA7744", "#4477AA"]
 
 
 @dataclass(frozen=True)
@@ -365,21 +362,6 @@ def check_lineage(*models: str) -> None:
 def mix_name(base: str, tuned: str, alpha: float) -> str:
     """Model string of an interpolated model."""
     return f"mix:{base}+{tuned}@{alpha:g}"
-
-
-def _own_colour(place: int) -> str:
-    """One of the palette, then, for a row of mixtures, hues at the golden angle, which do not come again."""
-    if place < len(PALETTE):
-        return PALETTE[place]
-    parts = colorsys.hls_to_rgb(0.618034 * place % 1, (0.35, 0.5, 0.65)[place % 3], 0.6)
-    return "#" + "".join(f"{round(255 * part):02X}" for part in parts)
-
-
-def colours(models) -> dict[str, str]:
-    """Colour of each model: the listed one, else one of its own by place among the unlisted."""
-    cards = [(model, find_model(model)) for model in models]
-    unlisted = [model for model, card in cards if card.colour is None]
-    return {model: card.colour or _own_colour(unlisted.index(model)) for model, card in cards}
 
 
 def as_list(models) -> list:

@@ -10,7 +10,7 @@ from ..text import as_markdown, one_line, visible
 def tidy(notebook, slug: str):
     """Give an executed notebook fixed ids and drop what differs between equal runs; place captions and alt texts.
 
-    ``plots.show`` leaves caption and alt text in the output's metadata; MyST-NB wants them in the cell's, and reads a
+    ``style.show`` leaves caption and alt text in the output's metadata; MyST-NB wants them in the cell's, and reads a
     caption as Markdown. Here, and nowhere else, words that may come from a dataset become part of a page, so captions
     are plain text, and characters that could turn the words around them are written out everywhere.
     """

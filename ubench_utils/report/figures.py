@@ -31,9 +31,11 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator
 
 from . import style
 from .style import DARK, FAINT, GREY, LONG, RULE, WIDTH
+from .text import fixed
 
 DASHED, THIN, THICK = (0, (2, 1)), 0.8, 2
 DOT = {"ls": "", "ms": 6, "mew": 1.5, "clip_on": False, "zorder": 3}
+CENTRED = {"ha": "center", "va": "center", "fontsize": 8.5}
 MESH = {"edgecolors": "w", "linewidth": 0.8}
 
 
@@ -108,17 +110,20 @@ def dots(
     faint : str
         Column that is true for the marks in grey.
     tick : str or list of str
-        Columns that are drawn as ticks, that of chance dashed; ``line`` and ``band`` stand at a value and around 0.
+        Columns that are drawn as ticks, those of chance and truth dashed.
+    line, band : float
+        A line at a value, and a band to both sides of 0.
     group : str
         Column whose changes are lines between the rows.
     best_first : bool
         Each panel has rows of its own, the largest number first.
     n : str
-        Column of counts that stand beside the names of the rows.
+        Column of counts that stand beside the names of the rows, as in the first panel.
     height : float
         Inches of a row.
     """
-    cells = _cells(table, panel, row, panels, names, 2)
+    names = _names(panel, names, panels)
+    cells = _cells(table, panel, row, panels, names, 3 if panel == "level" else 2)
     for cell in cells:
         best = cell.table.sort_values(x, ascending=False, kind="stable") if best_first else cell.table
         cell.table = _grouped(best, group, colours)
@@ -132,7 +137,9 @@ def dots(
     short = {value: _name(text) for value, text in style.named(sum(rows, []), names, LONG).items()}
     inches = height or max(0.36 if "\n" in "".join(short.values()) else 0.27, 0.15 * (slots + 1))
     figure = _figure(cells, [inches * len(values) for values in rows], width, sharex=not best_first)
-    counts = table.groupby(y)[n].max() if n else None
+    counts = {}
+    for cell in reversed(cells) if n else ():  # those of the first panel that has the row
+        counts |= cell.table.groupby(y)[n].max().to_dict()
     scale, words, ticks = _scale(label, percent), [], [tick] if isinstance(tick, str) else list(tick)
     crowd = 0.6 if not beside and not joined and table.duplicated([*filter(None, (panel, row)), y, "slot"]).any() else 1
     for cell, values in zip(cells, rows, strict=True):
@@ -166,7 +173,7 @@ def dots(
         axis.set_yticks(range(len(values)), lefts if cell.place[1] == 0 or best_first else [""] * len(values))
         axis.tick_params(axis="y", length=0)
     _inner(cells)
-    entries = [style.mark(name.replace("_", " "), dash=_dash(name)) for name in ticks]
+    entries = [style.mark((names or {}).get(name, name), dash=_dash(name)) for name in ticks]
     style.key(figure, _key(looks, y, colour, shape, names, hollow) + entries)
     return style.describe(figure, f"Dot plot: {label}", table, words, alt)
 
@@ -214,6 +221,7 @@ def lines(
     height : float
         Inches of a panel.
     """
+    names = _names(panel, names, panels)
     cells = _cells(table, panel, row, panels, names, columns)
     if not cells:
         return style.nothing(empty)
@@ -243,16 +251,18 @@ def lines(
             axis.axhline(line, color=GREY, lw=1, zorder=1)
         if rule:
             axis.axvline(cell.table[rule].iloc[0], color=GREY, lw=1.5, ls=DASHED)
-        _title(cells, cell)
-        axis.set(xlabel=axis_label, ylabel=fill(cell.side, 22) or label)
+        if not row or cell.place[0] == 0:
+            _title(cells, cell)
+        unit = " (%)" if "(%)" in label else ""
+        axis.set(xlabel=axis_label, ylabel=fill(cell.side + unit, 22) if cell.side else label)
         axis.set_ylim(limits) if limits else None
         axis.grid(color="#EEEEEE")
         _log(axis, sorted(set(table[x]))) if log else None
         if pd.api.types.is_integer_dtype(table[x]) and not log:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _inner(cells, across=bool(row) or not step)
-    entries = [style.mark(tick.replace("_", " "), dash=DASHED)] if tick else []
-    style.key(figure, _key(looks, "", colour, shape, names, (), line=True) + entries)
+    entries = [style.mark((names or {}).get(tick, tick.replace("_", " ")), dash=DASHED)] if tick else []
+    style.key(figure, _key(looks, "", colour, shape, names, ()) + entries)
     return style.describe(figure, f"Line plot: {label}", table, words, alt)
 
 
@@ -296,34 +306,38 @@ def heatmap(
     height : float
         Inches of a row.
     """
+    names = _names(panel, names, panels)
     cells = _cells(table, panel, None, panels, names, columns)
     if not cells:
         return style.nothing(empty)
     scale, shade, words = _scale(label, percent), paint or value, []
     across, down = style.ordered(table[x], order), style.ordered(table[y], order)
-    ends = limits or (scale * table[shade].min(), scale * table[shade].max())
+    times = 1 if paint else scale
+    ends = limits or (times * table[shade].min(), times * table[shade].max())
     ends = (-max(map(abs, ends)), max(map(abs, ends))) if ends[0] < 0 else (0, ends[1])
-    figure = _figure(cells, [height * len(down)] * len(cells), WIDTH)
-    tops, sides = style.named(across, names), style.named(down, names, LONG if columns == 1 else 26)
+    tops = style.named(across, names, LONG)
+    letters = max(len(str(name)) for name in tops.values())
+    wide = 0.065 * len(across) * letters > 4.4 / min(columns, len(cells))
+    inches = height * len(down) + (0.6 if wide and columns > 1 else 0)
+    figure = _figure(cells, [inches] * len(cells), WIDTH, sharex=columns == 1)
+    sides = style.named(down, names, LONG if columns == 1 else 26)
     for cell in cells:
         axis, own = cell.axis, cell.table
         square = own.pivot(index=y, columns=x, values=shade).reindex(index=down, columns=across).astype(float)
-        square *= 1 if paint else scale
+        square *= times
         mesh = axis.pcolormesh(square, cmap="RdBu" if ends[0] < 0 else "Blues", vmin=ends[0], vmax=ends[1], **MESH)
         for one in own.to_dict("records"):
             i, j = down.index(one[y]), across.index(one[x])
             written = one[text] if text else f"{scale * one[value]:.0f}"
             if text or not (bar and not paint):
-                dark = np.dot(to_rgb(mesh.to_rgba(square.iloc[i, j])), [0.299, 0.587, 0.114]) < 0.55
-                axis.text(
-                    j + 0.5, i + 0.5, written, ha="center", va="center", fontsize=8.5, color="w" if dark else DARK
-                )
+                number = square.iloc[i, j]
+                ink = _ink(mesh.to_rgba(number)) if pd.notna(number) else "#777777"
+                axis.text(j + 0.5, i + 0.5, written, color=ink, **CENTRED)
             if not telling or one[telling]:
                 words.append(_word(one, [panel, y, x], names, style.written(one[value], label, scale)))
         _rules(axis, own if panel is None else table, y, down, group, False, 1)
         _title(cells, cell)
         axis.set(ylim=(len(down), 0), xlabel=axes[0], ylabel=axes[1])
-        wide = 0.065 * len(across) * max(map(len, map(str, tops.values()))) > 4.4 / min(columns, len(cells))
         turn = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if wide else {}
         axis.set_xticks(np.arange(len(across)) + 0.5, [tops[name] for name in across], **turn)
         axis.set_yticks(np.arange(len(down)) + 0.5, [sides[name] for name in down])
@@ -352,6 +366,7 @@ def bars(
     label: str = "",
     limits: tuple | None = None,
     picture=None,
+    legend: bool = True,
     height: float = 0.27,
     empty: str = "",
     alt: str | None = None,
@@ -366,6 +381,8 @@ def bars(
         Column whose changes are lines between the rows.
     picture : array
         An image that is shown on the left.
+    legend : bool
+        Whether colours have a legend.
     height : float
         Inches of a row.
     """
@@ -384,13 +401,12 @@ def bars(
             at, size = values.index(one[y]), scale * one[x]
             cell.axis.barh(at, size, left=left[one[y]], color=one["paint"], height=0.72)
             if stacked and size >= 0.04 * end:
-                dark = np.dot(to_rgb(one["paint"]), [0.299, 0.587, 0.114]) < 0.55
-                place = {"ha": "center", "va": "center", "fontsize": 8.5, "color": "w" if dark else DARK}
-                cell.axis.text(left[one[y]] + size / 2, at, f"{size:.0f}", **place)
+                ink = _ink(one["paint"])
+                cell.axis.text(left[one[y]] + size / 2, at, f"{size:.0f}", color=ink, **CENTRED)
             elif text:
                 cell.axis.text(size, at, f" {one[text]}", va="center", fontsize=9)
             left[one[y]] += size
-            words.append(_word(one, [panel, y, *looks], names, style.written(one[x], label, scale)))
+            words.append(_word(one, [panel, y, *(looks if legend else [])], names, style.written(one[x], label, scale)))
         _rules(cell.axis, cell.table, y, values, group, False)
         short = style.named(values, names, LONG)
         cell.axis.set_yticks(range(len(values)), [short[value] for value in values])
@@ -401,7 +417,8 @@ def bars(
         figure.axes[0].imshow(np.asarray(picture), interpolation="nearest")
         figure.axes[0].axis("off")
     _inner(cells)
-    style.key(figure, _key(looks, y, colour, None, names, (), line=True))
+    squares = {key: {value: (look[0], "s", "") for value, look in found.items()} for key, found in looks.items()}
+    style.key(figure, _key(squares, y, colour, None, names, ()) if legend else [])
     return style.describe(figure, f"Bar chart: {label}", table, words, alt)
 
 
@@ -420,6 +437,7 @@ def plane(
     path: str | None = None,
     to: tuple | None = None,
     note: str | None = None,
+    about: str | None = None,
     line: float | None = None,
     log: bool = False,
     names: dict | None = None,
@@ -441,13 +459,14 @@ def plane(
         Column along which points are joined, where it has a value; a dotted line joins the ends.
     to : tuple of str
         Columns of two numbers and a name: an arrow leads from each point to a star there.
-    note : str
-        Column of what is written beside a point.
+    note, about : str
+        Columns of what is written beside a point, and of what the alt text says of it.
     labels : tuple of str
         The axes.
     height : float
         Inches of a panel.
     """
+    names = _names(panel, names, panels)
     cells = _cells(table, panel, None, panels, names, columns)
     if not cells:
         return style.nothing(empty)
@@ -481,7 +500,7 @@ def plane(
             units = [(labels[0], right), (labels[1], up)] * 2
             written = [style.written(number, *unit) for number, unit in zip(numbers, units, strict=False)]
             told = " and ".join(written[:2]) + (f" to {one[to[2]]}, {' and '.join(written[2:])}" if to else "")
-            words.append(_word(one, [panel, *([note] if note and path is None else []), *looks], names, told))
+            words.append(_word(one, [panel, note if to else about, *looks], names, told))
         if to:
             _stars(axis, own, (x, y), to, (right, up))
         if line is not None:
@@ -500,8 +519,12 @@ def _stars(axis, own, start: tuple, to: tuple, scales: tuple) -> None:
     for name, arrows in own.groupby(to[2]):
         end = [scale * arrows[column].iloc[0] for scale, column in zip(scales, to[:2], strict=True)]
         axis.plot(*end, "*", color=DARK, ms=13, zorder=4)
-        tails = [(arrows[a] - arrows[b]) / np.ptp(own[[a, b]].to_numpy()) for a, b in zip(start, to[:2], strict=True)]
-        tails = np.column_stack(tails) / np.hypot(*tails).to_numpy()[:, None]
+        tails = [
+            (own[a] - arrows[b].iloc[0]) / np.ptp(own[[a, b]].to_numpy()) for a, b in zip(start, to[:2], strict=True)
+        ]
+        far = np.hypot(*tails).to_numpy()
+        here = (own[to[2]] == name).to_numpy() | (far < 0.2)  # what leads here, and what stands near
+        tails = (np.column_stack(tails) / far[:, None])[here]
         side = min(product((1, -1), (-1, 1)), key=lambda corner: (tails @ corner).max())  # where no arrow comes from
         sides = {"ha": "left" if side[0] > 0 else "right", "va": "bottom" if side[1] > 0 else "top"}
         away, text = (7 * side[0], 5 * side[1]), name.replace("+", " +\n")
@@ -517,13 +540,17 @@ def _cells(table, panel, row, panels, names, columns) -> list[Panel]:
         return []
     tops = style.ordered(table[row]) if row else [None]
     sides = style.ordered(table[panel], panels or ()) if panel else [None]
-    short = style.named(sides, {**(names or {}), **(panels or {})}, LONG if columns == 1 else 26)
+    short = style.named(sides, names, LONG)
     cells = []
     for (i, top), (j, side) in product(enumerate(tops), enumerate(sides)):
         own = table[((table[row] == top) if row else True) & (table[panel] == side)] if panel else table
         cell = Panel(own, (i, j) if row else divmod(j, columns), short[side] if panel else "")
         cells += [replace(cell, side=style.named(tops, names)[top] if row else "")] if len(own) else []
     return cells
+
+
+def _names(panel: str | None, names: dict | None, panels: dict | None) -> dict:
+    return {**(style.LEVELS if panel == "level" else {}), **(names or {}), **(panels or {})}
 
 
 def _figure(cells: list[Panel], inches: list, width: float, picture: bool = False, **how) -> Figure:
@@ -608,7 +635,7 @@ def _name(text: str) -> str:
 
 def _title(cells: list[Panel], cell: Panel, before: str = "") -> None:
     n_columns = 1 + max(cell.place[1] for cell in cells)
-    text = fill(before + cell.title, {1: 70, 2: 36}.get(n_columns, 26))
+    text = fill(before + cell.title, {1: 70, 2: 32}.get(n_columns, 26))
     cell.axis.set_title(text, fontsize=10.5 if n_columns < 3 else 8.5)
 
 
@@ -621,8 +648,11 @@ def _inner(cells: list[Panel], bottom: bool = True, across: bool = True) -> None
             cell.axis.tick_params(labelleft=False) if cell.axis.get_shared_y_axes().get_siblings(cell.axis)[
                 1:
             ] else None
-        if bottom and any(other.place == (i + 1, j) for other in cells):
+        lower = any(other.place == (i + 1, j) for other in cells)
+        if bottom and lower:
             cell.axis.set_xlabel("")
+        elif not lower:
+            cell.axis.tick_params(labelbottom=True)
 
 
 def _log(axis, ticks=None) -> None:
@@ -636,13 +666,13 @@ def _log(axis, ticks=None) -> None:
         axis.xaxis.set_minor_formatter(LogFormatter())  # names a few where an axis is short, in plain digits
 
 
-def _key(looks: dict, y: str, colour, shape, names, hollow, line: bool = False) -> list:
+def _key(looks: dict, y: str, colour, shape, names, hollow) -> list:
     """Entries of the legend for the columns that no axis names, but for colours that are values themselves."""
     entries = []
     for key, found in looks.items():
         if key == y or len(found) < 2 or str(next(iter(found))).startswith("#"):
             continue
-        for value, text in style.named(found, names).items():
+        for value, text in style.named(found, names, 48).items():
             paint, marker, dash = found[value]
             paint, marker = paint if key == colour else GREY, marker if key == (shape or colour) else ""
             dash = dash if key == colour else ""
@@ -661,5 +691,94 @@ def _scale(label: str, percent: bool = False) -> int:
     return 100 if not percent and any(unit in label for unit in ("(%)", "(points)")) else 1
 
 
+def _ink(paint) -> str:
+    """White on a dark colour, dark on a light one."""
+    return "w" if np.dot(to_rgb(paint), [0.299, 0.587, 0.114]) < 0.55 else DARK
+
+
 def _dash(name: str):
-    return DASHED if name == "chance" else "-"
+    return DASHED if name in ("chance", "truth") else "-"
+
+
+def asked(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the question type of each row in words, ``asked``; of a level of one type, that type alone."""
+    if table.empty:
+        return table
+    types = table[table.question != "all"].groupby("level").question.nunique()
+    rows = table[(table.question != "all") | (table.level.map(types).fillna(0) != 1)]
+    rows = rows.assign(asked=rows.question.where(rows.question != "all", "all " + rows.level))
+    order = style.ordered(rows.asked, ["all coarse", "all fine", "all cognition"])
+    return rows.sort_values("asked", key=lambda names: names.map(order.index), kind="stable")
+
+
+def pooled(table: pd.DataFrame, most: int = 12) -> pd.DataFrame:
+    """Of each facet the most frequent values; the others are one row, whose sub-datasets are not stated.
+
+    They cannot be added up: a sub-dataset that holds two of the values would count twice.
+    """
+    parts = []
+    for facet, rows in table.groupby("facet", sort=False):
+        rest = rows.iloc[most - 1 :] if len(rows) > most else rows.iloc[:0]
+        other = {"facet": facet, "value": f"{len(rest)} others", "images": rest.images.sum(), "datasets": 0}
+        parts += [rows.drop(rest.index), pd.DataFrame([other] if len(rest) else [])]
+    return pd.concat(parts, ignore_index=True)
+
+
+def change_map(cells: pd.DataFrame, **how) -> Figure:
+    """Every change of pairs (``by_pair``), slices by question types: a star stands after the correction over a pair.
+
+    Cells of too few images (``small``) are in brackets, without a shade.
+    """
+    if cells.empty:
+        return heatmap(cells, "asked", "slice", **how)
+    order = {by: place for place, by in enumerate(("all", "where", "modality", "scale", "dataset"))}
+    rows = asked(cells).sort_values("by", key=lambda by: by.map(order), kind="stable")
+    numbers = [fixed(change, 0, "+").replace("+0", "0").replace("−0", "0") for change in 100 * rows.estimate]
+    firm = rows.p_adjusted < 0.05
+    texts = [f"{number}{'*' * star}" for number, star in zip(numbers, firm, strict=True)]
+    texts = [f"({text})" if small else text for text, small in zip(texts, rows.small, strict=True)]
+    rows = rows.assign(text=texts, shade=(100 * rows.estimate).where(~rows.small), firm=firm)
+    how = {"panel": "pair", "paint": "shade", "text": "text", "group": "by", "telling": "firm", "height": 0.24} | how
+    how["order"] = list(dict.fromkeys(rows.slice))
+    return heatmap(rows, "asked", "slice", label="change (points)", **how)
+
+
+def fronts(points: dict, others: dict, colours: dict, **how) -> Figure:
+    """Gain against what is kept, by pair: the path along α with its Pareto front, and other ways to combine.
+
+    ``points`` holds tables of ``alpha, kept, gain, on_front``, ``others`` of ``way, kept, gain``.
+    """
+    on, off, tables = "α on the Pareto front", "other α", {}
+    for (base, tuned), table in points.items():
+        if table[["kept", "gain"]].notna().all(axis=None):
+            notes = [f"α = {alpha:g}" if alpha in (0, 0.5, 1) else None for alpha in table.alpha]
+            path = table.assign(way=np.where(table.on_front, on, off), note=notes)
+            path["paint"] = style.blend(colours[base], colours[tuned], len(table))
+            tables[base, tuned] = pd.concat([path, others[base, tuned].assign(paint=DARK)], ignore_index=True)
+    marks = dict.fromkeys((on, off), ("#777777", "o", "-"))
+    table = by_pair(tables)
+    return plane(
+        table,
+        "kept",
+        "gain",
+        panel="pair",
+        colour="paint",
+        shape="way",
+        colours=marks,
+        hollow=[off],
+        path="alpha",
+        note="note",
+        height=4.2,
+        **how,
+    )
+
+
+def along_ends(table: pd.DataFrame) -> str:
+    """What a line between two models says: both ends, and where it is lowest."""
+    words = []
+    for name, line in table.groupby("question", sort=True):
+        lowest, (first, last) = line.loc[line.estimate.idxmin()], 100 * line.estimate.iloc[[0, -1]]
+        words.append(
+            f"{name}: {first:.0f} % and {last:.0f} % at the ends, {100 * lowest.estimate:.0f} % at α = {lowest.alpha:g}"
+        )
+    return style.told(words)

@@ -204,7 +204,7 @@ def told(words: list, most: int = 24) -> str:
 
 def describe(figure: Figure, kind: str, table: pd.DataFrame, words: list, alt: str | None) -> Figure:
     """Attach the alt text: models, kind of figure, and what it shows, or ``alt`` in the place of the numbers."""
-    columns = [column for column in ("reference", "model") if column in table]
+    columns = [name for name in ("reference", "model") if name in table and (name == "model" or "pair" in table)]
     models = list(
         dict.fromkeys(model for row in table[columns].itertuples(index=False) for model in row if pd.notna(model))
     )

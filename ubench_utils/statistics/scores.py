@@ -329,6 +329,12 @@ def headline(scores: pd.DataFrame, by: str = "all", estimand: str = "micro") -> 
     return scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == estimand) & (scores.by == by)]
 
 
+def overall(table: pd.DataFrame, level: str) -> str:
+    """Question under which a level's overall score stands: its only type, or `all`."""
+    found = set(table.question[table.level == level])
+    return "all" if "all" in found else min(found, default="all")
+
+
 def totals(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows that stand for a whole level."""
     pooled = set(scores.level[scores.question == "all"])

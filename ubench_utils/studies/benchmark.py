@@ -1,6 +1,6 @@
 """What is in a benchmark: its composition, its chance, the length of its texts, and answers that need no image.
 
-Every function takes the images or the questions of a run and returns a table; ``plots_dataset`` draws them.
+Every function takes the images or the questions of a run and returns a table.
 """
 
 import numpy as np
@@ -340,3 +340,10 @@ def leaks(options: pd.DataFrame) -> dict:
         "n_rules": len(rules),
         "leaks": rules[rules.over_low > 0].to_dict("records"),
     }
+
+
+def with_elimination(scores: pd.DataFrame) -> pd.DataFrame:
+    """``score_rules`` without the rule ``ELIMINATION``, whose accuracy is a column of that name beside the others."""
+    rows = scores[scores.rule != ELIMINATION]
+    known = scores[scores.rule == ELIMINATION].set_index(["level", "question"]).estimate.rename(ELIMINATION)
+    return rows.join(known, on=["level", "question"]) if len(known) else rows

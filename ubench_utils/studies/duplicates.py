@@ -207,6 +207,37 @@ def context(run: Evaluation, copies: pd.DataFrame, near: pd.DataFrame) -> dict:
 
 
 def nearness(run: Evaluation, hashed: pd.DataFrame, embedded: pd.DataFrame | None) -> dict:
-    """What ``plots_dataset.nearest`` draws: each table with its threshold, by the label of its axis."""
+    """Tables for ``histograms``, each with its threshold, by the label of its axis."""
     kinds = {f"equal bits of {BITS}": (hashed, BITS - HAMMING)}
     return kinds if embedded is None else kinds | {f"cosine, {first_encoder(run)}": (embedded, COSINE)}
+
+
+def histograms(kinds: dict) -> pd.DataFrame:
+    """How many images have a nearest other image at each distance, within and across sub-datasets.
+
+    Parameters
+    ----------
+    kinds : dict
+        ``(table, threshold)`` by name: the table is from ``alike`` or ``close_in_embedding``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``kind, where, at`` (the middle of a bin), ``estimate`` (share of the images), ``threshold``, ``median``,
+        ``beyond`` (share at the threshold or over) and ``n_images``.
+    """
+    parts = []
+    for kind, (table, threshold) in kinds.items():
+        values = np.append(table[["nearest_within", "nearest_across"]].to_numpy(float), threshold)
+        values = values[np.isfinite(values)]
+        bins = np.histogram_bin_edges(values, 30)
+        if (values == values.round()).all():  # equal bits: hashes with as many ones as zeros differ in an even number
+            bins = np.arange(values.min() - 1, values.max() + 2, 2)
+        for where in ("within", "across"):
+            found = table[f"nearest_{where}"].dropna().astype(float)
+            if len(found):
+                counts, _ = np.histogram(found, bins)
+                part = pd.DataFrame({"at": (bins[:-1] + bins[1:]) / 2, "estimate": counts / len(found)})
+                facts = {"median": found.median(), "beyond": (found >= threshold).mean(), "n_images": len(found)}
+                parts.append(part.assign(kind=kind, where=where, threshold=threshold, **facts))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -6,14 +6,14 @@ out-of-domain the rest. All differences are paired: the same images, the same re
 
 import pandas as pd
 
-from ..data.questions import HEADLINE_WORDING
+from ..data.questions import COARSE, HEADLINE_WORDING
 from ..errors import UserError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.run import Evaluation
 from ..models.registry import find_model, mix_name
 from ..statistics.calibration import calibration_error
 from ..statistics.families import compare_cells
-from ..statistics.scores import compare_pairs, contrast, score
+from ..statistics.scores import compare_pairs, contrast, score, totals
 from ..statistics.selection import FOLDS, cross_fit, pareto
 
 ALPHAS = tuple(step / 10 for step in range(11))
@@ -123,26 +123,6 @@ def _along_alpha(answers: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["question", "alpha"], ignore_index=True)
 
 
-def fine_trade_off(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
-    """Fine-grained macro accuracy, in-domain (y) against all sub-datasets (x), like the axes of the paper's figure."""
-    fine = swept[swept.level == "fine"]
-    alpha = fine.groupby("model").alpha.first()
-    points = []
-    for rows in (fine, fine[is_in_domain(fine, tuned)]):
-        columns = ["alpha", "estimate", "ci_low", "ci_high"]
-        if len(rows):
-            table = score(rows, by=())
-            table = table[table.estimand == "macro"].assign(alpha=lambda t: t.model.map(alpha))[columns]
-        else:  # no image of this dataset is in-domain
-            table = pd.DataFrame({"alpha": alpha}, columns=columns)
-        points.append(table.set_index("alpha").sort_index())
-    x, y = (
-        table.rename(columns={"estimate": n, "ci_low": f"{n}_low", "ci_high": f"{n}_high"})
-        for table, n in zip(points, "xy", strict=True)
-    )
-    return x.join(y).reset_index()
-
-
 def changes_along_alpha(swept: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
     """Paired change from the base along α, with intervals: fine-grained and coarse in-domain, all out-of-domain, all.
 
@@ -231,6 +211,32 @@ def summary(swept: pd.DataFrame, base: str, tuned: str, alpha: float = 0.5) -> d
         "above_line": contrast(swept, bend),
         "fine_above_line": contrast(swept[swept.level == "fine"], bend, "macro"),
     }
+
+
+def fates(cells: pd.DataFrame) -> pd.DataFrame:
+    """What became of the questions, as shares: a row for each pair (``reference, model``), level, side and state.
+
+    ``cells`` holds the rows of ``forgetting``; ``asked`` names level and side with their number of questions.
+    """
+    if cells.empty:
+        return cells
+    rows = totals(cells[cells.by == "where"])
+    rows = rows.assign(asked=rows.level + ", " + rows.slice + [f" (n = {n:,})" for n in rows.n_questions])
+    rows = rows.sort_values(["slice", "level"], ascending=[True, False], kind="stable")
+    keys = ["reference", "model", "asked", "n_questions"]
+    table = rows.melt(keys, ["kept", "forgotten", "learned", "never"], var_name="state", value_name="n")
+    return table.assign(estimate=table.n / table.n_questions)
+
+
+def beside_published(cells: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Change of each coarse question over all images: ``published`` (``published.forgetting``), and ``here``."""
+    theirs = theirs[theirs.kind == "coarse"].rename(columns={"base": "reference", "tuned": "model", "name": "question"})
+    theirs = theirs.assign(estimate=theirs.difference / 100, where="published")
+    columns = ["reference", "model", "question", "estimate", "where"]
+    if cells.empty:
+        return theirs[columns]
+    ours = cells[(cells.by == "all") & cells.question.isin(COARSE)].assign(where="here")
+    return pd.concat([theirs[columns], ours[[*columns, "ci_low", "ci_high"]]], ignore_index=True)
 
 
 def change_context(changes: dict, cells: dict) -> dict:

@@ -13,10 +13,9 @@ from ..data.benchmark import NOT_STATED
 from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model
-from ..report.plots import overall
 from ..statistics.families import critical_value
 from ..statistics.resampling import RESAMPLES, cell_sums, draws, estimates, image_weights, lay_out, tabulate
-from ..statistics.scores import score, wilson
+from ..statistics.scores import overall, score, wilson
 from .overview import learned, missing, slices
 
 FACETS = {

@@ -70,7 +70,7 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
         ``model, estimate, ci_low, ci_high``; NaN for the best itself. Empty where no model can lead.
     """
     columns = ["model", "estimate", "ci_low", "ci_high"]
-    table = headline(scores).query("level == 'fine'")
+    table = stats.headline(scores).query("level == 'fine'")
     whole = table[table.n_questions == table.n_questions.max()]
     whole = learned(whole)
     if whole.empty:

@@ -8,7 +8,7 @@ errors. ``blanks`` asks the same questions without an image.
 import numpy as np
 import pandas as pd
 
-from ..data.questions import HEADLINE_WORDING
+from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
 from ..statistics.resampling import (
     RESAMPLES,
     cell_images,
@@ -200,6 +200,51 @@ def _with_informedness(tables: list) -> pd.DataFrame:
         }
     )
     return pd.concat([table, informed.reset_index()], ignore_index=True)[RATES]
+
+
+def confusion(choices: pd.DataFrame, models: list, truth: str = "modality") -> pd.DataFrame:
+    """What each model calls the images of each true class: ``model, truth, chosen``, the share of the images of a class
+    as ``estimate``, and whether it is the ``most`` frequent answer; "none of the above" comes last.
+    """
+    rows = choices[(choices.question == truth) & (choices.wording == HEADLINE_WORDING) & choices.model.isin(models)]
+    chosen = sorted(set(rows.chosen), key=lambda name: (name == NONE_OF_THE_ABOVE, name))
+    tables = []
+    for model in dict.fromkeys(model for model in models if model in set(rows.model)):
+        own = rows[rows.model == model]
+        share = pd.crosstab(own[truth], own.chosen, normalize="index").reindex(
+            index=sorted(set(rows[truth])), columns=chosen, fill_value=0.0
+        )
+        share = share.rename_axis(index="truth", columns="chosen")
+        best = share.idxmax(axis=1)
+        table = share.stack().rename("estimate").reset_index()
+        tables.append(table.assign(model=model, most=table.chosen == table.truth.map(best)))
+    columns = ["model", "truth", "chosen", "estimate", "most"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def most_attractive(table: pd.DataFrame, most: int = 12, few: float = 5) -> pd.DataFrame:
+    """Rows of ``attraction`` by question type and option (``row``): those with the highest lower bound of any model,
+    where at least ``few`` choices were expected; with fewer a ratio says little.
+    """
+    rows = table[(table.question != "all") & (table.expected >= few)]
+    rows = rows.assign(row=rows.question + ": " + rows.option)
+    order = rows.groupby("row").ci_low.max().sort_values(ascending=False, kind="stable").index[:most]
+    place = rows.row.map({row: place for place, row in enumerate(order)})
+    return rows.assign(place=place).dropna(subset="place").sort_values("place", kind="stable").drop(columns="place")
+
+
+def with_truth(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``rates`` with ``truth``, how often the option is right, beside its share, and ``n_true``, in how many
+    questions; options that are ever right come first.
+    """
+    if table.empty:
+        return table
+    key = ["model", "option"]
+    truth = table[table.rate == "truth"].rename(columns={"estimate": "truth"})[[*key, "truth"]]
+    rows = table[table.rate != "truth"].merge(truth, on=key)
+    n_true = rows[rows.rate == "recall"].groupby("option").n_questions.max()
+    rows = rows.assign(truth=rows.truth.where(rows.rate == "share"), n_true=rows.option.map(n_true).fillna(0))
+    return rows.assign(never=rows.n_true == 0).sort_values(["never", "option"], kind="stable").drop(columns="never")
 
 
 def verdicts(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:

@@ -241,6 +241,16 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
     return table.assign(model=[model for model, _ in keys], factor=[factor for _, factor in keys])
 
 
+def with_native(changes: pd.DataFrame) -> pd.DataFrame:
+    """``changes`` with a row of no change for the native size of every line, whose factor is 1."""
+    if changes.empty:
+        return changes
+    start = changes.drop_duplicates(["model", "level", "question", "by", "slice"])
+    return pd.concat(
+        [start.assign(factor=1.0, estimate=0.0, ci_low=np.nan, ci_high=np.nan), changes], ignore_index=True
+    )
+
+
 def context(run: Evaluation, scores: pd.DataFrame, sizes: pd.DataFrame, changed: pd.DataFrame) -> dict:
     """What the page on scale says; ``sizes`` is from ``image_sizes``, ``changed`` from ``changes``."""
     named = slices(scores, "scale", "classification", corrected=True)

@@ -124,6 +124,12 @@ def published_scores() -> pd.DataFrame:
     return table[["category", "family", "model", "level", "accuracy", "ci_half_width"]]
 
 
+def in_order(models) -> list[str]:
+    """Models for the axis of a figure: specialists by category, then generalists, then the rest."""
+    later = {GENERALIST: 1, "unlisted": 2, "chance": 3}
+    return sorted(models, key=lambda model: (later.get(find_model(model).category, 0), find_model(model).category))
+
+
 def context(models, found: pd.DataFrame, theirs: pd.DataFrame) -> dict:
     """What the page on specialists says; ``found`` is from ``differences``, ``theirs`` from ``published_scores``."""
     return {**who(models), "places": tally(found), "published": published_best(theirs)}

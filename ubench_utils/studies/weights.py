@@ -148,3 +148,20 @@ def _sum_products(base: str, tuned: list[str]) -> pd.DataFrame:
         for key, value in weights.items()
     ]
     return pd.DataFrame(rows).groupby(["tower", "layer"], as_index=False).sum()
+
+
+def by_layer(changes: pd.DataFrame, angles: pd.DataFrame) -> pd.DataFrame:
+    """Changes and angles as one table: ``what, series, tower, layer, estimate, right_angle``, in percent and degrees.
+
+    ``changes`` holds the rows of ``layer_changes`` and their ``model``; ``angles`` is from ``task_angles``.
+    """
+    if changes.empty:
+        return changes
+    moved = changes.assign(what="change of weights (%)", series=changes.model, estimate=100 * changes.relative_change)
+    own = angles[angles.layer.notna()] if len(angles) else angles
+    if len(own):
+        degrees = np.degrees(np.arccos(own.cosine.astype(float).clip(-1, 1)))
+        names = own["first"] + " and " + own.second
+        own = own.assign(what="angle (degrees)", series=names, estimate=degrees, right_angle=90.0)
+    table = pd.concat([moved, own], ignore_index=True)
+    return table.assign(layer=table.layer.astype(int), right_angle=table.get("right_angle"))
