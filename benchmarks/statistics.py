@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from ubench_utils.statistics import calibration, families, scores, selection
+from ubench_utils.statistics import calibration, families, resampling, scores, selection
 
 TYPES = {"domain": "coarse", "modality": "coarse", "submodality": "coarse", "stain": "coarse", "classification": "fine"}
 ALPHAS = np.arange(11) / 10
@@ -68,9 +68,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=10, help="base and fine-tuned pairs, each with 11 α")
     parser.add_argument("--images", type=int, default=20_000, help="five questions each")
-    parser.add_argument("--resamples", type=int, default=scores.RESAMPLES)
+    parser.add_argument("--resamples", type=int, default=resampling.RESAMPLES)
     parser.add_argument("--core", action="store_true", help="only intervals, differences and curves")
     options = parser.parse_args()
+    with resampling.resamples(options.resamples):
+        measure(options)
+
+
+def measure(options):
+    """Time every statistic."""
     answers = made_up(options.models, options.images)
     by = ["modality", "scale", "dataset"]
     print(
@@ -86,16 +92,16 @@ def main():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{what:<58} {time.perf_counter() - started:6.1f} s  {rows:>13}  peak so far {peak:.2f} GiB", flush=True)
 
-    timed("score: all intervals and α curves", scores.score, answers, by, options.resamples)
+    timed("score: all intervals and α curves", scores.score, answers, by)
     pairs = [(f"model {m} at 0.0", f"model {m} at {alpha}") for m in range(options.models) for alpha in ALPHAS[1:]]
-    timed("compare_pairs: every α against its base", scores.compare_pairs, answers, pairs, by, options.resamples)
+    timed("compare_pairs: every α against its base", scores.compare_pairs, answers, pairs, by)
     print(f"{'intervals, paired differences, α curves':<58} {time.perf_counter() - total:6.1f} s")
     if not options.core:
         one = answers[answers.model.isin([f"model 0 at {alpha}" for alpha in ALPHAS])]
         ends = ("model 0 at 0.0", "model 0 at 1.0")
-        timed("compare_cells: one pair", families.compare_cells, one, [tuple(ends)], by, options.resamples)
+        timed("compare_cells: one pair", families.compare_cells, one, [ends], by)
         timed("cross_fit: one sweep", selection.cross_fit, one)
-        timed("calibration_error: all answer vectors", calibration.calibration_error, answers, options.resamples)
+        timed("calibration_error: all answer vectors", calibration.calibration_error, answers)
 
 
 if __name__ == "__main__":

@@ -279,7 +279,7 @@ def _print_scores(run) -> None:
     names = run.record["dataset"]["wordings"]
     guessers = [model for model, passport in run.record["models"].items() if passport["guesses"]]
     for row in stats.compare_wordings(run.answers[~run.answers.model.isin(guessers)]).itertuples():
-        if row.estimand == "micro" and (row.question == "all" or row.level != "coarse"):
+        if row.estimand == "micro" and row.question == "all":
             print(
                 f"{row.model}: {row.level} in wording {names[row.wording]} {percent(row.model_accuracy)} %, "
                 f"{percent(row.estimate, row.ci_low, row.ci_high, sign='+')} points from the headline"

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ubench_utils.data.benchmark import REQUIRED_COLUMNS, decode, load_benchmark
+from ubench_utils.data.benchmark import REQUIRED_COLUMNS, decode, draw, load_benchmark
 from ubench_utils.data.questions import _answer_index, build_questions
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -246,6 +246,24 @@ def test_limit_draws_the_same_images_each_time(rows, parquet):
     first, again = (load_benchmark(path, limit=12).images.image_id.tolist() for _ in range(2))
     assert first == again and len(set(first)) == 12 and first != [row["image_id"] for row in rows[:12]]
     assert len(load_benchmark(path, limit=1000).images) == len(rows)
+
+
+def test_limit_draws_of_each_sub_dataset_its_share(rows, parquet):
+    for row in rows[:7]:
+        row["dataset"] = "opencell"  # outside the official tables, so no part of what is drawn
+    whole = load_benchmark(parquet(rows)).images.dataset.value_counts()
+    drawn = load_benchmark(parquet(rows), limit=15)
+    n = drawn.images.dataset.value_counts().reindex(whole.index, fill_value=0)
+    assert len(whole) < 10 and n.sum() == 15 and ((n - 15 * whole / whole.sum()).abs() < 1).all()
+    assert any(note.startswith("15 of 33 rows, of each sub-dataset its share") for note in drawn.notes)
+    assert list(drawn.images.image_id) == list(drawn.rows["image_id"])
+
+
+def test_a_sample_names_how_many_sub_datasets_it_misses():
+    datasets = np.repeat(["large", "middle", "small"], [60, 38, 2])
+    found = datasets[draw(datasets, 10)]
+    assert [(found == name).sum() for name in ("large", "middle", "small")] == [6, 4, 0]
+    assert len(draw(datasets, 1000)) == 100 and (np.diff(draw(datasets, 50)) > 0).all()
 
 
 def test_16_bit_greyscale_is_scaled_not_clipped():

@@ -6,6 +6,7 @@ import pytest
 from helpers.samples import random_answers
 
 from ubench_utils.statistics import calibration, resampling
+from ubench_utils.statistics.resampling import resamples
 
 
 def with_confidence(answers, seed=0):
@@ -19,23 +20,22 @@ def plain_bins(p):
     return np.array([sum(value >= cut for cut in set(cuts)) for value in p])
 
 
-def plain_gaps(bins, p, correct):
-    return np.array([np.sum((correct - p)[bins == b]) for b in range(15)]) / len(p)
+def plain_gaps(bins, p, correct, weight):
+    return np.array([np.sum((weight * (correct - p))[bins == b]) for b in range(15)]) / weight.sum()
 
 
 def test_error_and_interval_are_those_of_a_plain_loop():
     answers = with_confidence(random_answers(missing=0.1))
-    found = calibration.calibration_error(answers, n_resamples=60, seed=4).set_index("model")
+    found = resamples(60, 4)(calibration.calibration_error)(answers).set_index("model")
     images = answers[["dataset", "image_id"]].drop_duplicates().sort_values(["dataset", "image_id"])
-    weights = resampling.resampling_weights(images.dataset, 60, 4)
+    weights = resamples(60, 4)(resampling.resampling_weights)(images.dataset)
     place = {key: i for i, key in enumerate(zip(images.dataset, images.image_id, strict=True))}
     for model, own in answers.groupby("model"):
         p, correct = own.p_predicted.to_numpy(), own.correct.to_numpy()
         bins = plain_bins(p)
         at = np.array([place[key] for key in zip(own.dataset, own.image_id, strict=True)])
-        repeats = (np.repeat(np.arange(len(own)), row[at]) for row in weights)
-        plain = plain_gaps(bins, p, correct)
-        draws = np.array([plain_gaps(bins[rows], p[rows], correct[rows]) for rows in repeats])
+        plain = plain_gaps(bins, p, correct, np.ones(len(own)))
+        draws = np.array([plain_gaps(bins, p, correct, row[at]) for row in weights])
         row, ece, draws, distance = found.loc[model], abs(plain).sum(), abs(draws).sum(1), abs(draws - plain).sum(1)
         expected = (ece, max(ece - np.quantile(distance, 0.975), 0), np.quantile(draws, 0.975) - draws.mean() + ece)
         assert (row.estimate, row.ci_low, row.ci_high) == pytest.approx(expected, abs=1e-6)
@@ -43,32 +43,16 @@ def test_error_and_interval_are_those_of_a_plain_loop():
         assert (row.n_questions, row.accuracy, row.confidence) == pytest.approx((len(own), correct.mean(), p.mean()))
 
 
-def test_reliability_adds_up_to_the_error():
-    answers = with_confidence(random_answers(missing=0))
-    bins = calibration.reliability(answers, n_resamples=60)
-    errors = calibration.calibration_error(answers, n_resamples=10).set_index("model").estimate
-    gap = (bins.accuracy - bins.confidence).abs() * bins.n_questions
-    found = gap.groupby(bins.model).sum() / bins.groupby("model").n_questions.sum()
-    assert np.allclose(found, errors, atol=1e-6) and (bins.groupby("model").size() == 15).all()
-    sizes = bins.groupby("model").n_questions.agg(["min", "max"])
-    assert (sizes["max"] - sizes["min"] <= 1).all()
-    assert bins.groupby("model").confidence.apply(lambda c: c.is_monotonic_increasing).all()
-    assert ((bins.ci_low <= bins.accuracy) & (bins.accuracy <= bins.ci_high)).all()
-
-
 def test_equal_probabilities_share_a_bin():
     answers = random_answers(missing=0).assign(p_predicted=0.25)
-    bins = calibration.reliability(answers, n_resamples=10)
-    assert (bins.groupby("model").size() == 1).all() and (bins.confidence == 0.25).all()
-    found = calibration.calibration_error(answers, n_resamples=10)
+    found = resamples(10)(calibration.calibration_error)(answers)
     assert np.allclose(found.estimate, (found.accuracy - 0.25).abs())
 
 
 def test_answers_without_a_probability_are_left_out():
     answers = with_confidence(random_answers())
     answers.loc[answers.model == "b", "p_predicted"] = np.nan
-    assert set(calibration.calibration_error(answers, n_resamples=10).model) == {"a", "c"}
-    assert set(calibration.reliability(answers, n_resamples=10).model) == {"a", "c"}
+    assert set(resamples(10)(calibration.calibration_error)(answers).model) == {"a", "c"}
 
 
 def calibrated(n_models, gap, seed=0, n_images=600):
@@ -85,7 +69,7 @@ def calibrated(n_models, gap, seed=0, n_images=600):
 @pytest.mark.parametrize("gap", [0.1, 0.05, 0.0])
 def test_interval_covers_the_true_error(gap):
     """400 models; the Monte-Carlo standard error is 1.1 points."""
-    found = calibration.calibration_error(calibrated(400, gap), n_resamples=500)
+    found = resamples(500)(calibration.calibration_error)(calibrated(400, gap))
     covered = ((found.ci_low <= gap) & (gap <= found.ci_high)).mean()
     print(
         f"true error {gap}: estimate {found.estimate.mean():.4f}, noise {found.noise.mean():.4f}, covered {covered:.3f}"

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from ubench_utils.statistics import resampling
+from ubench_utils.statistics import intervals, resampling
 from ubench_utils.statistics import scores as stats
+from ubench_utils.statistics.resampling import resamples
 
 relaxed = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -17,13 +18,10 @@ relaxed = settings(deadline=None, derandomize=True, max_examples=40)
 def by_hand(answers, by):
     """The scores without intervals, cell by cell."""
     records = {}
-    n_types = answers.groupby("level").question.nunique()
     for facet in ["all", *by]:
         sliced = answers.assign(slice="all" if facet == "all" else answers[facet])
         for (model, level, wording, slice_), rows in sliced.groupby(["model", "level", "wording", "slice"]):
-            cells = dict(list(rows.groupby("question")))
-            if n_types[level] > 1:
-                cells["all"] = rows
+            cells = {**dict(list(rows.groupby("question"))), "all": rows}
             for question, cell in cells.items():
                 by_set = cell.assign(chance=1 / cell.n_options).groupby("dataset")
                 common = (len(cell), len(cell[["dataset", "image_id"]].drop_duplicates()))
@@ -71,8 +69,8 @@ def test_wilson_holds_the_point_and_is_symmetric(case):
 def test_wilson_of_a_single_cell_covers(n, p):
     k = np.arange(n + 1)
     cells = pd.concat([table_of(f"{i:03}", np.arange(n) < i) for i in k])
-    scores = stats.score(cells, by=(), n_resamples=10)
-    micro = scores[scores.estimand == "micro"].sort_values("model")
+    scores = resamples(10)(stats.score)(cells, by=())
+    micro = scores[(scores.estimand == "micro") & (scores.question == "all")].sort_values("model")
     inside = (micro.ci_low <= p) & (p <= micro.ci_high)
     assert 0.94 <= binom.pmf(k, n, p) @ inside <= 0.98  # exact: every outcome of the binomial
     assert set(scores.interval) == {"wilson"}
@@ -84,28 +82,29 @@ def test_wilson_of_a_single_cell_covers(n, p):
 @relaxed
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40), st.integers(0, 5))
 def test_weights_keep_the_size_of_each_stratum(strata, seed):
-    weights = resampling.resampling_weights(strata, 7, seed)
-    assert weights.shape == (7, len(strata)) and (weights >= 0).all() and (weights == weights.round()).all()
+    weights = resamples(7, seed)(resampling.resampling_weights)(strata)
+    assert weights.shape == (7, len(strata)) and (weights >= 0).all()
     for name in set(strata):
         members = np.array(strata) == name
-        assert (weights[:, members].sum(1) == members.sum()).all()
-    assert (weights == resampling.resampling_weights(strata, 7, seed)).all()
+        n, own = members.sum(), weights[:, members]
+        assert np.allclose(own.sum(1), n) and np.allclose(own * (n - 1) / n, (own * (n - 1) / n).round(), atol=1e-5)
+    assert (weights == resamples(7, seed)(resampling.resampling_weights)(strata)).all()
 
 
 def test_weights_are_multinomial_independent_between_strata_and_seeded():
     strata = np.repeat(["x", "y"], [8, 8])
-    weights = resampling.resampling_weights(strata, 20000, 3)
+    weights = resamples(20000, 3)(resampling.resampling_weights)(strata)
     correlation = np.corrcoef(weights.T)
     assert np.abs(correlation[:8, 8:]).max() < 0.03
     assert np.allclose(correlation[:8, :8][~np.eye(8, dtype=bool)], -1 / 7, atol=0.03)
-    assert np.allclose(weights.mean(0), 1, atol=0.03) and np.allclose(weights.var(0), 7 / 8, atol=0.05)
-    assert (weights[:50] != resampling.resampling_weights(strata, 50, 4)).any()
+    assert np.allclose(weights.mean(0), 1, atol=0.03) and np.allclose(weights.var(0), 1, atol=0.05)
+    assert (weights[:50] != resamples(50, 4)(resampling.resampling_weights)(strata)).any()
 
 
 def test_percentiles_are_numpys():
     draws = np.random.default_rng(0).normal(size=(4, 5, 101))
     draws[0, 0, :30], draws[1, 1, 1:], draws[2, 2] = np.nan, np.nan, np.nan
-    found = resampling.percentiles(draws)
+    found = intervals.percentiles(draws)
     with pytest.warns(RuntimeWarning, match="All-NaN"):
         expected = np.nanquantile(draws, [0.025, 0.975], axis=-1)
     assert np.allclose(found, expected, equal_nan=True)
@@ -116,7 +115,7 @@ def test_percentiles_are_numpys():
 
 def test_score_is_the_plain_reference():
     answers = random_answers()
-    scores = indexed(stats.score(answers, by=FACETS, n_resamples=20))
+    scores = indexed(resamples(20)(stats.score)(answers, by=FACETS))
     expected = by_hand(answers, FACETS)
     assert list(scores.index) == list(expected.index) and len(scores) > 500
     for column in ("estimate", "chance"):
@@ -128,7 +127,7 @@ def test_score_is_the_plain_reference():
 
 
 def test_score_columns_are_the_contract():
-    scores = stats.score(random_answers(), by=["scale"], n_resamples=20)
+    scores = resamples(20)(stats.score)(random_answers(), by=["scale"])
     contract = [
         "model",
         "level",
@@ -155,13 +154,13 @@ def test_score_columns_are_the_contract():
 def test_score_does_not_depend_on_row_order():
     answers = random_answers()
     shuffled = answers.sample(frac=1, random_state=1)
-    pd.testing.assert_frame_equal(*(stats.score(rows, by=FACETS, n_resamples=30) for rows in (answers, shuffled)))
+    pd.testing.assert_frame_equal(*(resamples(30)(stats.score)(rows, by=FACETS) for rows in (answers, shuffled)))
 
 
 def test_score_does_not_depend_on_the_other_models():
     answers = random_answers(missing=0)
-    alone = stats.score(answers[answers.model == "b"], by=FACETS, n_resamples=30)
-    among = stats.score(answers, by=FACETS, n_resamples=30)
+    alone = resamples(30)(stats.score)(answers[answers.model == "b"], by=FACETS)
+    among = resamples(30)(stats.score)(answers, by=FACETS)
     among = among[among.model == "b"].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, among)
 
@@ -170,16 +169,16 @@ def test_score_does_not_depend_on_the_other_models():
 def test_an_image_without_a_value_is_in_no_slice(known):
     answers = random_answers()
     answers["stain"] = answers.organism.where(answers.organism == known)
-    scores = stats.score(answers, by=["stain", "organism"], n_resamples=20)
+    scores = resamples(20)(stats.score)(answers, by=["stain", "organism"])
     columns = ["model", "question", "estimate", "ci_low", "n_questions"]
     found, expected = scores[scores.by == "stain"], scores[(scores.by == "organism") & (scores.slice == known)]
     assert len(found) == len(expected) and (found[columns].to_numpy() == expected[columns].to_numpy()).all()
-    assert (stats.compare(answers, "a", "b", by=["stain"], n_resamples=20).slice == "human").any() == (known == "human")
+    assert (resamples(20)(stats.compare)(answers, "a", "b", by=["stain"]).slice == "human").any() == (known == "human")
 
 
 def test_seed_moves_bootstrap_intervals_only():
     answers = random_answers()
-    one, same, other = (stats.score(answers, by=(), n_resamples=100, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (resamples(100, seed)(stats.score)(answers, by=()) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one, same)
     moved = (one.ci_low != other.ci_low) | (one.ci_high != other.ci_high)
     assert moved[one.interval == "bootstrap"].any() and not moved[one.interval == "wilson"].any()
@@ -187,28 +186,28 @@ def test_seed_moves_bootstrap_intervals_only():
 
 
 def loop_bootstrap(answers, statistic, n_resamples, seed):
-    """Percentile interval of a statistic of the table, each image's rows repeated as often as it is drawn."""
+    """Percentile interval of a statistic of the table, each image's rows with the weight of the image."""
     images = answers[["dataset", "image_id"]].drop_duplicates().sort_values(["dataset", "image_id"])
-    weights = resampling.resampling_weights(images.dataset, n_resamples, seed)
+    weights = resamples(n_resamples, seed)(resampling.resampling_weights)(images.dataset)
     place = {key: i for i, key in enumerate(zip(images.dataset, images.image_id, strict=True))}
     at = np.array([place[key] for key in zip(answers.dataset, answers.image_id, strict=True)])
-    values = [statistic(answers.iloc[np.repeat(np.arange(len(at)), row[at].astype(int))]) for row in weights]
+    values = [statistic(answers.assign(weight=row[at])[row[at] > 0]) for row in weights]
     return np.nanquantile(values, [0.025, 0.975])
 
 
 def micro(rows):
-    return rows.correct.mean()
+    return np.average(rows.correct, weights=rows.weight)
 
 
 def macro(rows):
-    return rows.groupby("dataset").correct.mean().mean()
+    return np.mean([micro(own) for _, own in rows.groupby("dataset")])
 
 
 @pytest.mark.parametrize("statistic", [micro, macro])
 @pytest.mark.parametrize("cell", [("all", "all"), ("scale", "tissue"), ("organism", "human")])
 def test_bootstrap_interval_is_that_of_a_plain_loop(statistic, cell):
     answers = random_answers(seed=4, missing=0.05)
-    scores = indexed(stats.score(answers, by=FACETS, n_resamples=60, seed=9))
+    scores = indexed(resamples(60, 9)(stats.score)(answers, by=FACETS))
     found = scores.loc[("b", "coarse", "all", 1, *cell, statistic.__name__)]
     assert found.interval == "bootstrap" and found.ci_low < found.ci_high
 
@@ -245,7 +244,7 @@ def clustered(n_simulations, correlation=0.3, seed=0):
 @pytest.fixture(scope="module")
 def simulated():
     answers, truth = clustered(800)
-    return stats.score(answers, by=(), n_resamples=500), truth
+    return resamples(500)(stats.score)(answers, by=()), truth
 
 
 @pytest.mark.parametrize("estimand", ["micro", "macro"])
@@ -266,7 +265,7 @@ def test_an_interval_over_questions_would_not_cover(simulated):
 def test_degenerate_cells_keep_a_width(right):
     types = dict.fromkeys(["domain", "stain"], "coarse")
     answers = random_answers(types=types, missing=0).assign(correct=right)
-    scores = stats.score(answers, by=FACETS, n_resamples=50)
+    scores = resamples(50)(stats.score)(answers, by=FACETS)
     assert (scores.estimate == right).all() and set(scores.question) == {"domain", "stain", "all"}
     assert (scores.ci_high - scores.ci_low > 0.05).all()
     # several answers of one image count as one
@@ -276,7 +275,7 @@ def test_degenerate_cells_keep_a_width(right):
 
 def test_cells_that_no_resample_moves_keep_a_width():
     half = [table_of("a", [value] * 12, question=name, level="coarse") for name, value in (("x", True), ("y", False))]
-    pooled = indexed(stats.score(pd.concat(half), by=(), n_resamples=50)).xs("all", level="question")
+    pooled = indexed(resamples(50)(stats.score)(pd.concat(half), by=())).xs("all", level="question")
     assert (pooled.estimate == 0.5).all() and (pooled.ci_high - pooled.ci_low > 0.3).all()
 
 
@@ -287,8 +286,8 @@ def test_compare_by_hand():
     base = table_of("base", [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 0])
     tuned = table_of("tuned", [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0]).iloc[:-2]  # two questions unanswered
     other = table_of("other", [0] * 12)
-    found = stats.compare(pd.concat([tuned, other, base]), "base", "tuned", by=["dataset"], n_resamples=50)
-    assert len(found) == 4 and set(found.estimand) == {"micro", "macro"}
+    found = resamples(50)(stats.compare)(pd.concat([tuned, other, base]), "base", "tuned", by=["dataset"])
+    assert len(found) == 8 and set(found.estimand) == {"micro", "macro"}
     for row in found.itertuples():
         assert (row.n_questions, row.n_images, row.lost, row.gained) == (10, 10, 5, 1)
         assert (row.reference_accuracy, row.model_accuracy, row.estimate) == pytest.approx((0.6, 0.2, -0.4))
@@ -302,8 +301,7 @@ def flips_by_hand(answers, base, tuned, by):
     facets = answers.drop(columns=["model", "correct"]).drop_duplicates(key)
     wide = answers.pivot(index=key, columns="model", values="correct")[[base, tuned]].dropna().astype(int)
     rows = wide.reset_index().merge(facets, on=key).assign(step=lambda t: t[tuned] - t[base])
-    types = rows.groupby("level").question.nunique()
-    rows = pd.concat([rows, rows[rows.level.map(types) > 1].assign(question="all")])
+    rows = pd.concat([rows, rows.assign(question="all")])
     rows = pd.concat([rows.assign(by="all", slice="all"), *(rows.assign(by=f, slice=rows[f]) for f in by)])
     cells = rows.groupby(stats.CELL)
     by_set = rows.groupby([*stats.CELL, "dataset"])[[base, tuned]].mean().groupby(stats.CELL).mean()
@@ -323,7 +321,7 @@ def flips_by_hand(answers, base, tuned, by):
 
 def test_compare_is_the_plain_reference():
     answers = random_answers(seed=2, missing=0.2)
-    found = stats.compare(answers, "a", "c", by=FACETS, n_resamples=20).set_index(stats.CELL).sort_index()
+    found = resamples(20)(stats.compare)(answers, "a", "c", by=FACETS).set_index(stats.CELL).sort_index()
     expected = flips_by_hand(answers, "a", "c", FACETS)
     for estimand in stats.ESTIMANDS:
         rows = found[found.estimand == estimand]
@@ -342,7 +340,7 @@ def test_compare_is_the_plain_reference():
 
 def test_compare_is_antisymmetric():
     answers = random_answers(seed=3)
-    there, back = (stats.compare(answers, *pair, by=FACETS, n_resamples=40, seed=1) for pair in ("ab", "ba"))
+    there, back = (resamples(40, 1)(stats.compare)(answers, *pair, by=FACETS) for pair in ("ab", "ba"))
     for one, other in (
         ("lost", "gained"),
         ("reference_accuracy", "model_accuracy"),
@@ -357,25 +355,25 @@ def test_compare_is_antisymmetric():
 def test_pairs_at_once_are_the_pairs_one_by_one():
     answers = random_answers(seed=3, missing=0)
     pairs = [("a", "b"), ("a", "c"), ("c", "b")]
-    found = stats.compare_pairs(answers, [*pairs, ("a", "nobody")], by=FACETS, n_resamples=40, seed=1)
+    found = resamples(40, 1)(stats.compare_pairs)(answers, [*pairs, ("a", "nobody")], by=FACETS)
     assert list(found.columns[:2]) == ["reference", "model"] and "nobody" not in set(found.model)
     for (base, tuned), rows in found.groupby(["reference", "model"]):
-        alone = stats.compare(answers, base, tuned, by=FACETS, n_resamples=40, seed=1)
+        alone = resamples(40, 1)(stats.compare)(answers, base, tuned, by=FACETS)
         pd.testing.assert_frame_equal(rows[alone.columns].reset_index(drop=True), alone)
 
 
 def test_pairs_keep_their_own_questions():
     answers = random_answers(seed=3, missing=0.3)
-    found = stats.compare_pairs(answers, [("a", "b"), ("a", "c")], by=["organism"], n_resamples=10)
+    found = resamples(10)(stats.compare_pairs)(answers, [("a", "b"), ("a", "c")], by=["organism"])
     for tuned, rows in found.groupby("model"):
-        alone = stats.compare(answers, "a", tuned, by=["organism"], n_resamples=10)
+        alone = resamples(10)(stats.compare)(answers, "a", tuned, by=["organism"])
         for column in ("n_questions", "n_images", "lost", "gained", "reference_accuracy", "model_accuracy", "estimate"):
             assert np.allclose(rows[column], alone[column]), column
 
 
 def test_compare_of_equal_models_is_zero():
     twin = random_answers(seed=5, models=("a",))
-    found = stats.compare(pd.concat([twin, twin.assign(model="b")]), "a", "b", by=FACETS, n_resamples=40)
+    found = resamples(40)(stats.compare)(pd.concat([twin, twin.assign(model="b")]), "a", "b", by=FACETS)
     assert (found[["estimate", "lost", "gained"]] == 0).all(axis=None)
     assert ((found.ci_low <= 0) & (found.ci_high >= 0)).all() and (found.p.dropna() == 1).all()
 
@@ -394,8 +392,8 @@ def test_paired_interval_is_narrower_than_unpaired():
 
 def test_paired_interval_keeps_a_width_where_all_flip():
     answers = pd.concat([table_of("a", [0] * 3), table_of("b", [1] * 3)])
-    found = stats.compare(answers, "a", "b", by=(), n_resamples=50)
-    change = stats.contrast(answers, {"b": 1, "a": -1}, n_resamples=50)
+    found = resamples(50)(stats.compare)(answers, "a", "b", by=())
+    change = resamples(50)(stats.contrast)(answers, {"b": 1, "a": -1})
     assert (found.ci_low < 0.9).all() and change["ci_low"] < 0.9
 
 
@@ -420,8 +418,8 @@ def test_mcnemar_is_the_binomial(lost, gained):
 def test_contrast_of_two_is_their_comparison(estimand):
     answers = random_answers(seed=7, missing=0.15)
     coarse = answers[(answers.level == "coarse") & (answers.wording == 1)]
-    found = stats.contrast(coarse, {"b": 1, "a": -1}, estimand, n_resamples=80, seed=2)
-    compared = stats.compare(coarse, "a", "b", by=(), n_resamples=80, seed=2)
+    found = resamples(80, 2)(stats.contrast)(coarse, {"b": 1, "a": -1}, estimand)
+    compared = resamples(80, 2)(stats.compare)(coarse, "a", "b", by=())
     row = compared[(compared.question == "all") & (compared.estimand == estimand)].iloc[0]
     assert found["estimate"] == pytest.approx(row.estimate, abs=1e-6)
     assert (found["ci_low"], found["ci_high"]) == pytest.approx((row.ci_low, row.ci_high), abs=1e-6)
@@ -434,7 +432,7 @@ def test_contrast_of_a_straight_line_is_zero():
         parts = [
             table_of(m, [v] * 20, question=q) for m, right in models.items() for q, v in zip("xy", right, strict=True)
         ]
-        return stats.contrast(pd.concat(parts), {"middle": 1, "base": -0.5, "tuned": -0.5}, n_resamples=50)
+        return resamples(50)(stats.contrast)(pd.concat(parts), {"middle": 1, "base": -0.5, "tuned": -0.5})
 
     line = curve((1, 0))
     assert line["estimate"] == pytest.approx(0) and line["ci_low"] <= 0 <= line["ci_high"]
@@ -447,10 +445,10 @@ def test_contrast_of_a_straight_line_is_zero():
 def test_contrast_is_linear(factors, estimand):
     answers = random_answers(missing=0, types={"domain": "coarse"})
     weights = dict(zip("abc", factors, strict=True))
-    found = stats.contrast(answers, weights, estimand, n_resamples=10)
-    single = [stats.contrast(answers, {model: 1}, estimand, n_resamples=10)["estimate"] for model in weights]
+    found = resamples(10)(stats.contrast)(answers, weights, estimand)
+    single = [resamples(10)(stats.contrast)(answers, {model: 1}, estimand)["estimate"] for model in weights]
     assert found["estimate"] == pytest.approx(np.dot(factors, single), abs=1e-5)
-    turned = stats.contrast(answers, {model: -factor for model, factor in weights.items()}, estimand, n_resamples=10)
+    turned = resamples(10)(stats.contrast)(answers, {model: -factor for model, factor in weights.items()}, estimand)
     assert (-turned["ci_high"], -turned["ci_low"]) == pytest.approx((found["ci_low"], found["ci_high"]), abs=1e-5)
 
 

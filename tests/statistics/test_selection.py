@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from ubench_utils.statistics import selection
+from ubench_utils.statistics.resampling import resamples
 
 ALPHAS = np.arange(11) / 10
 relaxed = settings(deadline=None, derandomize=True, max_examples=40)
@@ -42,10 +43,10 @@ def plain_target(rows, weights, estimand):
 @pytest.mark.parametrize("estimand", ["micro", "macro"])
 def test_cross_fit_is_the_plain_loop(estimand):
     answers, weights = sweep_of(noise=0.9), {"in": 0.7, "out": 0.3}
-    found = selection.cross_fit(answers, weights, estimand=estimand, n_folds=3, n_splits=2, n_resamples=200, seed=5)
+    found = resamples(200, 5)(selection.cross_fit)(answers, weights, estimand=estimand, n_folds=3, n_splits=2)
     images = answers[["dataset", "image_id"]].drop_duplicates().sort_values(["dataset", "image_id"])
     scored = []
-    for fold in selection._folds(images.dataset, 3, 2, 5):
+    for fold in resamples(200, 5)(selection._folds)(images.dataset, 3, 2):
         fold_of = dict(zip(images.image_id, fold, strict=True))
         where, kept = answers.image_id.map(fold_of), []
         for k in range(3):
@@ -68,7 +69,7 @@ def test_cross_fit_is_the_plain_loop(estimand):
 
 def test_folds_are_even_within_each_stratum():
     strata = np.repeat(["x", "y"], [13, 7])
-    folds = selection._folds(strata, 5, 30, 0)
+    folds = selection._folds(strata, 5, 30)
     for name in "xy":
         counts = np.stack([np.bincount(fold[strata == name], minlength=5) for fold in folds])
         assert counts.max() - counts.min() <= 1
@@ -77,7 +78,7 @@ def test_folds_are_even_within_each_stratum():
 
 def test_equal_alphas_choose_the_smallest():
     base = sweep_of(alphas=[0.0])
-    found = selection.cross_fit(pd.concat([base.assign(alpha=a, model=f"mix {a}") for a in ALPHAS]), n_resamples=50)
+    found = resamples(50)(selection.cross_fit)(pd.concat([base.assign(alpha=a, model=f"mix {a}") for a in ALPHAS]))
     assert found["alpha"] == found["alpha_low"] == found["alpha_high"] == 0 and found["alpha_share"] == 1
     assert [found[name] for name in ("optimism", "over_base", "over_tuned")] == pytest.approx([0, 0, 0])
 
@@ -85,15 +86,15 @@ def test_equal_alphas_choose_the_smallest():
 def test_a_clear_best_has_no_optimism():
     answers = sweep_of()
     answers.loc[answers.alpha == 0.4, "correct"] = True
-    found = selection.cross_fit(answers, n_resamples=50)
+    found = resamples(50)(selection.cross_fit)(answers)
     assert found["alpha"] == 0.4 and found["alpha_share"] == 1 and found["optimism"] == 0
     assert found["cross_fitted"] == 1 and found["over_base_low"] > 0.2
 
 
 def test_order_of_rows_does_not_matter_and_the_seed_does():
     answers = sweep_of()
-    one, same = (selection.cross_fit(a, n_resamples=50) for a in (answers, answers.sample(frac=1, random_state=0)))
-    assert one == same != selection.cross_fit(answers, n_resamples=50, seed=1)
+    one, same = (resamples(50)(selection.cross_fit)(a) for a in (answers, answers.sample(frac=1, random_state=0)))
+    assert one == same != resamples(50, 1)(selection.cross_fit)(answers)
 
 
 def test_what_cannot_be_chosen_from_is_an_error():
@@ -109,9 +110,7 @@ def test_what_cannot_be_chosen_from_is_an_error():
 @pytest.mark.slow
 def test_cross_fitting_takes_the_optimism_away():
     """All α are equally good (0.5), so that whatever is chosen has the accuracy 0.5: the hardest choice."""
-    found = pd.DataFrame(
-        [selection.cross_fit(sweep_of(seed=seed), n_splits=10, n_resamples=400) for seed in range(300)]
-    )
+    found = pd.DataFrame([resamples(400)(selection.cross_fit)(sweep_of(seed=seed), n_splits=10) for seed in range(300)])
     error = found.cross_fitted.std() / np.sqrt(len(found))
     print(
         f"truth 0.5000; chosen and scored on the same images {found.naive.mean():.4f}, "

@@ -9,9 +9,8 @@ import pytest
 from ubench_utils.data.benchmark import NOT_STATED
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.report import sentences
-from ubench_utils.statistics import scores as stats
 from ubench_utils.studies import groups
-from ubench_utils.studies.groups import NORMAL, OTHER, gaps, members, names_normal, normality
+from ubench_utils.studies.groups import NORMAL, OTHER, members, names_normal, normality
 
 MODEL = "demo-base"
 
@@ -101,44 +100,6 @@ def test_members_show_what_a_group_is_made_of():
     assert found.loc["rat", ["n_images", "n_fine", "n_datasets"]].tolist() == [29, 29, 1]
 
 
-def test_a_constructed_gap_is_recovered():
-    cells = {("a", "mouse"): (400, 0.8), ("b", "rat"): (400, 0.5), ("c", "fly"): (400, 0.6), ("c", "worm"): (20, 0.0)}
-    table = answered(cells, models=(MODEL, "random"))
-    found = gaps(table)
-    assert len(found) == 1 and found.model[0] == MODEL  # no gap of the baseline; worm is too small
-    row = found.iloc[0]
-    share = table[table.model == MODEL].groupby("organism").correct.mean()
-    assert (row.high, row.low, row.n_groups, row.n_shared) == ("mouse", "rat", 3, 0)
-    assert row.gap == pytest.approx((share["mouse"] - share["rat"]) / 0.8, abs=1e-5)
-    error = np.sqrt(sum(p * (1 - p) for p in (share["mouse"], share["rat"])) / 400) / 0.8  # independent groups
-    tukey = 2.34  # studentised range of 3 groups at 95 %, divided by √2
-    assert (row.ci_high - row.ci_low) / 2 == pytest.approx(tukey * error, rel=0.12)
-    assert row.ci_low > 0 and (row.ci_high + row.ci_low) / 2 == pytest.approx(row.gap)
-
-
-def test_groups_of_one_sub_dataset_are_shared():
-    table = answered({("a", "mouse"): (50, 0.9), ("a", "rat"): (50, 0.4), ("b", "rat"): (50, 0.4)})
-    assert gaps(table).n_shared.tolist() == [1]
-
-
-@pytest.mark.slow
-def test_equal_groups_seldom_show_a_gap():
-    """The largest of ten gaps of two models: without the family, one in two or three studies would show one."""
-    cells = {(name, name): (60, 0.5) for name in "abcde"}
-    shown = [
-        (gaps(answered(cells, (MODEL, "demo-pathology"), seed), n_resamples=300).ci_low > 0).any()
-        for seed in range(1000, 1080)
-    ]
-    assert np.mean(shown) < 0.15
-
-
-def test_groups_without_variation_have_an_interval():
-    row = gaps(answered({("a", "mouse"): (40, 1.0), ("b", "rat"): (40, 1.0)})).iloc[0]
-    chance = answered({("a", "mouse"): (1, 1.0)}).n_options.rdiv(1).iloc[0]
-    unseen = stats.wilson(0, 40)[1] / (1 - chance)  # on the scale of the gap, which is chance-corrected
-    assert row.gap == 0 and row.ci_high == pytest.approx(2 * unseen) and row.ci_low == pytest.approx(-2 * unseen)
-
-
 def test_answer_claims_what_intervals_carry():
     apart = answered({("a", "mouse"): (200, 0.9), ("b", "rat"): (200, 0.3)}, synthetic="real")
     alike = answered({("a", "mouse"): (200, 0.5), ("b", "rat"): (200, 0.5)})
@@ -161,7 +122,7 @@ def answer(table):
     return sentences.sentence("groups", "answer", **context)
 
 
-def test_no_gap_where_there_is_nothing_to_compare():
+def test_no_claim_where_there_is_nothing_to_compare():
     few = {("a", "mouse"): (29, 0.9), ("b", "rat"): (200, 0.3)}
     large = {("a", "mouse"): (90, 0.9), ("b", "rat"): (200, 0.3)}
     nobody = "No model but the random baseline answered a fine-grained question."
@@ -170,12 +131,9 @@ def test_no_gap_where_there_is_nothing_to_compare():
         (answered(large, models=("random",)), nobody),
         (answered(large).assign(level="coarse"), "No fine-grained question is in this data set."),
     ):
-        found = gaps(table)
-        assert found.empty
         assert why in answer(table)
     for organism in (NOT_STATED, "mouse"):
         table = answered(large).assign(organism=organism)
-        assert gaps(table).empty
         said = "one value only (mouse)" if organism == "mouse" else "not stated"
         assert f"Organism: {said}" in answer(table)
 

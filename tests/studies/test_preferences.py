@@ -8,6 +8,7 @@ from helpers.samples import NAMES
 from ubench_utils.models.answers import best_options
 from ubench_utils.report import sentences, tables
 from ubench_utils.report.text import coefficient, percent
+from ubench_utils.statistics.resampling import resamples
 from ubench_utils.studies import blanks, preferences
 
 
@@ -207,8 +208,8 @@ def test_intervals_of_informedness_cover():
     tell = 0.6  # informed in 60 % of the images, else a guess that prefers light
     guess = rng.choice(NAMES, (n, 120), p=[0.6, 0.1, 0.1, 0.2])
     chosen = np.where(rng.random((n, 120)) < tell, truth, guess)
-    table = preferences.rates(
-        pd.concat([choices_of(row, truth, f"study {i}") for i, row in enumerate(chosen)]), n_resamples=400
+    table = resamples(400)(preferences.rates)(
+        pd.concat([choices_of(row, truth, f"study {i}") for i, row in enumerate(chosen)])
     )
     table = table[table.rate == "informedness"]
     for option in NAMES[:3]:

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from helpers.samples import png
 from PIL import Image
-from scipy.stats import spearmanr
 
 from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.data.pixels import Unreadable
@@ -20,17 +19,16 @@ from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.report import sentences
 from ubench_utils.statistics import scores
+from ubench_utils.statistics.resampling import resamples
 from ubench_utils.studies import overview
 from ubench_utils.studies import scale as resolution
 from ubench_utils.studies.scale import (
     by_size,
     changes,
     image_sizes,
-    rank_correlations,
     shrinking,
     shrunk,
     shrunk_size,
-    spearman,
     stated_sizes,
     sweep,
 )
@@ -115,42 +113,6 @@ def test_a_sub_dataset_of_many_pixel_sizes_is_taken_apart_by_octaves():
     mixed = sizes.assign(microns_per_pixel=np.repeat([1.0, 1.9, 2.1, 8.0], 10))
     points = by_size(rows, mixed).query("measure == 'microns_per_pixel'")
     assert points["size"].to_numpy() == pytest.approx([np.sqrt(1.9), 2.1, 8]) and [*points.n_questions] == [20, 10, 10]
-    assert rank_correlations(points).n_sets.tolist() == [1]
-
-
-def test_rank_correlation():
-    rng = np.random.default_rng(0)
-    x = np.arange(20.0)
-    y = x + rng.normal(0, 5, 20)
-    found = spearman(x, y)
-    assert found["rho"] == pytest.approx(spearmanr(x, y).statistic)
-    assert -1 < found["ci_low"] < found["rho"] < found["ci_high"] < 1
-    assert np.isnan(spearman(x[:7], y[:7])["ci_low"]) and not np.isnan(spearman(x[:7], y[:7])["rho"])
-    assert np.isnan(spearman(x, np.ones(20))["rho"])
-    perfect = spearman(x, x)
-    assert perfect["rho"] == pytest.approx(1) and perfect["ci_low"] > 0.9
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.7])
-def test_interval_of_a_rank_correlation_holds_its_level(rho):
-    rng = np.random.default_rng(1)
-    truth = 6 / np.pi * np.arcsin(rho / 2)  # of the population, bivariate normal
-    hits = 0
-    for _ in range(800):
-        x, noise = rng.standard_normal((2, resolution.FEWEST_SETS + 2))
-        found = spearman(x, rho * x + np.sqrt(1 - rho**2) * noise)
-        hits += found["ci_low"] <= truth <= found["ci_high"]
-    assert 0.93 < hits / 800 < 0.985
-
-
-def test_correlations_have_intervals_where_sub_datasets_are_enough():
-    rising = {f"s{i}": (2.0**i, 0.2 + i / 15) for i in range(12)}
-    for name, sets in {"rising": rising, "few": dict(list(rising.items())[:3])}.items():
-        rows, sizes = constructed(sets, models=("demo-base", "random"), n=120)
-        points = by_size(rows, sizes)
-        table = rank_correlations(points)
-        assert set(table.model) == {"demo-base"} and table.rho.iloc[0] > 0.8
-        assert table.ci_low.notna().all() == (name == "rising") and (table.ci_low > 0).all() == (name == "rising")
 
 
 # The sweep
@@ -281,7 +243,7 @@ def said(name, found):
 
 def lost(table):
     rows, _ = constructed({"a": (1, 0.8)})
-    named = overview.slices(scores.score(rows, by=["scale"], n_resamples=50), "scale", "classification")
+    named = overview.slices(resamples(50)(scores.score)(rows, by=["scale"]), "scale", "classification")
     nobody = SimpleNamespace(record={"models": {}})
     return said("answer", {"slices": named, **shrinking(nobody, table)})
 

@@ -119,9 +119,9 @@ def test_differences_agree_with_the_paired_comparison(table):
     found = specialists.differences(table, [PATHOLOGY], [GENERAL]).set_index(["place", "level"])
     inside = table[(table.domain == "pathology") & (table.wording == 1)]
     alone = stats.compare(inside, GENERAL, PATHOLOGY, by=())
-    alone = alone[alone.estimand == "micro"].set_index("question")
-    for level, question in (("fine", "classification"), ("coarse", "all")):
-        row, other = found.loc[(OWN, level)], alone.loc[question]
+    alone = alone[(alone.estimand == "micro") & (alone.question == "all")].set_index("level")
+    for level in ("fine", "coarse"):
+        row, other = found.loc[(OWN, level)], alone.loc[level]
         assert (row.estimate, row.n_images) == (pytest.approx(other.estimate), other.n_images)
         assert (row.forgotten, row.learned) == (other.lost, other.gained)
 

@@ -130,7 +130,7 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
         ``demo``, ``jnirschl/uBench``, or the path of a parquet or arrow file, of a folder of them, or of a
         ``save_to_disk`` folder.
     limit : int, optional
-        Keep this many images, drawn at random with a fixed seed.
+        Keep this many images: of each sub-dataset its share, drawn at random with a fixed seed.
 
     Raises
     ------
@@ -149,15 +149,8 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     if len(rows) == 0:
         raise UserError(f"dataset '{name}' has no rows")
     _check_types(rows.data.schema, name)
-    of = len(rows)
-    numbers = np.arange(of)
-    if limit is not None:
-        numbers = np.sort(np.random.default_rng(0).permutation(of)[:limit])
-        rows = rows.select(numbers)
-    images, more = _describe(rows, name, numbers)
+    images, more = _describe(rows, name)
     notes += more
-    if limit is not None:
-        notes.append(f"{len(rows):,} of {of:,} rows, drawn at random with a fixed seed")
     official = _known_datasets().official.reindex(images.dataset).to_numpy()
     outside = official == False  # noqa: E712 (unknown names are NaN and stay)
     if outside.any():
@@ -165,9 +158,19 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
             f"{outside.sum()} rows of {', '.join(sorted(set(images.dataset[outside])))} left out: "
             "segmentation only, outside the official tables"
         )
-        rows, images = rows.select(np.flatnonzero(~outside)), images[~outside].reset_index(drop=True)
-        if len(rows) == 0:
-            raise UserError(f"dataset '{name}' has only rows outside the official tables")
+    kept = np.flatnonzero(~outside)
+    if len(kept) == 0:
+        raise UserError(f"dataset '{name}' has only rows outside the official tables")
+    if limit is not None:
+        drawn = draw(images.dataset.iloc[kept], limit)
+        missed = images.dataset.iloc[kept].nunique() - images.dataset.iloc[kept[drawn]].nunique()
+        notes.append(
+            f"{len(drawn):,} of {len(kept):,} rows, of each sub-dataset its share, drawn at random with a fixed seed"
+            + (f"; of {missed} sub-dataset{'s' * (missed > 1)} that is no row" if missed else "")
+        )
+        kept = kept[drawn]
+    if len(kept) < len(rows):
+        rows, images = rows.select(kept), images.iloc[kept].reset_index(drop=True)
     sizes = images.dataset.value_counts()
     n = int((sizes < SMALL_SET).sum())
     if n:
@@ -252,8 +255,27 @@ def _known_datasets() -> pd.DataFrame:
     return pd.concat([known, demo]).set_index("dataset")
 
 
-def _describe(rows, name: str, numbers: np.ndarray) -> tuple[pd.DataFrame, list]:
-    """Facets of every image (``numbers``: its row in the file), and notes on what was named or is not stated."""
+def draw(datasets, limit: int) -> np.ndarray:
+    """Rows of a sample of so many images, ascending: of each sub-dataset its share, by largest remainder.
+
+    A sample in proportion keeps the weight that each sub-dataset has in a pooled score, and intervals that resample
+    within sub-datasets are those of such a sample.
+    """
+    datasets = pd.Series(np.asarray(datasets))
+    rng, rows = np.random.default_rng(0), []
+    sizes = datasets.value_counts().sort_index()
+    quota = sizes * min(limit, len(datasets)) / len(datasets)
+    n = np.floor(quota).astype(int)
+    rest = (quota - n).sort_values(ascending=False, kind="stable").index[: min(limit, len(datasets)) - n.sum()]
+    n[rest] += 1
+    for name, members in datasets.groupby(datasets).indices.items():
+        rows.append(rng.permutation(members)[: n[name]])
+    return np.sort(np.concatenate(rows))
+
+
+def _describe(rows, name: str) -> tuple[pd.DataFrame, list]:
+    """Facets of every image, and notes on what was named or is not stated."""
+    numbers = np.arange(len(rows))
     read = [
         column for column in REQUIRED_COLUMNS + OPTIONAL_COLUMNS if column not in ("image", "captions", "questions")
     ]

@@ -98,6 +98,7 @@ SCORES = {
     "chance %": "chance",
     "micro % [95 %]": ("estimate", "ci_low", "ci_high"),
     "macro % [95 %]": ("macro", "macro_low", "macro_high"),
+    "balanced % [95 %]": ("balanced", "balanced_low", "balanced_high"),
     "chance-corrected": (signed, "chance_corrected"),
 }  # of ``text``, for scores with both averages side by side
 

@@ -7,12 +7,13 @@ bins of equal width nearly empty (Nixon et al. 2019; Kumar et al. 2019); equal p
 import numpy as np
 import pandas as pd
 
-from .resampling import RESAMPLES, image_weights, numbered, percentiles
+from .intervals import percentiles
+from .resampling import UNIT, image_weights, numbered
 
 BINS = 15
 
 
-def calibration_error(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def calibration_error(answers: pd.DataFrame) -> pd.DataFrame:
     """Expected calibration error of each model: mean over bins of |accuracy − confidence|, weighted by questions.
 
     Parameters
@@ -41,7 +42,7 @@ def calibration_error(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed:
     Guo et al. 2017, ICML (top-label error, 15 bins). Nixon et al. 2019, CVPR workshops (equal-mass bins). Kumar, Liang
     and Ma 2019, NeurIPS (bias of the estimate).
     """
-    rows, weights = _with_weights(answers, n_resamples, seed)
+    rows, weights = _with_weights(answers)
     records = []
     for model, own in _by_model(rows):
         bins, p, correct = _bins(own)
@@ -68,46 +69,11 @@ def calibration_error(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed:
     return pd.DataFrame(records, columns=columns)
 
 
-def reliability(answers: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """Points of each model's reliability curve: accuracy against confidence, bin by bin.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``model, bin, confidence, accuracy, ci_low, ci_high, n_questions``; the interval of the accuracy resamples
-        images (percentile), with the bins kept.
-    """
-    rows, weights = _with_weights(answers, n_resamples, seed)
-    tables = []
-    for model, own in _by_model(rows):
-        bins, p, correct = _bins(own)
-        right, n = (_by_image(own.image, bins, values, len(weights)) for values in (correct, np.ones(len(own))))
-        size = n.sum(axis=0)
-        with np.errstate(invalid="ignore"):  # 0 / 0 where a resample holds no question of a bin
-            low, high = percentiles((right.T @ weights) / (n.T @ weights))
-        tables.append(
-            pd.DataFrame(
-                {
-                    "model": model,
-                    "bin": np.arange(len(size)),
-                    "confidence": np.bincount(bins, p) / size,
-                    "accuracy": right.sum(axis=0) / size,
-                    "ci_low": low,
-                    "ci_high": high,
-                    "n_questions": size.astype(int),
-                }
-            )
-        )
-    columns = ["model", "bin", "confidence", "accuracy", "ci_low", "ci_high", "n_questions"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-
-
-def _with_weights(answers: pd.DataFrame, n_resamples: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+def _with_weights(answers: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """Answers with a probability and their ``image``, and the weights of the images, (n_images, n_resamples)."""
-    rows = numbered(
-        answers.loc[answers.p_predicted.notna(), ["model", "dataset", "image_id", "p_predicted", "correct"]]
-    )
-    return rows, image_weights(rows, n_resamples, seed).astype(np.float32)
+    columns = ["model", "dataset", "image_id", "p_predicted", "correct", *UNIT]
+    rows = numbered(answers.loc[answers.p_predicted.notna(), [column for column in columns if column in answers]])
+    return rows, image_weights(rows)
 
 
 def _by_model(rows: pd.DataFrame):

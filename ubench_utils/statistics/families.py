@@ -8,52 +8,38 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, norm
 
+from .intervals import (
+    CONFIDENCE,
+    POWER,
+    bonett_price,
+    choose,
+    critical_value,
+    detectable_difference,
+    holm,
+    mcnemar_exact,
+    percentiles,
+    sign_flip,
+)
 from .resampling import (
     CELL,
-    CONFIDENCE,
-    QUESTION,
-    RESAMPLES,
     Layout,
     cell_datasets,
     cell_images,
     cell_sums,
+    distinct,
     draws,
     image_sums,
     image_weights,
     layouts,
     paired_states,
-    percentiles,
     tabulate,
 )
-from .scores import bonett_price, mcnemar_exact, wilson
 
-POWER = 0.8
 LARGE_EFFECT = 0.2
 FACETS = ("modality", "scale", "dataset")
 
 
-def churn(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
-    """What became of every question that both models answered.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``dataset, image_id, question, wording, level, state``; the state is ``kept`` (right before and after),
-        ``forgotten`` (right, then wrong), ``learned`` (wrong, then right) or ``never``.
-
-    Raises
-    ------
-    ValueError
-        If a model answered a question twice.
-    """
-    questions, states = paired_states(tabulate(answers), [(base, tuned)])
-    state = np.stack([counts[:, 0] for counts in states.values()]).argmax(axis=0)
-    return questions[[*QUESTION, "level"]].assign(state=np.array(list(states), dtype=object)[state])
-
-
-def compare_cells(
-    answers: pd.DataFrame, pairs, by=FACETS, *, family=None, n_resamples: int = RESAMPLES, seed: int = 0
-) -> pd.DataFrame:
+def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, *, family=None) -> pd.DataFrame:
     """Difference in micro accuracy, model − reference, of every pair × question type × slice: one family of tests.
 
     A level's question types pooled (``all``) are rows too, and so is a slice that another one repeats, such as a
@@ -69,7 +55,8 @@ def compare_cells(
     by : sequence of str
         Facets to break down by, beside ``all``.
     family : callable, optional
-        From the table of all cells to the rows that are asked about, as booleans; the others are left out.
+        From the table of all cells to the rows that are asked about, as booleans; the others are left out. Without it
+        all rows are, but for ``all`` where a level has one question type.
 
     Returns
     -------
@@ -115,6 +102,7 @@ def compare_cells(
         "ci_high",
         "joint_low",
         "joint_high",
+        "interval",
         "p",
         "p_adjusted",
         "test",
@@ -124,16 +112,15 @@ def compare_cells(
     ]
     if questions.empty:
         return pd.DataFrame(columns=columns)
-    weights = image_weights(questions, n_resamples, seed)
+    weights = image_weights(questions)
     known = {}
     parts = [_cells(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat([cells for cells, _ in parts], ignore_index=True)
     drawn = np.concatenate([differences for _, differences in parts])
     names = pd.DataFrame(list(pairs), columns=columns[:2])
     table = names.iloc[table.pair].reset_index(drop=True).join(table)
-    if family is not None:
-        kept = family(table).to_numpy(bool)
-        table, drawn = table[kept].reset_index(drop=True), drawn[kept]
+    kept = table.index.isin(distinct(table).index) if family is None else family(table).to_numpy(bool)
+    table, drawn = table[kept].reset_index(drop=True), drawn[kept]
     if table.empty:
         return pd.DataFrame(columns=columns)
     n = table.n_questions.to_numpy()
@@ -190,116 +177,23 @@ def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``ci_low, ci_high, joint_low, joint_high``, with the index of the cells.
+        ``ci_low, ci_high, interval, joint_low, joint_high``, with the index of the cells.
     """
     estimate, error = cells.estimate.to_numpy(), np.nanstd(drawn, axis=1, ddof=1)
     single = ((cells.n_questions == cells.n_images) & (cells.n_datasets == 1)).to_numpy()
 
     def interval(confidence, low, high):
-        pair_low, pair_high = bonett_price(cells.forgotten, cells.learned, cells.n_questions, confidence)
-        slack = np.where(error > 0, 0.0, wilson(0, cells.n_images, confidence)[1])
-        low, high = np.maximum(low - slack, -1.0), np.minimum(high + slack, 1.0)
-        return np.where(single, pair_low, low), np.where(single, pair_high, high)
+        counts = cells.forgotten, cells.learned, cells.n_questions
+        closed = ("bonett-price", *bonett_price(*counts, confidence))
+        n_images = cells.n_images.to_numpy()
+        return choose(low, high, closed=closed, single=single, n_images=n_images, confidence=confidence)
 
-    low, high = interval(CONFIDENCE, *percentiles(drawn))
+    own = interval(CONFIDENCE, *percentiles(drawn))
     critical = critical_value(drawn, estimate, error)
     half = critical * error
-    joint_low, joint_high = interval(1 - 2 * norm.sf(critical), estimate - half, estimate + half)
+    joint = interval(1 - 2 * norm.sf(critical), estimate - half, estimate + half)
     bounds = {
-        "ci_low": low,
-        "ci_high": high,  # a skewed percentile interval may reach over the symmetric one
-        "joint_low": np.minimum(joint_low, low),
-        "joint_high": np.maximum(joint_high, high),
+        "joint_low": np.minimum(joint["ci_low"], own["ci_low"]),  # a skewed percentile interval may reach over it
+        "joint_high": np.maximum(joint["ci_high"], own["ci_high"]),
     }
-    return pd.DataFrame(bounds, index=cells.index)
-
-
-def critical_value(drawn: np.ndarray, estimate: np.ndarray, error: np.ndarray) -> float:
-    """Quantile of the largest studentised deviation of a family, at 95 %.
-
-    Parameters
-    ----------
-    drawn : numpy.ndarray, shape (n_cells, n_resamples)
-    estimate, error : numpy.ndarray, shape (n_cells,)
-        Cells whose standard error is zero take no part.
-
-    Returns
-    -------
-    float
-        At least the normal quantile of one cell.
-    """
-    varied = error > 0
-    floor = norm.ppf((1 + CONFIDENCE) / 2)
-    if not varied.any():
-        return float(floor)
-    deviations = np.abs(drawn[varied] - estimate[varied, None]) / error[varied, None]
-    return float(max(np.quantile(np.nanmax(deviations, axis=0), CONFIDENCE), floor))
-
-
-def sign_flip(changes) -> float:
-    """Exact two-sided p-value of the sum of clusters' changes when the sign of each is a fair coin.
-
-    Under the null hypothesis base and tuned model are exchangeable within an image, so that an image's change is as
-    likely to have either sign. Changes are whole numbers, and their sum under all sign patterns is a sum of scaled
-    binomials, one for each size of change: its distribution is their convolution, so no pattern needs to be drawn.
-    Changes of one size only make it McNemar's exact test.
-
-    Parameters
-    ----------
-    changes : array_like of int, shape (n_images,)
-        Questions gained less questions lost, of each image.
-
-    References
-    ----------
-    Fisher 1935, The Design of Experiments, section 21. Pagano and Tritchler 1983, J. Am. Stat. Assoc. 78, 435-440.
-    """
-    changes = np.asarray(changes)
-    sizes, counts = np.unique(np.abs(changes[changes != 0]), return_counts=True)
-    null = np.ones(1)  # of Σ size × (positive signs), which is (sum + total) / 2
-    for size, count in zip(sizes, counts, strict=True):
-        spread = np.zeros(size * count + 1)
-        spread[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        null = np.convolve(null, spread)
-    extreme = (int(sizes @ counts) - abs(int(changes.sum()))) // 2  # the sum as far on the negative side
-    return float(min(2 * null[: extreme + 1].sum(), 1.0))
-
-
-def holm(p) -> np.ndarray:
-    """P-values adjusted for the family of all of them (Holm 1979): step-down, valid under any dependence."""
-    p = np.asarray(p, float)
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
-    return adjusted[np.argsort(order)]
-
-
-def detectable_difference(discordant, n, n_images, error=0.0) -> np.ndarray:
-    """Smallest true difference that a two-sided test at 5 % finds with 80 % power, elementwise.
-
-    One question per image: Connor's sample size of McNemar's test, n = (z₁ √ψ + z₂ √(ψ − δ²))² / δ², solved for δ,
-    with z₁ = 1.96, z₂ = 0.84 and the discordance rate ψ = (discordant + 2) / (n + 2), as in Bonett and Price's
-    interval. Several questions per image: (z₁ + z₂) × the cluster-robust standard error of the difference. Neither is
-    less than what as many questions (images, where none of several changed) show with all discordance in one
-    direction, ψ = δ, since a difference cannot exceed the discordance. 1 where nothing less would be
-    found.
-
-    Parameters
-    ----------
-    discordant, n, n_images : array_like of int
-    error : array_like of float
-        Standard error of the difference over clusters; 0 where every image has one question.
-
-    References
-    ----------
-    Connor 1987, Biometrics 43, 207-211. Miller 2024, arXiv 2411.00640 (power with clustered standard errors).
-    """
-    discordant, n, n_images, error = (np.asarray(values, float) for values in (discordant, n, n_images, error))
-    z1, z2 = norm.ppf((1 + CONFIDENCE) / 2), norm.ppf(POWER)
-    rate = (discordant + 2) / (n + 2)
-    a = z1 * np.sqrt(rate)
-    with np.errstate(invalid="ignore"):  # no root: too few images for any difference at this discordance, or at all
-        paired = a * np.sqrt(n) + np.sqrt(a**2 * n - (n + z2**2) * (a**2 - z2**2 * rate))
-        count = np.where(error > 0, n, n_images)
-        root = np.sqrt((z1 * z2) ** 2 - (count + z2**2) * (z1**2 - count))
-    one_way = 1 - ((root - z1 * z2) / (count + z2**2)).clip(0) ** 2
-    found = np.where(error > 0, (z1 + z2) * error, paired / (n + z2**2))
-    return np.fmax(found, np.nan_to_num(one_way, nan=1.0)).clip(max=1.0)
+    return pd.DataFrame({**own, **bounds}, index=cells.index)

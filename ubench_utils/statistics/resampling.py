@@ -1,11 +1,16 @@
 """One resampling of images for all statistics: models, slices, differences and α share its weights.
 
 An image carries several questions, so images, not questions, are resampled (clusters), within each sub-dataset
-(strata); all models share the draws, which makes differences paired. Answers are counted once, by question and model
-(``tabulate``); every statistic is then a ratio of sums over the parts of a cell, a part being what one sub-dataset
-contributes, and its bootstrap draws are one matrix product per part, with the weights of that part's images only.
+(strata); all models share the draws, which makes differences paired. Copies of an image are one unit, whatever they are
+called: its home is the first of its sub-datasets by name. A stratum's draws follow from its name, and a unit's from its
+place there, so that the same contrast has the same interval whatever else is in the table. Answers are counted once, by
+question and model (``tabulate``); every statistic is then a ratio of sums over the parts of a cell, a part being what
+one sub-dataset contributes, and its bootstrap draws are one matrix product per part, with the weights of that part's
+units only.
 """
 
+import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,41 +18,102 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-CONFIDENCE = 0.95
 RESAMPLES = 2000
 ESTIMANDS = ["micro", "macro"]
 CELL = ["level", "question", "wording", "by", "slice"]
 QUESTION = ["dataset", "image_id", "question", "wording"]
+UNIT = ["stratum", "unit", "n_units"]
+SINGLE = "sub-datasets of one image"
+_setting = {"n": RESAMPLES, "seed": 0}
 
 
-def resampling_weights(strata, n_resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each image is drawn in each bootstrap resample, drawn with replacement within its stratum.
+@contextmanager
+def resamples(n: int = RESAMPLES, seed: int = 0):
+    """Within it, all intervals rest on so many resamples, drawn with this seed."""
+    before = dict(_setting)
+    _setting.update(n=n, seed=seed)
+    try:
+        yield
+    finally:
+        _setting.update(before)
+
+
+def units(images: pd.DataFrame) -> pd.DataFrame:
+    """The unit of resampling of every row of a table: what is drawn together.
+
+    Parameters
+    ----------
+    images : pandas.DataFrame
+        ``dataset, image_id`` and, where contents are known, ``image_hash``; rows may repeat. All images of the run:
+        draws of a part of them are those of the whole.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``stratum`` (home of the image's content: the first of its sub-datasets by name; homes of one image make one
+        stratum, as none shows a scatter alone), ``unit`` (its place there, by ``image_id``) and ``n_units`` of the
+        stratum; with the index of the table.
+    """
+    name = ["image_hash"] if "image_hash" in images else ["dataset", "image_id"]
+    content = images.groupby(name, observed=True, sort=False, dropna=False).ngroup()
+    table = pd.DataFrame({"content": content, "stratum": images.dataset.astype(str), "image_id": images.image_id})
+    homes = table.sort_values(["stratum", "image_id"], kind="stable").drop_duplicates("content").set_index("content")
+    alone = homes.groupby("stratum").stratum.transform("size") == 1
+    homes.loc[alone, "stratum"] = SINGLE
+    homes["unit"] = homes.groupby("stratum").cumcount()
+    homes["n_units"] = homes.groupby("stratum").unit.transform("size")
+    return homes.loc[content, UNIT].set_index(images.index)
+
+
+def resampling_weights(strata, n_resamples: int | None = None) -> np.ndarray:
+    """How much each image weighs in each bootstrap resample, drawn with replacement within its stratum.
+
+    Of n images n − 1 are drawn, and each weighs n / (n − 1): the scatter of the mean of n independent images is that of
+    one image / n, where n draws would show (n − 1) / n of it, half in a stratum of two. The only image of a stratum
+    weighs 1 in every resample.
 
     Parameters
     ----------
     strata : array_like, shape (n_images,)
         Sub-dataset of every image.
+    n_resamples : int, optional
+        As many as ``resamples`` says where it is not given.
 
     Returns
     -------
-    numpy.ndarray, uint8, shape (n_resamples, n_images)
-        Every row sums to the stratum's size within each stratum. An image is drawn once on average; to be drawn more
-        than 255 times has no practical probability.
+    numpy.ndarray, float32, shape (n_resamples, n_images)
+        Every row sums to the stratum's size within each stratum.
+
+    References
+    ----------
+    McCarthy and Snowden 1985, Vital Health Stat. 2(95). Rao and Wu 1988, J. Am. Stat. Assoc. 83, 231-241.
     """
-    codes = pd.factorize(np.asarray(strata), sort=True)[0]
-    weights = np.empty((len(codes), n_resamples), dtype=np.uint8)
-    weights[np.argsort(codes, kind="stable")] = _weights_of(tuple(np.bincount(codes).tolist()), n_resamples, seed)
+    strata = pd.Series(np.asarray(strata)).astype(str)
+    n_resamples = _setting["n"] if n_resamples is None else n_resamples
+    weights = np.empty((len(strata), n_resamples), dtype=np.float32)
+    for name, rows in strata.groupby(strata).indices.items():
+        weights[rows] = _weights(_draws_of(name, len(rows), n_resamples, _setting["seed"]), len(rows))
     return weights.T
 
 
-@lru_cache(maxsize=1)  # the statistics of one page ask for the same weights again and again
-def _weights_of(sizes: tuple, n_resamples: int, seed: int) -> np.ndarray:
-    """Weights of strata of these sizes, one after the other; an image per row, so that images are read in one go."""
-    rng = np.random.default_rng(seed)
-    weights = [rng.multinomial(size, np.full(size, 1 / size), n_resamples).astype(np.uint8).T for size in sizes]
-    weights = np.concatenate(weights)
-    weights.flags.writeable = False
-    return weights
+def _weights(drawn: np.ndarray, size: int) -> np.ndarray:
+    return drawn * np.float32(size / max(size - 1, 1))
+
+
+def generator(stratum: str, what="weights", seed: int | None = None) -> np.random.Generator:
+    """Random numbers that follow from the name of a stratum, what they are for, and the seed."""
+    name = f"{_setting['seed'] if seed is None else seed} {what} {stratum}"
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
+
+
+@lru_cache(maxsize=256)  # the statistics of one page ask for the same draws again and again
+def _draws_of(stratum: str, size: int, n_resamples: int, seed: int) -> np.ndarray:
+    """How often each image of a stratum is drawn, uint8, (size, n_resamples): to be drawn 256 times does not occur."""
+    rng = generator(stratum, seed=seed)
+    drawn = rng.multinomial(max(size - 1, 1), np.full(size, 1 / size), n_resamples).astype(np.uint8)
+    drawn = np.ascontiguousarray(drawn.T)
+    drawn.flags.writeable = False
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -58,7 +124,7 @@ class Tally:
     ----------
     questions : pandas.DataFrame
         One row per question, sorted: ``dataset, image_id, level, question, wording, n_options``, the facets, and
-        ``image``: the image's number, by sub-dataset and then ``image_id``.
+        ``image``: the number of the image's unit, by stratum and place.
     models : list of str
         Sorted.
     correct, answered : numpy.ndarray, float32, shape (n_questions, n_models)
@@ -83,7 +149,8 @@ def tabulate(answers: pd.DataFrame, by=()) -> Tally:
     answered = np.bincount(cell, minlength=shape[0] * shape[1]).astype(np.float32).reshape(shape)
     right = answers.correct.to_numpy(dtype=bool)
     correct = np.bincount(cell[right], minlength=shape[0] * shape[1]).astype(np.float32).reshape(shape)
-    questions = answers[list(dict.fromkeys([*key, *by]))].iloc[first].reset_index(drop=True)
+    known = [column for column in UNIT if column in answers]
+    questions = answers[list(dict.fromkeys([*key, *known, *by]))].iloc[first].reset_index(drop=True)
     return Tally(numbered(questions), list(models), correct, answered)
 
 
@@ -143,15 +210,20 @@ def _columns(tally: Tally, models) -> tuple[np.ndarray, np.ndarray]:
 
 
 def numbered(questions: pd.DataFrame) -> pd.DataFrame:
-    """Add ``image``: the number of each row's image, by sub-dataset and then ``image_id``."""
-    return questions.assign(image=questions.groupby(["dataset", "image_id"], observed=True).ngroup())
+    """Add ``image``, the number of each row's unit by stratum and place; units are the table's own if it has none."""
+    if "unit" not in questions:
+        questions = questions.assign(**units(questions))
+    return questions.assign(image=questions.groupby(["stratum", "unit"], observed=True).ngroup())
 
 
-def image_weights(questions: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """``resampling_weights`` of the images of a tally, uint8, shape (n_images, n_resamples)."""
+def image_weights(questions: pd.DataFrame) -> np.ndarray:
+    """``resampling_weights`` of the units of a ``numbered`` table, float32, shape (n_images, n_resamples)."""
     images = questions.drop_duplicates("image").sort_values("image")
-    sizes = images.groupby("dataset", sort=True, observed=True).size()  # images are numbered by sub-dataset
-    return _weights_of(tuple(sizes.tolist()), n_resamples, seed)
+    parts = []
+    for name, own in images.groupby("stratum", sort=True, observed=True):  # images are numbered by stratum
+        size = int(own.n_units.iloc[0])
+        parts.append(_weights(_draws_of(name, size, _setting["n"], _setting["seed"])[own.unit.to_numpy()], size))
+    return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -172,6 +244,10 @@ class Layout:
         The unit's image.
     bounds : numpy.ndarray, int, shape (n_parts + 1,)
         Where in the units each part starts, and the end.
+    cluster : numpy.ndarray, int, shape (n_units,)
+        Number of the unit's image among the images of its cell: copies in several parts of a cell are one.
+    owner : numpy.ndarray, int, shape (n_clusters,)
+        The cell of each cluster, ascending.
     """
 
     cells: pd.DataFrame
@@ -180,45 +256,58 @@ class Layout:
     unit: np.ndarray
     image: np.ndarray
     bounds: np.ndarray
+    cluster: np.ndarray
+    owner: np.ndarray
 
 
-def lay_out(questions: pd.DataFrame, facet: str = "all") -> Layout:
+def lay_out(questions: pd.DataFrame, facet: str = "all", part: str = "dataset") -> Layout:
     """Cells of level × question type × wording × value of a facet; ``all`` pools a level's types, and all images.
 
-    A question without a value of the facet is in no cell.
+    A question without a value of the facet is in no cell. Every level has its cell ``all``, be it of one type.
+    The parts of a cell are the values of the column ``part``.
     """
-    several = questions.groupby("level", observed=True).question.transform("nunique").to_numpy() > 1
-    rows = np.concatenate([np.arange(len(questions)), np.flatnonzero(several)])  # each, then again under `all`
+    named = questions.question.astype(str).to_numpy(dtype=object)
+    other = np.flatnonzero(named != "all")
+    rows = np.concatenate([np.arange(len(questions)), other])  # each, then again under `all`
     cell_key = ["level", "question", "wording", "slice"]
     keys = pd.DataFrame(
         {
             "level": questions.level.astype(str).to_numpy()[rows],
-            "question": np.append(questions.question.astype(str).to_numpy(dtype=object), ["all"] * several.sum()),
+            "question": np.append(named, ["all"] * len(other)),
             "wording": questions.wording.to_numpy()[rows],
             "slice": "all" if facet == "all" else questions[facet].astype(str).to_numpy(dtype=object)[rows],
-            "dataset": questions.dataset.astype(str).to_numpy()[rows],
+            "part": questions[part].astype(str).to_numpy()[rows],
         }
     )
-    groups = keys.groupby([*cell_key, "dataset"], sort=True)
-    part = groups.ngroup().fillna(-1).to_numpy(dtype=np.int64)  # no group without a value of the facet
+    groups = keys.groupby([*cell_key, "part"], sort=True)
+    number = groups.ngroup().fillna(-1).to_numpy(dtype=np.int64)  # no group without a value of the facet
     image = questions.image.to_numpy()[rows]
-    order = np.lexsort((image, part))
-    order = order[part[order] >= 0]
-    part, image = part[order], image[order]
-    unit = np.flatnonzero(np.diff(part, prepend=-1) | np.diff(image, prepend=-1))
-    bounds = np.append(np.flatnonzero(np.diff(part[unit], prepend=-1)), len(unit))
+    order = np.lexsort((image, number))
+    order = order[number[order] >= 0]
+    number, image = number[order], image[order]
+    unit = np.flatnonzero(np.diff(number, prepend=-1) | np.diff(image, prepend=-1))
+    bounds = np.append(np.flatnonzero(np.diff(number[unit], prepend=-1)), len(unit))
     n_parts = groups.size().reset_index().groupby(cell_key, sort=True).size()
     cells = n_parts.index.to_frame(index=False).assign(by=facet)[CELL]
     first = (n_parts.cumsum() - n_parts).to_numpy(dtype=np.int64)
-    return Layout(cells, first, rows[order], unit, image[unit], bounds)
+    cell = np.searchsorted(first, number[unit], side="right") - 1
+    clusters, cluster = np.unique(cell * (image.max(initial=0) + 1) + image[unit], return_inverse=True)
+    owner = clusters // (image.max(initial=0) + 1)
+    return Layout(cells, first, rows[order], unit, image[unit], bounds, cluster, owner)
 
 
-def layouts(questions: pd.DataFrame, by=()):
+def distinct(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of estimates that are not copies: ``all`` of a level with one question type is one."""
+    types = table[table.question != "all"].groupby("level", observed=True).question.nunique()
+    return table[(table.question != "all") | (table.level.map(types) != 1)]
+
+
+def layouts(questions: pd.DataFrame, by=(), part: str = "dataset"):
     """``lay_out`` of ``all``, then of each facet that any question has a value of, one at a time."""
-    yield lay_out(questions)
+    yield lay_out(questions, part=part)
     for facet in by:
         if questions[facet].notna().any():
-            yield lay_out(questions, facet)
+            yield lay_out(questions, facet, part)
 
 
 def cell_sums(layout: Layout, values: np.ndarray) -> np.ndarray:
@@ -227,15 +316,14 @@ def cell_sums(layout: Layout, values: np.ndarray) -> np.ndarray:
 
 
 def cell_images(layout: Layout, answered: np.ndarray) -> np.ndarray:
-    """How many images have an answered question in each cell, shape (n_cells, n_columns)."""
-    seen = (_unit_sums(layout, answered) > 0).astype(np.int64)
-    return np.add.reduceat(np.add.reduceat(seen, layout.bounds[:-1], axis=0), layout.first, axis=0)
+    """How many images have an answered question in each cell, shape (n_cells, n_columns); copies are one image."""
+    seen = (_cluster_sums(layout, answered) > 0).astype(np.int64)
+    return np.add.reduceat(seen, np.searchsorted(layout.owner, np.arange(len(layout.cells))), axis=0)
 
 
 def image_sums(layout: Layout, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of values over each image of each cell: the cell of each, ascending, and (n_units, n_columns)."""
-    part = np.repeat(np.arange(len(layout.bounds) - 1), np.diff(layout.bounds))
-    return np.searchsorted(layout.first, part, side="right") - 1, _unit_sums(layout, values)
+    """Sums of values over each image of each cell: the cell of each, ascending, and (n_clusters, n_columns)."""
+    return layout.owner, _cluster_sums(layout, values)
 
 
 def cell_datasets(layout: Layout, answered: np.ndarray) -> np.ndarray:
@@ -262,7 +350,13 @@ def estimates(layout: Layout, values: np.ndarray, answered: np.ndarray) -> dict:
 
 
 def draws(
-    layout: Layout, values: np.ndarray, answered: np.ndarray, weights: np.ndarray, known: dict | None = None
+    layout: Layout,
+    values: np.ndarray,
+    answered: np.ndarray,
+    weights: np.ndarray,
+    known: dict | None = None,
+    *,
+    absent: bool = False,
 ) -> dict:
     """``estimates`` in every resample.
 
@@ -273,6 +367,8 @@ def draws(
     known : dict, optional
         Sums that earlier calls with the same values drew. An empty one is filled by this call, which should be that
         of the facet ``all``: most parts of other facets hold a whole sub-dataset and are found in it.
+    absent : bool
+        Whether the macro mean is over the parts that a resample holds, as it must be where parts are classes.
 
     Returns
     -------
@@ -290,31 +386,25 @@ def draws(
         if (key := rows[part].tobytes()) in known:
             drawn[part] = known[key]
             continue
-        np.matmul(units[start:end].T, weights[layout.image[start:end]].astype(np.float32), out=drawn[part])
+        np.matmul(units[start:end].T, weights[layout.image[start:end]], out=drawn[part])
         if not filled:
             known[key] = drawn[part]
-    answers = _part_sums(layout, answered) > 0
-    return _ratios(drawn[:, :width], drawn[:, width:], answers[..., None], layout.first)
-
-
-def percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Central 95 % of bootstrap draws, along the last axis; NaN draws count for nothing.
-
-    The quantiles of ``numpy.nanquantile``, which sorts one row at a time.
-    """
-    ordered = np.sort(draws, axis=-1)  # NaN last
-    last = np.maximum((~np.isnan(draws)).sum(axis=-1, keepdims=True) - 1, 0)
-    bounds = []
-    for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
-        place = tail * last
-        below = np.floor(place).astype(int)
-        low, high = (np.take_along_axis(ordered, np.minimum(at, last), axis=-1) for at in (below, below + 1))
-        bounds.append((low + (place - below) * (high - low))[..., 0])
-    return tuple(bounds)
+    n = drawn[:, width:]
+    answers = n > 0 if absent else (_part_sums(layout, answered) > 0)[..., None]
+    return _ratios(drawn[:, :width], n, answers, layout.first)
 
 
 def _unit_sums(layout: Layout, values: np.ndarray) -> np.ndarray:
     return _sums(layout.rows, layout.unit, values, np.float32)
+
+
+def _cluster_sums(layout: Layout, values: np.ndarray) -> np.ndarray:
+    by_unit = _unit_sums(layout, values)
+    if len(layout.owner) == len(by_unit) and (np.diff(layout.cluster) > 0).all():
+        return by_unit  # no image lies in two parts of a cell
+    ones = np.ones(len(by_unit), by_unit.dtype)
+    shape = (len(layout.owner), len(by_unit))
+    return sparse.coo_array((ones, (layout.cluster, np.arange(len(by_unit)))), shape=shape).tocsr() @ by_unit
 
 
 def _part_sums(layout: Layout, values: np.ndarray) -> np.ndarray:

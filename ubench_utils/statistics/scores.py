@@ -10,33 +10,33 @@ sub-datasets (the paper's interpolation figure).
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom, norm
 
 from ..data.questions import HEADLINE_WORDING
+from .intervals import bonett_price, choose, mcnemar_exact, percentiles, wilson
 from .resampling import (
     CELL,
-    CONFIDENCE,
     ESTIMANDS,
     QUESTION,
-    RESAMPLES,
     Layout,
     Tally,
     answered_by_all,
     cell_datasets,
     cell_images,
     cell_sums,
+    distinct,
     draws,
     estimates,
     image_weights,
     lay_out,
     layouts,
     paired_states,
-    percentiles,
     tabulate,
+    units,
 )
 
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
 KEY = ["model", *CELL]
+BALANCED, CLASS = "balanced", "_class"
 SCORES = [
     *KEY,
     "estimand",
@@ -67,36 +67,20 @@ COMPARISON = [
 ]
 
 
-def wilson(successes, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson score interval of a proportion, elementwise.
-
-    Parameters
-    ----------
-    successes, n : array_like
-        Counts of the same shape, n > 0.
-
-    Returns
-    -------
-    low, high : numpy.ndarray
-
-    References
-    ----------
-    Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
-    """
-    successes, n = np.asarray(successes, float), np.asarray(n, float)
-    z = norm.ppf((1 + confidence) / 2)
-    centre = (successes + z**2 / 2) / (n + z**2)
-    half = z / (n + z**2) * np.sqrt(successes * (n - successes) / n + z**2 / 4)
-    return np.where(successes == 0, 0.0, centre - half), np.where(successes == n, 1.0, centre + half)
-
-
 def join_answers(predictions: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
-    """Predictions with the facets of their questions: the table that every statistic below reads."""
+    """Predictions with the facets of their questions: the table that every statistic below reads.
+
+    The questions are all those of a run: from them follow ``stratum, unit, n_units`` (see ``resampling.units``), unless
+    they hold them. ``truth`` is the label of the right option.
+    """
+    if "unit" not in questions:
+        questions = questions.assign(**units(questions))
+    truth = [labels[at] for labels, at in zip(questions.labels, questions.answer_idx, strict=True)]
     facets = questions.drop(columns=["options", "labels", "asked", "answer_idx", "n_options", "image_hash"])
-    return predictions.merge(facets, on=QUESTION, how="inner", validate="many_to_one")
+    return predictions.merge(facets.assign(truth=truth), on=QUESTION, how="inner", validate="many_to_one")
 
 
-def score(answers: pd.DataFrame, by=SLICES, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
     """Accuracy with interval, chance and chance-corrected score of every model, question type and slice.
 
     Parameters
@@ -111,59 +95,72 @@ def score(answers: pd.DataFrame, by=SLICES, n_resamples: int = RESAMPLES, seed: 
     pandas.DataFrame
         Columns ``model, level, question, wording, by, slice, estimand, estimate, ci_low, ci_high, n_questions,
         n_images, chance, chance_corrected, interval``. ``question`` is ``all`` where the types of a level are
-        pooled. ``chance`` is the mean of 1 / n_options under the same estimand; ``chance_corrected`` is
-        (accuracy − chance) / (1 − chance). ``interval`` says ``wilson`` or ``bootstrap``. Without answers it is empty.
+        pooled, be they one. ``estimand`` is ``micro``, ``macro`` or, for the fine question where the answers hold
+        ``truth``, ``balanced``: the mean recall over the classes of all sub-datasets. ``chance`` is the mean of
+        1 / n_options under the same estimand; ``chance_corrected`` is (estimate − chance) / (1 − chance).
+        ``interval`` says how it was made, see ``intervals``. Without answers the table is empty.
     """
     if answers.empty:
         return pd.DataFrame(columns=SCORES)
-    tally = tabulate(answers, by)
-    weights = image_weights(tally.questions, n_resamples, seed)
-    known = {}
-    tables = [_scores(tally, layout, weights, known) for layout in layouts(tally.questions, by)]
-    table = pd.concat(tables, ignore_index=True)
+    if "unit" not in answers:
+        answers = answers.assign(**units(answers))
+    tables = _score(answers, by, ESTIMANDS)
+    fine = answers[answers.level == "fine"]
+    if "truth" in answers and len(fine):
+        kind = fine.dataset.astype(str) + "\n" + fine.truth.astype(str)
+        tables += _score(fine.assign(**{CLASS: kind}), by, [BALANCED], CLASS)
     order = ["estimand", *KEY]
-    return table.sort_values(order, key=lambda c: -(c == "micro") if c.name == "estimand" else c, ignore_index=True)
+    place = {estimand: at for at, estimand in enumerate([*ESTIMANDS, BALANCED])}
+    table = pd.concat(tables, ignore_index=True)
+    return table.sort_values(order, key=lambda c: c.map(place) if c.name == "estimand" else c, ignore_index=True)
 
 
-def _scores(tally: Tally, layout: Layout, weights: np.ndarray, known: dict) -> pd.DataFrame:
+def _score(answers: pd.DataFrame, by, estimands: list, part: str = "dataset") -> list[pd.DataFrame]:
+    tally = tabulate(answers, list(dict.fromkeys([*by, part])))
+    weights, known = image_weights(tally.questions), {}
+    return [
+        _scores(
+            tally, layout, draws(layout, tally.correct, tally.answered, weights, known, absent=part == CLASS), estimands
+        )
+        for layout in layouts(tally.questions, by, part)
+    ]
+
+
+def _scores(tally: Tally, layout: Layout, drawn: dict, estimands: list) -> pd.DataFrame:
     """Scores of the cells of one facet; a model without an answer in a cell has no row there."""
     n, n_images = cell_sums(layout, tally.answered), cell_images(layout, tally.answered)
     chance = estimates(layout, tally.answered / tally.questions.n_options.to_numpy()[:, None], tally.answered)
     accuracy = estimates(layout, tally.correct, tally.answered)
-    drawn = draws(layout, tally.correct, tally.answered, weights, known)
-    # One question per image in one sub-dataset is a binomial; so, for want of better, is a cell without variation.
     single = (n == n_images) & (cell_datasets(layout, tally.answered) == 1)
     cell, model = np.nonzero(n)
-    n, n_images = n[cell, model].astype(int), n_images[cell, model]
+    n, n_images, single = n[cell, model].astype(int), n_images[cell, model], single[cell, model]
     key = layout.cells.iloc[cell].reset_index(drop=True).assign(model=np.array(tally.models)[model])[KEY]
     tables = []
-    for estimand in ESTIMANDS:
-        low, high = (bound[cell, model] for bound in percentiles(drawn[estimand]))
-        binomial = single[cell, model] | (low == high)
-        right, guessed = accuracy[estimand][cell, model], chance[estimand][cell, model]
-        wilson_low, wilson_high = wilson(right * n_images, n_images)
+    for estimand in estimands:
+        of = "macro" if estimand == BALANCED else estimand
+        right, guessed = accuracy[of][cell, model], chance[of][cell, model]
+        bounds = (bound[cell, model] for bound in percentiles(drawn[of]))
+        found = choose(*bounds, closed=("wilson", *wilson(right * n_images, n_images)), single=single)
         tables.append(
             key.assign(
                 estimand=estimand,
                 estimate=right,
-                ci_low=np.where(binomial, wilson_low, low),
-                ci_high=np.where(binomial, wilson_high, high),
+                **found,
                 n_questions=n,
                 n_images=n_images,
                 chance=guessed,
                 chance_corrected=(right - guessed) / (1 - guessed),
-                interval=np.where(binomial, "wilson", "bootstrap"),
             )
         )
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)[SCORES]
 
 
-def compare(answers: pd.DataFrame, reference: str, model: str, by=SLICES, **options) -> pd.DataFrame:
+def compare(answers: pd.DataFrame, reference: str, model: str, by=SLICES) -> pd.DataFrame:
     """``compare_pairs`` of one pair: the paired difference in accuracy, model − reference."""
-    return compare_pairs(answers, [(reference, model)], by, **options)
+    return compare_pairs(answers, [(reference, model)], by)
 
 
-def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES) -> pd.DataFrame:
     """Paired differences in accuracy, model − reference, on the questions that both models of a pair answered.
 
     All pairs share the resamples, and each is one column of the matrix product.
@@ -191,7 +188,7 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES, n_resamples: int = RE
     columns = ["reference", *COMPARISON]
     if questions.empty:
         return pd.DataFrame(columns=columns)
-    weights = image_weights(questions, n_resamples, seed)
+    weights = image_weights(questions)
     known = {}
     tables = [_comparisons(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat(tables, ignore_index=True).sort_values(CELL, kind="stable")
@@ -211,11 +208,11 @@ def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict)
     cell, pair = np.nonzero(n)
     lost, gained = (cell_sums(layout, states[way])[cell, pair].astype(int) for way in ("forgotten", "learned"))
     n, n_images, one_each, single = (counts[cell, pair] for counts in (n, n_images, one_each, single))
-    single_low, single_high = bonett_price(lost, gained, n)
+    closed = ("bonett-price", *bonett_price(lost, gained, n))
     base, tuned = (estimates(layout, right, answered) for right in (before, after))
     tables = []
     for estimand in ESTIMANDS:
-        low, high = _widened(*(bound[cell, pair] for bound in percentiles(drawn[estimand])), n_images, 1.0)
+        bounds = (bound[cell, pair] for bound in percentiles(drawn[estimand]))
         right, then = base[estimand][cell, pair], tuned[estimand][cell, pair]
         tables.append(
             layout.cells.iloc[cell]
@@ -226,9 +223,7 @@ def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict)
                 reference_accuracy=right,
                 model_accuracy=then,
                 estimate=then - right,
-                ci_low=np.where(single, single_low, low),
-                ci_high=np.where(single, single_high, high),
-                interval=np.where(single, "bonett-price", "bootstrap"),
+                **choose(*bounds, closed=closed, single=single, n_images=n_images),
                 n_questions=n.astype(int),
                 n_images=n_images,
                 lost=lost,
@@ -239,7 +234,7 @@ def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict)
     return pd.concat(tables, ignore_index=True)
 
 
-def compare_wordings(answers: pd.DataFrame, by=(), n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def compare_wordings(answers: pd.DataFrame, by=()) -> pd.DataFrame:
     """Paired difference in accuracy of every other caption wording from the headline wording, for each model.
 
     Returns
@@ -252,16 +247,14 @@ def compare_wordings(answers: pd.DataFrame, by=(), n_resamples: int = RESAMPLES,
     for (model, wording), rows in answers[answers.wording != HEADLINE_WORDING].groupby(["model", "wording"], sort=True):
         headline = answers[(answers.model == model) & (answers.wording == HEADLINE_WORDING)]
         both = pd.concat([headline.assign(model="headline"), rows.assign(model="other")]).assign(wording=0)
-        table = compare(both, "headline", "other", by, n_resamples=n_resamples, seed=seed)
+        table = compare(both, "headline", "other", by)
         tables.append(table.assign(model=model, wording=wording).drop(columns="reference"))
     if not tables:
         return pd.DataFrame(columns=["model", "wording", "level", "question", "by", "slice", "estimand", "estimate"])
     return pd.concat(tables, ignore_index=True)
 
 
-def contrast(
-    answers: pd.DataFrame, weights: dict, estimand: str = "micro", n_resamples: int = RESAMPLES, seed: int = 0
-) -> dict:
+def contrast(answers: pd.DataFrame, weights: dict, estimand: str = "micro") -> dict:
     """Weighted sum of the accuracies of several models, pooled over all questions that all of them answered.
 
     Parameters
@@ -274,59 +267,33 @@ def contrast(
     Returns
     -------
     dict
-        ``estimate, ci_low, ci_high, n_questions, n_images``. All models share the draws, so it is paired.
+        ``estimate, ci_low, ci_high, interval, n_questions, n_images``. All models share the draws, so it is paired; a
+        plain difference is that of ``compare_pairs``.
     """
     tally = answered_by_all(tabulate(answers), list(weights))
     if tally.questions.empty:
-        return {"estimate": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n_questions": 0, "n_images": 0}
+        nothing = dict.fromkeys(("estimate", "ci_low", "ci_high"), np.nan)
+        return {**nothing, "interval": "", "n_questions": 0, "n_images": 0}
     factors = np.array(list(weights.values()), dtype=np.float64)[:, None]
     pooled = lay_out(tally.questions.assign(level="all", question="all", wording=0))
     values, answered = tally.correct @ factors, tally.answered[:, :1]
-    drawn = draws(pooled, values, answered, image_weights(tally.questions, n_resamples, seed))
-    n_images = int(cell_images(pooled, answered).item())
-    low, high = (bound.item() for bound in percentiles(drawn[estimand]))
-    low, high = _widened(low, high, n_images, np.abs(factors).sum() / 2)
+    drawn = draws(pooled, values, answered, image_weights(tally.questions))
+    n, n_images = len(tally.questions), int(cell_images(pooled, answered).item())
+    plain = sorted(weights.values()) == [-1, 1] and n == n_images and cell_datasets(pooled, answered).item() == 1
+    closed = ("bonett-price", *bonett_price((values < 0).sum(), (values > 0).sum(), n))
+    bounds = (bound.item() for bound in percentiles(drawn[estimand]))
+    found = choose(*bounds, closed=closed, single=plain, n_images=n_images, scale=np.abs(factors).sum() / 2)
     return {
         "estimate": estimates(pooled, values, answered)[estimand].item(),
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "n_questions": len(tally.questions),
+        **{name: bound.item() for name, bound in found.items()},
+        "n_questions": n,
         "n_images": n_images,
     }
 
 
-def bonett_price(lost, gained, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of the difference (gained − lost) / n of two paired proportions, elementwise.
-
-    Adjusted Wald: one discordant pair more of each kind, two pairs more in all. It holds its level at the small n of
-    single sub-datasets, where a paired bootstrap falls short.
-
-    References
-    ----------
-    Bonett and Price 2012, J. Educ. Behav. Stat. 37, 479-488.
-    """
-    lost, gained = (np.asarray(flips, float) + 1 for flips in (lost, gained))
-    n = np.asarray(n, float) + 2
-    difference = (gained - lost) / n
-    half = norm.ppf((1 + confidence) / 2) * np.sqrt(((gained + lost) / n - difference**2) / n)
-    return np.maximum(difference - half, -1.0), np.minimum(difference + half, 1.0)
-
-
-def _widened(low, high, n_images, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give a bootstrap interval without width (all draws alike) that of an unseen event among the images (Wilson)."""
-    slack = np.where(np.isclose(low, high), scale * wilson(0, n_images)[1], 0.0)
-    return np.maximum(low - slack, -scale), np.minimum(high + slack, scale)
-
-
-def mcnemar_exact(lost, gained) -> np.ndarray:
-    """Two-sided exact p-value that discordant pairs fall either way alike (binomial, p = 1/2), elementwise."""
-    lost, gained = np.asarray(lost), np.asarray(gained)
-    return np.minimum(2 * binom.cdf(np.minimum(lost, gained), lost + gained, 0.5), 1.0)
-
-
 def headline(scores: pd.DataFrame, by: str = "all", estimand: str = "micro") -> pd.DataFrame:
     """Scores of the headline wording under one estimand, for one facet."""
-    return scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == estimand) & (scores.by == by)]
+    return distinct(scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == estimand) & (scores.by == by)])
 
 
 def overall(table: pd.DataFrame, level: str) -> str:

@@ -7,8 +7,8 @@ images and scores it on others, in turns, so that every image is scored by a cho
 import numpy as np
 import pandas as pd
 
-from .resampling import RESAMPLES, answered_by_all, image_weights, percentiles, tabulate
-from .scores import wilson
+from .intervals import choose, percentiles
+from .resampling import answered_by_all, generator, image_weights, tabulate
 
 FOLDS = 5
 SPLITS = 20
@@ -22,8 +22,6 @@ def cross_fit(
     estimand: str = "micro",
     n_folds: int = FOLDS,
     n_splits: int = SPLITS,
-    n_resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict:
     """Score of the α that maximises a target, by cross-fitting, against the score on the questions that chose it.
 
@@ -39,8 +37,8 @@ def cross_fit(
     estimand : {"micro", "macro"}
         Of the accuracy within each term.
     n_folds, n_splits : int
-        The images of each sub-dataset are dealt into folds; each is scored by the α chosen on the others. All is
-        repeated over random splits and averaged, since one split is a matter of luck.
+        The images of each sub-dataset, copies as one, are dealt into folds; each is scored by the α chosen on the
+        others. All is repeated over random splits and averaged, since one split is a matter of luck.
 
     Returns
     -------
@@ -86,7 +84,7 @@ def cross_fit(
     parts = _parts(questions, tally.correct, weights, term, estimand)
 
     images = questions.drop_duplicates("image").sort_values("image")
-    fold = _folds(images.dataset, n_folds, n_splits, seed)  # (n_splits, n_images)
+    fold = _folds(images.stratum, n_folds, n_splits)  # (n_splits, n_images)
     training = fold[:, None] != np.arange(n_folds)[:, None]  # (n_splits, n_folds, n_images)
     chosen = _best(_scores(parts, training.reshape(-1, len(images)).T)).reshape(n_splits, n_folds)
     by_image = np.take_along_axis(chosen, fold, axis=1)
@@ -97,7 +95,8 @@ def cross_fit(
     n = len(alphas)
 
     estimate = _scores(parts, np.ones((len(images), 1)))[:, 0]
-    drawn = _scores(parts, image_weights(questions, n_resamples, seed))
+    drawn = _scores(parts, image_weights(questions))
+    n_resamples = drawn.shape[1]
     cross_fitted = estimate[n:].mean()
     redrawn_score = drawn[n + np.arange(n_resamples) % n_splits, np.arange(n_resamples)]
     best, redrawn = _best(estimate[:n, None]).item(), _best(drawn[:n])
@@ -109,14 +108,14 @@ def cross_fit(
         "alpha_share": float((redrawn == best).mean()),
         "naive": float(estimate[best]),
         "cross_fitted": float(cross_fitted),
-        **_interval("ci", redrawn_score, 0),
+        **_interval("ci", redrawn_score),
         "optimism": float(estimate[best] - cross_fitted),
     }
     for name, alpha in (("over_base", 0), ("over_tuned", 1)):
         at = np.flatnonzero(alphas == alpha).item()
         result |= {
             name: float(cross_fitted - estimate[at]),
-            **_interval(name, redrawn_score - drawn[at], wilson(0, len(images))[1]),
+            **_interval(name, redrawn_score - drawn[at], len(images)),
         }
     return result | {"n_questions": len(questions), "n_images": len(images)}
 
@@ -171,20 +170,21 @@ def _best(scores: np.ndarray) -> np.ndarray:
     return (scores >= scores.max(axis=0) - TIE).argmax(axis=0)
 
 
-def _folds(strata, n_folds: int, n_splits: int, seed: int) -> np.ndarray:
+def _folds(strata, n_folds: int, n_splits: int) -> np.ndarray:
     """Fold of every image in every split, dealt out within each stratum from a random first fold on."""
-    rng = np.random.default_rng([seed, 1])  # not the stream that draws the resampling weights
-    codes = pd.factorize(np.asarray(strata))[0]
-    fold = np.empty((n_splits, len(codes)), dtype=np.int64)
-    for split in fold:
-        for code in range(codes.max() + 1):
-            members = np.flatnonzero(codes == code)
+    strata = pd.Series(np.asarray(strata)).astype(str)
+    fold = np.empty((n_splits, len(strata)), dtype=np.int64)
+    for name, members in strata.groupby(strata).indices.items():
+        rng = generator(name, "folds")  # not the stream that draws the resampling weights
+        for split in fold:
             split[rng.permutation(members)] = (np.arange(len(members)) + rng.integers(n_folds)) % n_folds
     return fold
 
 
-def _interval(name: str, drawn: np.ndarray, slack: float) -> dict:
-    """Interval of draws; one without width gets the slack on either side."""
+def _interval(name: str, drawn: np.ndarray, n_images: int | None = None) -> dict:
+    """Interval of draws; that of a difference has a width in any case."""
     low, high = percentiles(drawn)
-    low, high = (low - slack, high + slack) if np.isclose(low, high) else (low, high)
+    if n_images is not None:
+        found = choose(low, high, n_images=n_images)
+        low, high = found["ci_low"], found["ci_high"]
     return {f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -10,6 +10,7 @@ from ..data.benchmark import NOT_STATED
 from ..data.pixels import DIM, notes
 from ..data.questions import HEADLINE_WORDING, LEVELS, NONE_OF_THE_ABOVE
 from ..evaluation.evaluate import Evaluation
+from ..statistics.intervals import choose, percentiles, wilson
 from ..statistics.resampling import (
     cell_images,
     cell_sums,
@@ -18,9 +19,8 @@ from ..statistics.resampling import (
     image_weights,
     lay_out,
     numbered,
-    percentiles,
 )
-from ..statistics.scores import totals, wilson
+from ..statistics.scores import totals
 
 SHOWN_FACETS = ["modality", "scale", "domain", "stain", "organism"]
 CONTEXT = 77  # tokens that CLIP's text encoder reads
@@ -263,9 +263,8 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
     Returns
     -------
     pandas.DataFrame
-        ``rule, level, question`` (``all`` where the types of a level are pooled), ``estimate, ci_low, ci_high, over,
-        over_low, over_high`` (paired difference from the reference), ``chance, n_questions, n_images``. An interval
-        without width becomes Wilson's, of a difference that of an unseen event.
+        ``rule, level, question`` (``all`` where the types of a level are pooled), ``estimate, ci_low, ci_high,
+        interval, over, over_low, over_high`` (paired difference from the reference), ``chance, n_questions, n_images``.
     """
     asked = numbered(questions)
     layout, ones = lay_out(asked), np.ones((len(asked), 1), dtype=np.float32)
@@ -274,19 +273,19 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
     low, high = percentiles(draws(layout, values, ones, image_weights(asked))["micro"])
     guessed = estimates(layout, ones / asked.n_options.to_numpy(np.float32)[:, None], ones)["micro"][:, 0]
     n, n_images = cell_sums(layout, ones)[:, 0].astype(int), cell_images(layout, ones)[:, 0]
-    still, slack = np.isclose(low, high), wilson(0, n_images)[1]
     tables = []
     for own, rule in enumerate(hits.columns):
-        over, single = own + hits.shape[1], wilson(point[:, own] * n_images, n_images)
+        over = own + hits.shape[1]
+        closed = ("wilson", *wilson(point[:, own] * n_images, n_images))
+        difference = choose(low[:, over], high[:, over], n_images=n_images)
         tables.append(
             layout.cells[["level", "question"]].assign(
                 rule=rule,
                 estimate=point[:, own],
-                ci_low=np.where(still[:, own], single[0], low[:, own]),
-                ci_high=np.where(still[:, own], single[1], high[:, own]),
+                **choose(low[:, own], high[:, own], closed=closed),
                 over=point[:, over],
-                over_low=low[:, over] - still[:, over] * slack,
-                over_high=high[:, over] + still[:, over] * slack,
+                over_low=difference["ci_low"],
+                over_high=difference["ci_high"],
                 chance=guessed,
                 n_questions=n,
                 n_images=n_images,

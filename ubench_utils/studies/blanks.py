@@ -19,7 +19,7 @@ from ..evaluation.evaluate import Evaluation
 from ..models.answers import best_options, in_blocks
 from ..models.encoders.features import Features, similarities
 from ..report.tables import percent, with_choices
-from ..statistics.resampling import QUESTION
+from ..statistics.resampling import QUESTION, distinct
 from ..statistics.scores import score
 from .preferences import changes, rate_changes
 
@@ -131,7 +131,7 @@ def without_image(choices: pd.DataFrame, reference: str = "grey") -> pd.DataFram
         for what, column in (("right", "answer_idx"), ("same", "predicted_idx"))
     }
     table = pd.concat([table.assign(what=what) for what, table in tables.items()], ignore_index=True)
-    return table[table.estimand == "micro"]
+    return distinct(table[table.estimand == "micro"])
 
 
 def calibrated(choices: pd.DataFrame, references=SHOWN) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from ..evaluation.run import Evaluation
 from ..models.registry import find_model, mix_name
 from ..statistics.calibration import calibration_error
 from ..statistics.families import compare_cells
+from ..statistics.resampling import distinct
 from ..statistics.scores import compare_pairs, contrast, score, totals
 from ..statistics.selection import FOLDS, cross_fit, pareto
 
@@ -112,14 +113,16 @@ def curves_by_dataset(swept: pd.DataFrame) -> pd.DataFrame:
     """Fine-grained accuracy along α of every sub-dataset (``slice``), with intervals and chance."""
     table = score(swept[swept.level == "fine"], by=["dataset"])
     alpha = swept.groupby("model").alpha.first()
-    table = table[(table.estimand == "micro") & (table.by == "dataset")].assign(alpha=lambda t: t.model.map(alpha))
+    table = table[(table.estimand == "micro") & (table.by == "dataset") & (table.question == "all")].assign(
+        alpha=lambda t: t.model.map(alpha)
+    )
     return table.sort_values(["slice", "alpha"], ignore_index=True)
 
 
 def _along_alpha(answers: pd.DataFrame) -> pd.DataFrame:
     table = score(answers, by=())
     alpha = answers.groupby("model").alpha.first()
-    table = table[table.estimand == "micro"].assign(alpha=lambda t: t.model.map(alpha))
+    table = distinct(table[table.estimand == "micro"]).assign(alpha=lambda t: t.model.map(alpha))
     return table.sort_values(["question", "alpha"], ignore_index=True)
 
 
@@ -142,13 +145,12 @@ def changes_along_alpha(swept: pd.DataFrame, base: str, tuned: str) -> pd.DataFr
     start = mix_name(base, tuned, 0)
     tables = []
     for group, mask in groups.items():
-        rows = swept[mask].assign(level="all")  # so that its several question types make one pooled row
+        rows = swept[mask].assign(level="all")  # so that its question types make one pooled row
         if rows.empty:
             continue
         table = compare_pairs(rows, [(start, name) for name in alphas], by=())
-        table = table[table.estimand == "micro"]
-        pooled = "all" if "all" in set(table.question) else next(iter(table.question), "all")
-        tables.append(table[table.question == pooled].assign(group=group, alpha=lambda t: t.model.map(alphas)))
+        table = table[(table.estimand == "micro") & (table.question == "all")]
+        tables.append(table.assign(group=group, alpha=lambda t: t.model.map(alphas)))
     columns = ["group", "alpha", "estimate", "ci_low", "ci_high", "n_questions"]
     return pd.concat(tables, ignore_index=True)[columns]
 

@@ -6,16 +6,12 @@ is weak; it does not say why.
 
 import re
 
-import numpy as np
 import pandas as pd
 
 from ..data.benchmark import NOT_STATED
 from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
-from ..models.registry import find_model
-from ..statistics.families import critical_value
-from ..statistics.resampling import RESAMPLES, cell_sums, draws, estimates, image_weights, lay_out, tabulate
-from ..statistics.scores import overall, score, wilson
+from ..statistics.scores import score
 from .overview import learned, missing, slices
 
 FACETS = {
@@ -25,7 +21,7 @@ FACETS = {
     "stain": "Stain",
     "taxonomy": "Kind of task",
 }
-FEW = 30  # fine-grained questions; smaller groups are marked and take no part in a gap
+FEW = 30  # fine-grained questions; smaller groups are marked
 NORMAL, OTHER = "named normal", "other classes"
 NORMAL_WORDS, DENIALS = {"normal", "healthy", "control"}, {"ab", "non", "not", "no", "un"}
 
@@ -117,77 +113,6 @@ def scores_by_group(answers: pd.DataFrame) -> pd.DataFrame:
     """Scores of every model in every stated group, as from ``stats.score``."""
     table = score(answers, by=list(FACETS))
     return table[(table.by != "all") & (table.slice != NOT_STATED)]
-
-
-def gaps(answers: pd.DataFrame, level: str = "fine", n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """The largest gap between two groups of each facet, for each model, in the chance-corrected score.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``facet, model, high, low`` (groups), ``gap`` (≥ 0), ``ci_low, ci_high``: the interval holds together for all
-        pairs of groups and all models of the facet in 95 % of studies, so that the largest may be picked; ``n_groups``
-        compared, ``n_shared``: sub-datasets that hold both groups. No row for the random baseline, and none for a
-        facet with fewer than two groups of ``FEW`` questions.
-
-    Notes
-    -----
-    Groups are different images, so nothing is paired: a gap is drawn as the difference of the two groups' scores in
-    the same resample of images, which is stratified by sub-dataset. The interval is a sup-t band as in
-    ``paired.compare_cells``; groups that do not vary at all get Wilson's width for an unseen event. Among five
-    equal groups of 60 questions and two models, 6 to 7 % of simulated studies show a gap where 5 % should.
-    """
-    columns = ["facet", "model", "high", "low", "gap", "ci_low", "ci_high", "n_groups", "n_shared"]
-    learned = [model for model in answers.model.unique() if not find_model(model).guesses]
-    answers = answers[(answers.level == level) & answers.model.isin(learned)]
-    tables = [_gaps(answers[answers[facet] != NOT_STATED], facet, n_resamples, seed) for facet in FACETS]
-    return pd.concat([pd.DataFrame(columns=columns), *tables], ignore_index=True)[columns]
-
-
-def _gaps(rows: pd.DataFrame, facet: str, n_resamples: int, seed: int) -> pd.DataFrame:
-    n = rows.drop_duplicates(["dataset", "image_id", "question"])[facet].value_counts()
-    rows = rows[rows[facet].isin(n.index[n >= FEW])]
-    if rows[facet].nunique() < 2:
-        return pd.DataFrame()
-    tally = tabulate(rows, [facet])
-    layout = lay_out(tally.questions, facet)
-    pooled = (layout.cells.question == overall(layout.cells, layout.cells.level[0])).to_numpy()
-    groups = layout.cells.slice[pooled].to_numpy()
-    chance = estimates(layout, tally.answered / tally.questions.n_options.to_numpy()[:, None], tally.answered)["micro"]
-    chance = chance[pooled]
-    point = (estimates(layout, tally.correct, tally.answered)["micro"][pooled] - chance) / (1 - chance)
-    weights = image_weights(tally.questions, n_resamples, seed)
-    drawn = draws(layout, tally.correct, tally.answered, weights)["micro"][pooled]
-    drawn = (drawn - chance[..., None]) / (1 - chance[..., None])
-    one, other = np.triu_indices(len(groups), 1)
-    gap, moved = point[one] - point[other], drawn[one] - drawn[other]  # (pairs, models), (pairs, models, resamples)
-    error = np.nanstd(moved, axis=2, ddof=1)
-    half = critical_value(moved.reshape(-1, n_resamples), gap.ravel(), error.ravel()) * error
-    unseen = wilson(0, np.maximum(cell_sums(layout, tally.answered)[pooled], 1))[1] / (1 - chance)
-    half = np.where(error > 0, half, unseen[one] + unseen[other])
-    sets = rows.groupby(facet).dataset.agg(set)
-    found = []
-    for column, model in enumerate(tally.models):
-        if np.isnan(gap[:, column]).all():
-            continue
-        pair = int(np.nanargmax(np.abs(gap[:, column])))
-        high, low = (one, other) if gap[pair, column] >= 0 else (other, one)
-        size, spread = abs(gap[pair, column]), half[pair, column]
-        high, low = groups[high[pair]], groups[low[pair]]
-        found.append(
-            {
-                "facet": facet,
-                "model": model,
-                "high": high,
-                "low": low,
-                "gap": size,
-                "ci_low": size - spread,
-                "ci_high": size + spread,
-                "n_groups": len(groups),
-                "n_shared": len(sets[high] & sets[low]),
-            }
-        )
-    return pd.DataFrame(found)
 
 
 def context(answers: pd.DataFrame, found: pd.DataFrame, scores: pd.DataFrame) -> dict:

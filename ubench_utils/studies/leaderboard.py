@@ -80,7 +80,7 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     others = [(best, model) for model in dict.fromkeys(table.model) if model != best]
     found = pd.DataFrame({"model": [best]})
     if others:
-        pairs = stats.compare_pairs(answers, others, by=[]).query("estimand == 'micro'")
+        pairs = stats.compare_pairs(answers, others, by=[]).query("estimand == 'micro' and question == 'all'")
         found = pd.concat([found, pairs])
     return found.reindex(columns=columns).reset_index(drop=True)
 

@@ -5,7 +5,8 @@ import pandas as pd
 from ..data.benchmark import NOT_STATED
 from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..models.registry import find_model
-from ..statistics.scores import headline, totals
+from ..statistics.resampling import distinct
+from ..statistics.scores import BALANCED, headline, totals
 
 ORDER = list(dict.fromkeys(LEVELS.values()))  # of levels
 
@@ -87,11 +88,13 @@ def profile(scores: pd.DataFrame, model: str) -> dict:
 
 
 def both_averages(scores: pd.DataFrame) -> pd.DataFrame:
-    """Micro scores with the macro ones beside them, as ``macro, macro_low, macro_high``."""
+    """Micro scores with the others beside them: ``macro, macro_low, macro_high``; ``balanced, …`` where fine."""
     keys = ["model", "level", "question", "wording", "by", "slice"]
-    macro = scores[scores.estimand == "macro"].set_index(keys)[["estimate", "ci_low", "ci_high"]]
-    macro = macro.set_axis(["macro", "macro_low", "macro_high"], axis=1)
-    return scores[scores.estimand == "micro"].join(macro, on=keys)
+    table = distinct(scores[scores.estimand == "micro"])
+    for name in ("macro", BALANCED):
+        other = scores[scores.estimand == name].set_index(keys)[["estimate", "ci_low", "ci_high"]]
+        table = table.join(other.set_axis([name, f"{name}_low", f"{name}_high"], axis=1), on=keys)
+    return table
 
 
 def wording_changes(table: pd.DataFrame, by_dataset: pd.DataFrame, models: list) -> pd.DataFrame:

@@ -9,18 +9,19 @@ import numpy as np
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
+from ..statistics.intervals import choose, percentiles, wilson
 from ..statistics.resampling import (
-    RESAMPLES,
+    UNIT,
     cell_images,
     cell_sums,
+    distinct,
     draws,
     estimates,
     image_weights,
     lay_out,
     numbered,
-    percentiles,
 )
-from ..statistics.scores import compare_pairs, score, wilson
+from ..statistics.scores import compare_pairs, score
 from .overview import learned, slices
 
 ATTRACTION = [
@@ -33,6 +34,7 @@ ATTRACTION = [
     "estimate",
     "ci_low",
     "ci_high",
+    "interval",
     "n_questions",
     "n_images",
 ]
@@ -41,7 +43,7 @@ ENDS = {"": "estimate", "_low": "ci_low", "_high": "ci_high"}  # of the columns 
 AFTER = " (after)"  # marks the other answers of a model
 
 
-def attraction(choices: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def attraction(choices: pd.DataFrame) -> pd.DataFrame:
     """How often each wrong option was chosen, against an even spread of the model's errors over the wrong options.
 
     Parameters
@@ -52,44 +54,41 @@ def attraction(choices: pd.DataFrame, n_resamples: int = RESAMPLES, seed: int = 
     Returns
     -------
     pandas.DataFrame
-        ``model, level, question, option, observed, expected, estimate, ci_low, ci_high, n_questions, n_images``, over
-        the questions that offered the option, wrongly, and were answered wrong. ``expected`` is the sum of
-        1 / (n_options − 1) over them, ``estimate`` is observed / expected: 1 for an option like any other. The interval
-        resamples images; a cell without variation gets that of Wilson. ``question`` is ``all`` where the types of a
-        level are pooled.
+        ``model, level, question, option, observed, expected, estimate, ci_low, ci_high, interval, n_questions,
+        n_images``, over the questions that offered the option, wrongly, and were answered wrong. ``expected`` is the
+        sum of 1 / (n_options − 1) over them, ``estimate`` is observed / expected: 1 for an option like any other. The
+        interval resamples images; a cell without variation gets that of Wilson. ``question`` is ``all`` where the
+        types of a level are pooled.
     """
     rows = numbered(choices[(choices.wording == HEADLINE_WORDING) & (choices.predicted_idx >= 0)])
-    weights = image_weights(rows, n_resamples, seed)
+    weights = image_weights(rows)
     wrong = rows[~rows.correct.astype(bool) & (rows.n_options > 1)]
     tables = [_attraction(own, weights).assign(model=model) for model, own in wrong.groupby("model", sort=False)]
-    return pd.concat(tables, ignore_index=True)[ATTRACTION] if tables else pd.DataFrame(columns=ATTRACTION)
+    return distinct(pd.concat(tables, ignore_index=True))[ATTRACTION] if tables else pd.DataFrame(columns=ATTRACTION)
 
 
 def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
     """``attraction`` of one model by its wrong answers, whose ``image`` is a row of the weights."""
-    columns = ["dataset", "image", "level", "question", "wording", "n_options", "chosen", "right"]
+    columns = [*UNIT, "dataset", "image", "level", "question", "wording", "n_options", "chosen", "right"]
     offered = wrong[columns].assign(option=wrong.labels.map(list)).explode("option", ignore_index=True)
     offered = offered[offered.option != offered.right].reset_index(drop=True)
     hit = (offered.option == offered.chosen).to_numpy(np.float32)[:, None]
     even = (1 / (offered.n_options - 1)).to_numpy(float)[:, None]
     layout = lay_out(offered, "option")
     observed, expected, n = (cell_sums(layout, values)[:, 0] for values in (hit, even, np.ones_like(hit)))
-    low, high = (bound[:, 0] for bound in percentiles(draws(layout, hit, even, weights)["micro"]))
-    flat, (least, most) = np.isclose(low, high), (bound * n / expected for bound in wilson(observed, n))
+    bounds = (bound[:, 0] for bound in percentiles(draws(layout, hit, even, weights)["micro"]))
+    least, most = (bound * n / expected for bound in wilson(observed, n))
     return layout.cells.rename(columns={"slice": "option"}).assign(
         observed=observed.astype(int),
         expected=expected,
         estimate=estimates(layout, hit, even)["micro"][:, 0],
-        ci_low=np.where(flat, least, low),
-        ci_high=np.where(flat, most, high),
+        **choose(*bounds, closed=("wilson", least, most)),
         n_questions=n.astype(int),
         n_images=cell_images(layout, even)[:, 0],
     )
 
 
-def rates(
-    choices: pd.DataFrame, question: str = "modality", n_resamples: int = RESAMPLES, seed: int = 0
-) -> pd.DataFrame:
+def rates(choices: pd.DataFrame, question: str = "modality") -> pd.DataFrame:
     """Whether a model tells each option of a question type from the rest, or only likes to choose it.
 
     Parameters
@@ -119,7 +118,7 @@ def rates(
     """
     tables = []
     for option, says in _by_option(choices, question):
-        table = score(says, ["side"], n_resamples, seed)
+        table = distinct(score(says, ["side"]))
         tables.append(table.assign(option=option, rate=table.slice.replace("all", "share")))
         truth = says.assign(estimate=says.right == option, n_questions=1).groupby("model", sort=False)
         truth = truth.agg({"estimate": "mean", "n_questions": "sum"}).reset_index()
@@ -127,9 +126,7 @@ def rates(
     return _with_informedness(tables)
 
 
-def rate_changes(
-    choices: pd.DataFrame, after: str, question: str = "modality", n_resamples: int = RESAMPLES, seed: int = 0
-) -> pd.DataFrame:
+def rate_changes(choices: pd.DataFrame, after: str, question: str = "modality") -> pd.DataFrame:
     """Paired change of the ``rates`` where the column ``after`` holds what was chosen instead of ``chosen``.
 
     Returns
@@ -140,12 +137,12 @@ def rate_changes(
     """
     tables = []
     for option, says in _by_option(choices, question):
-        table = changes(says, says[after] == option, ["side"], n_resamples, seed)
+        table = changes(says, says[after] == option, ["side"])
         tables.append(table.assign(option=option, rate=table.slice.replace("all", "share")))
     return _with_informedness(tables)
 
 
-def changes(answers: pd.DataFrame, correct_after, by=(), n_resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def changes(answers: pd.DataFrame, correct_after, by=()) -> pd.DataFrame:
     """Paired change in accuracy of each model where other answers were given to the same questions.
 
     Parameters
@@ -162,8 +159,8 @@ def changes(answers: pd.DataFrame, correct_after, by=(), n_resamples: int = RESA
     """
     then = answers.assign(correct=np.asarray(correct_after, bool), model=answers.model + AFTER)
     pairs = [(model, model + AFTER) for model in dict.fromkeys(answers.model)]
-    table = compare_pairs(pd.concat([answers, then]), pairs, by, n_resamples, seed)
-    return table.drop(columns="model").rename(columns={"reference": "model"})
+    table = compare_pairs(pd.concat([answers, then]), pairs, by)
+    return distinct(table).drop(columns="model").rename(columns={"reference": "model"})
 
 
 def _by_option(choices: pd.DataFrame, question: str):

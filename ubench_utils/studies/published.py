@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from ..data.benchmark import HUB_NAME
 from ..data.questions import COARSE, HEADLINE_WORDING
-from ..statistics.scores import CONFIDENCE, wilson
+from ..statistics.intervals import CONFIDENCE, wilson
 
 FOLDER = Path(__file__).with_name("published")
 ROUNDING = 0.5  # points: the tables by question and by sub-dataset were printed without decimals

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy.stats import norm, rankdata
 
 from ..data.benchmark import Benchmark
 from ..data.pixels import size
@@ -19,14 +18,12 @@ from ..engine.work import is_absent, picture
 from ..errors import UserError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.run import Evaluation
-from ..models.registry import find_model
 from ..models.sources import image_size
-from ..statistics.resampling import CONFIDENCE
+from ..statistics.resampling import distinct
 from ..statistics.scores import compare_pairs, score, totals
 from .overview import ORDER, slices
 
 SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
-FEWEST_SETS = 8  # with fewer, the interval of a rank correlation does not hold its level (simulated)
 ENDS = {"min": "_low", "max": "_high"}  # of a range
 MEASURES = {"microns_per_pixel": "pixel size (µm)", "field_of_view": "field of view (µm)"}
 
@@ -91,57 +88,12 @@ def _by_measure(answers: pd.DataFrame, sizes: pd.DataFrame, measure: str) -> pd.
     rows = rows.assign(group=rows.dataset + "/" + octave.astype(str), logarithm=np.log(rows[measure]))
     groups = rows.groupby("group").agg(dataset=("dataset", "first"), size=("logarithm", "mean"))
     table = score(rows, by=["group"])
-    table = table[(table.by == "group") & (table.estimand == "micro")].join(groups, on="slice")
+    table = table[(table.by == "group") & (table.estimand == "micro") & (table.question == "all")].join(
+        groups, on="slice"
+    )
     low, high = ((table[bound] - table.chance) / (1 - table.chance) for bound in ("ci_low", "ci_high"))
     table = table.assign(measure=measure, size=np.exp(table["size"]), low=low, high=high)
     return table[columns].sort_values(["model", "size"], ignore_index=True)
-
-
-def rank_correlations(points: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation, over sub-datasets, of a model's fine-grained score with the measures of ``by_size``.
-
-    Octaves of one sub-dataset are averaged first, weighted by their questions: sub-datasets are the units. The
-    interval is that of Bonett and Wright; it is NaN where there are fewer than ``FEWEST_SETS`` sub-datasets.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``model, measure, n_sets, rho, ci_low, ci_high``; no row for the random baseline.
-
-    References
-    ----------
-    Bonett and Wright 2000, Psychometrika 65, 23-28.
-    """
-    rows = []
-    for (measure, model), table in points.groupby(["measure", "model"], sort=False):
-        if find_model(model).guesses:
-            continue
-        weight = table.n_questions / table.groupby("dataset").n_questions.transform("sum")
-        sets = (
-            pd.DataFrame(
-                {
-                    "size": weight * np.log(table["size"].astype(float)),
-                    "score": weight * table.chance_corrected,
-                }
-            )
-            .groupby(table.dataset)
-            .sum()
-        )
-        rows.append({"model": model, "measure": measure, "n_sets": len(sets), **spearman(sets["size"], sets["score"])})
-    return pd.DataFrame(rows, columns=["model", "measure", "n_sets", "rho", "ci_low", "ci_high"])
-
-
-def spearman(x, y) -> dict:
-    """Rank correlation ``rho`` with its 95 % interval; NaN where it is not defined or the pairs are too few."""
-    n, ranks = len(x), [rankdata(np.round(values, 9)) for values in (x, y)]  # sums in another order are ties still
-    if n < 3 or any(np.ptp(rank) == 0 for rank in ranks):
-        return {"rho": np.nan, "ci_low": np.nan, "ci_high": np.nan}
-    rho = float(np.corrcoef(*ranks)[0, 1])
-    if n < FEWEST_SETS:
-        return {"rho": rho, "ci_low": np.nan, "ci_high": np.nan}
-    half = norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
-    centre = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
-    return {"rho": rho, "ci_low": float(np.tanh(centre - half)), "ci_high": float(np.tanh(centre + half))}
 
 
 def shrunk(benchmark: Benchmark, factor: float) -> Benchmark:
@@ -235,8 +187,12 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
     smaller = {name: key for key, name in names.items() if key[1] > 1}
     rows = swept.assign(model=[names[key] for key in zip(swept.model, swept.factor, strict=True)])
     pairs = [(names[model, 1.0], name) for name, (model, _) in smaller.items()]
-    table = compare_pairs(rows, pairs, by=["scale"]) if pairs else pd.DataFrame(columns=["model", "estimand"])
-    table = table[table.estimand == "micro"]
+    table = (
+        compare_pairs(rows, pairs, by=["scale"])
+        if pairs
+        else pd.DataFrame(columns=["model", "level", "question", "estimand"])
+    )
+    table = distinct(table[table.estimand == "micro"])
     keys = [smaller[name] for name in table.model]
     return table.assign(model=[model for model, _ in keys], factor=[factor for _, factor in keys])
 

@@ -98,11 +98,10 @@ def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame
     grounds = {model: f"ground: {ground_name(model)}" for model in specialists}
     rows = rows.assign(**{grounds[model]: _place(rows, model) for model in specialists})
     pairs = [(generalist, specialist) for specialist in specialists for generalist in generalists]
-    levels = rows.groupby("level").question.nunique()
 
     def asked(table):
         """On and off the ground of the pair's own specialist, a level's question types pooled."""
-        return (table.by == table.model.map(grounds)) & ((table.question == "all") | (table.level.map(levels) == 1))
+        return (table.by == table.model.map(grounds)) & (table.question == "all")
 
     table = compare_cells(rows, pairs, by=dict.fromkeys(grounds.values()), family=asked)
     table = table.assign(specialist=table.model, generalist=table.reference, place=table.slice)

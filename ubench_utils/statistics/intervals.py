@@ -1,0 +1,202 @@
+"""Which interval an estimate gets: one rule for scores, differences, contrasts and families of them.
+
+Bootstrap draws give the interval (percentiles), with two exceptions. One question per image in one sub-dataset leaves
+independent answers, for which closed forms cover at small n and near 0 and 1 where a bootstrap does not: Wilson's for a
+proportion, Bonett and Price's for a paired difference. And draws without any variation would give no width: a
+proportion gets Wilson's then, a difference that of an unseen event. The column ``interval`` says which it was.
+"""
+
+import numpy as np
+from scipy.stats import binom, norm
+
+CONFIDENCE = 0.95
+POWER = 0.8
+
+
+def choose(low, high, *, closed=None, single=False, n_images=None, scale: float = 1.0, confidence: float = CONFIDENCE):
+    """The interval of each estimate, from its bootstrap interval and what else is known of it; elementwise.
+
+    Parameters
+    ----------
+    low, high : array_like
+        Bootstrap interval.
+    closed : tuple of (str, array_like, array_like), optional
+        Name and bounds of the closed form. Without ``n_images`` it stands in for draws without variation, too.
+    single : array_like of bool
+        Where the answers are one per image in one sub-dataset, so that the closed form holds.
+    n_images : array_like of int, optional
+        Draws without variation are widened by the upper bound of an event that was not seen in so many images.
+    scale : float
+        Largest size that such an estimate can have, which is the size of the unseen event.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        ``ci_low, ci_high, interval``: ``bootstrap``, ``unseen``, or the name of the closed form.
+    """
+    name, closed_low, closed_high = closed or ("", np.nan, np.nan)
+    flat = np.isclose(low, high)
+    if n_images is None:
+        single = single | flat
+    else:
+        slack = np.where(flat, scale * wilson(0, n_images, confidence)[1], 0.0)
+        low, high = np.maximum(low - slack, -scale), np.minimum(high + slack, scale)
+    kinds = np.where(single, name, np.where(flat, "unseen", "bootstrap"))
+    return {
+        "ci_low": np.where(single, closed_low, low),
+        "ci_high": np.where(single, closed_high, high),
+        "interval": kinds,
+    }
+
+
+def percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Central 95 % of bootstrap draws, along the last axis; NaN draws count for nothing.
+
+    The quantiles of ``numpy.nanquantile``, which sorts one row at a time.
+    """
+    ordered = np.sort(draws, axis=-1)  # NaN last
+    last = np.maximum((~np.isnan(draws)).sum(axis=-1, keepdims=True) - 1, 0)
+    bounds = []
+    for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
+        place = tail * last
+        below = np.floor(place).astype(int)
+        low, high = (np.take_along_axis(ordered, np.minimum(at, last), axis=-1) for at in (below, below + 1))
+        bounds.append((low + (place - below) * (high - low))[..., 0])
+    return tuple(bounds)
+
+
+def wilson(successes, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson score interval of a proportion, elementwise.
+
+    Parameters
+    ----------
+    successes, n : array_like
+        Counts of the same shape, n > 0.
+
+    Returns
+    -------
+    low, high : numpy.ndarray
+
+    References
+    ----------
+    Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
+    """
+    successes, n = np.asarray(successes, float), np.asarray(n, float)
+    z = norm.ppf((1 + confidence) / 2)
+    centre = (successes + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * np.sqrt(successes * (n - successes) / n + z**2 / 4)
+    return np.where(successes == 0, 0.0, centre - half), np.where(successes == n, 1.0, centre + half)
+
+
+def bonett_price(lost, gained, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of the difference (gained − lost) / n of two paired proportions, elementwise.
+
+    Adjusted Wald: one discordant pair more of each kind, two pairs more in all. It holds its level at the small n of
+    single sub-datasets, where a paired bootstrap falls short.
+
+    References
+    ----------
+    Bonett and Price 2012, J. Educ. Behav. Stat. 37, 479-488.
+    """
+    lost, gained = (np.asarray(flips, float) + 1 for flips in (lost, gained))
+    n = np.asarray(n, float) + 2
+    difference = (gained - lost) / n
+    half = norm.ppf((1 + confidence) / 2) * np.sqrt(((gained + lost) / n - difference**2) / n)
+    return np.maximum(difference - half, -1.0), np.minimum(difference + half, 1.0)
+
+
+def mcnemar_exact(lost, gained) -> np.ndarray:
+    """Two-sided exact p-value that discordant pairs fall either way alike (binomial, p = 1/2), elementwise."""
+    lost, gained = np.asarray(lost), np.asarray(gained)
+    return np.minimum(2 * binom.cdf(np.minimum(lost, gained), lost + gained, 0.5), 1.0)
+
+
+def sign_flip(changes) -> float:
+    """Exact two-sided p-value of the sum of clusters' changes when the sign of each is a fair coin.
+
+    Under the null hypothesis base and tuned model are exchangeable within an image, so that an image's change is as
+    likely to have either sign. Changes are whole numbers, and their sum under all sign patterns is a sum of scaled
+    binomials, one for each size of change: its distribution is their convolution, so no pattern needs to be drawn.
+    Changes of one size only make it McNemar's exact test.
+
+    Parameters
+    ----------
+    changes : array_like of int, shape (n_images,)
+        Questions gained less questions lost, of each image.
+
+    References
+    ----------
+    Fisher 1935, The Design of Experiments, section 21. Pagano and Tritchler 1983, J. Am. Stat. Assoc. 78, 435-440.
+    """
+    changes = np.asarray(changes)
+    sizes, counts = np.unique(np.abs(changes[changes != 0]), return_counts=True)
+    null = np.ones(1)  # of Σ size × (positive signs), which is (sum + total) / 2
+    for size, count in zip(sizes, counts, strict=True):
+        spread = np.zeros(size * count + 1)
+        spread[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        null = np.convolve(null, spread)
+    extreme = (int(sizes @ counts) - abs(int(changes.sum()))) // 2  # the sum as far on the negative side
+    return float(min(2 * null[: extreme + 1].sum(), 1.0))
+
+
+def holm(p) -> np.ndarray:
+    """P-values adjusted for the family of all of them (Holm 1979): step-down, valid under any dependence."""
+    p = np.asarray(p, float)
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
+    return adjusted[np.argsort(order)]
+
+
+def critical_value(drawn: np.ndarray, estimate: np.ndarray, error: np.ndarray) -> float:
+    """Quantile of the largest studentised deviation of a family, at 95 %.
+
+    Parameters
+    ----------
+    drawn : numpy.ndarray, shape (n_cells, n_resamples)
+    estimate, error : numpy.ndarray, shape (n_cells,)
+        Cells whose standard error is zero take no part.
+
+    Returns
+    -------
+    float
+        At least the normal quantile of one cell.
+    """
+    varied = error > 0
+    floor = norm.ppf((1 + CONFIDENCE) / 2)
+    if not varied.any():
+        return float(floor)
+    deviations = np.abs(drawn[varied] - estimate[varied, None]) / error[varied, None]
+    return float(max(np.quantile(np.nanmax(deviations, axis=0), CONFIDENCE), floor))
+
+
+def detectable_difference(discordant, n, n_images, error=0.0) -> np.ndarray:
+    """Smallest true difference that a two-sided test at 5 % finds with 80 % power, elementwise.
+
+    One question per image: Connor's sample size of McNemar's test, n = (z₁ √ψ + z₂ √(ψ − δ²))² / δ², solved for δ,
+    with z₁ = 1.96, z₂ = 0.84 and the discordance rate ψ = (discordant + 2) / (n + 2), as in Bonett and Price's
+    interval. Several questions per image: (z₁ + z₂) × the cluster-robust standard error of the difference. Neither is
+    less than what as many questions (images, where none of several changed) show with all discordance in one
+    direction, ψ = δ, since a difference cannot exceed the discordance. 1 where nothing less would be
+    found.
+
+    Parameters
+    ----------
+    discordant, n, n_images : array_like of int
+    error : array_like of float
+        Standard error of the difference over clusters; 0 where every image has one question.
+
+    References
+    ----------
+    Connor 1987, Biometrics 43, 207-211. Miller 2024, arXiv 2411.00640 (power with clustered standard errors).
+    """
+    discordant, n, n_images, error = (np.asarray(values, float) for values in (discordant, n, n_images, error))
+    z1, z2 = norm.ppf((1 + CONFIDENCE) / 2), norm.ppf(POWER)
+    rate = (discordant + 2) / (n + 2)
+    a = z1 * np.sqrt(rate)
+    with np.errstate(invalid="ignore"):  # no root: too few images for any difference at this discordance, or at all
+        paired = a * np.sqrt(n) + np.sqrt(a**2 * n - (n + z2**2) * (a**2 - z2**2 * rate))
+        count = np.where(error > 0, n, n_images)
+        root = np.sqrt((z1 * z2) ** 2 - (count + z2**2) * (z1**2 - count))
+    one_way = 1 - ((root - z1 * z2) / (count + z2**2)).clip(0) ** 2
+    found = np.where(error > 0, (z1 + z2) * error, paired / (n + z2**2))
+    return np.fmax(found, np.nan_to_num(one_way, nan=1.0)).clip(max=1.0)
