@@ -92,15 +92,15 @@ def test_copies_lie_in_one_fold():
 
 
 def test_balanced_accuracy_is_the_mean_recall():
-    answers = table_of("a", [1] * 30 + [0] * 10).assign(truth=["common"] * 30 + ["rare"] * 10)
+    answers = table_of("a", [1] * 30 + [0] * 10).assign(right=["common"] * 30 + ["rare"] * 10)
     found = scores.score(answers, by=["dataset"]).query("estimand == 'balanced'")
     assert set(found.question) == {"classification", "all"} and set(found.slice) == {"all", "apple"}
     assert (found.estimate == 0.5).all() and (found.n_images == 40).all() and (found.ci_low < 0.5).all()
     mixed = random_answers(seed=3, types={"classification": "fine"})
-    mixed["truth"] = np.where(mixed.image_id.astype(int) % 3 == 0, "x", "y")
+    mixed["right"] = np.where(mixed.image_id.astype(int) % 3 == 0, "x", "y")
     found = resamples(40)(scores.score)(mixed, by=["dataset"])
     own = found[(found.estimand == "balanced") & (found.question == "all")].set_index(["model", "wording", "slice"])
-    recalls = mixed.groupby(["model", "wording", "dataset", "truth"]).correct.mean()
+    recalls = mixed.groupby(["model", "wording", "dataset", "right"]).correct.mean()
     by_set, pooled = recalls.groupby(level=[0, 1, 2]).mean(), recalls.groupby(level=[0, 1]).mean()
     assert np.allclose(own.loc[by_set.index].estimate, by_set)
     assert np.allclose(own.xs("all", level="slice").estimate, pooled)

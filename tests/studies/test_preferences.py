@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from helpers.samples import NAMES
 
+from ubench_utils.data.questions import NO_CHOICE
 from ubench_utils.models.answers import best_options
 from ubench_utils.report import sentences, tables
 from ubench_utils.report.text import coefficient, percent
@@ -13,7 +14,7 @@ from ubench_utils.studies import blanks, preferences
 
 
 def choices_of(chosen, truth, model="demo-base", labels=None, question="modality", level="coarse", dataset=None):
-    """Rows as of ``tables.with_choices``: one question an image; ``chosen`` and ``truth`` are labels."""
+    """Rows as of ``join_answers``: one question an image; ``chosen`` and ``truth`` are labels."""
     n = len(truth)
     labels = [NAMES] * n if labels is None else labels
     rows = pd.DataFrame(
@@ -121,7 +122,7 @@ def test_the_order_of_rows_and_options_does_not_matter(statistic):
 
 def test_a_reply_without_an_option_is_no_distractor():
     choices = wrong_answers(60, np.ones(3), 5)
-    none = choices.head(20).assign(predicted_idx=-1, chosen=tables.NO_CHOICE, image_id=[f"x{i}" for i in range(20)])
+    none = choices.head(20).assign(predicted_idx=-1, chosen=NO_CHOICE, image_id=[f"x{i}" for i in range(20)])
     expected, found = (preferences.attraction(rows) for rows in (choices, pd.concat([choices, none])))
     assert found.drop(columns=["ci_low", "ci_high"]).equals(expected.drop(columns=["ci_low", "ci_high"]))
 

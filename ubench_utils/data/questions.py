@@ -22,6 +22,7 @@ LEVELS = {**dict.fromkeys(COARSE, "coarse"), "classification": "fine", "cognitio
 WORDINGS = [0, 1]
 HEADLINE_WORDING = 1  # the wording of the official tables
 NONE_OF_THE_ABOVE = "none of the above"
+NO_CHOICE = "no option"  # of a reply, made elsewhere, that names none
 SLOT = "{class}"  # in a sentence, the place of the option
 NO_OPTIONS = "a question and its answer without options"
 MISSING = ("nan", "<na>")  # what pandas writes as text where a value is missing

@@ -16,7 +16,6 @@ from ..data.benchmark import NOT_STATED, Benchmark, decode
 from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..evaluation.evaluate import Evaluation
 from .sentences import environment
-from .tables import with_choices
 
 SIDE = 144  # pixels, long side
 QUALITY = 78  # of the JPEG: 92 thumbnails stay below 0.8 MB
@@ -149,7 +148,7 @@ def examples(run: Evaluation, model: str, correct: bool, *, n: int = 4) -> HTML:
     At most one per sub-dataset while there are enough; each card shows the image, the options, the answer and the
     model's choice with its probability.
     """
-    answers = with_choices(run)
+    answers = run.answers
     rows = answers[(answers.model == model) & (answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
     rows = rows[rows.correct == correct].assign(sure=lambda table: table.p_predicted)
     found = [
@@ -164,7 +163,7 @@ def examples_of_change(run: Evaluation, base: str, tuned: str, state: str, *, n:
 
     At most one per sub-dataset while there are enough; first those on which the two models were most certain.
     """
-    answers = with_choices(run)
+    answers = run.answers
     answers = answers[(answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
     key = ["dataset", "image_id", "question", "wording"]
     before, after = (answers[answers.model == model].set_index(key) for model in (base, tuned))

@@ -27,4 +27,4 @@ def answer(model, run: Evaluation) -> pd.DataFrame:
     images = run.benchmark.images.drop_duplicates("image_hash")
     questions = run.questions[run.questions.wording == HEADLINE_WORDING]
     pixels = np.stack([model.preprocess(picture(run.benchmark, row)) for row in images.index])
-    return join_answers(model.answer(questions, images.image_hash, pixels), questions)
+    return join_answers(model.answer(questions, images.image_hash, pixels), run.questions)

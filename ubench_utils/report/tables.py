@@ -14,7 +14,6 @@ from .sentences import environment
 from .text import called, count, percent, signed
 
 WIDE_CELL = 40  # letters; a table with a longer cell wraps
-NO_CHOICE = "no option"  # of a reply, made elsewhere, that names none
 
 
 def show(table: pd.DataFrame, caption: str, sortable: list | None = None) -> None:
@@ -134,15 +133,3 @@ def _treatment(found: dict) -> dict:
     recipe = found["preprocessing"]
     numbers = {key: [f"{value:.4g}" for value in np.atleast_1d(recipe[key])] for key in ("mean", "std")}
     return {"size": image_size(recipe), **numbers}
-
-
-def with_choices(run: Evaluation) -> pd.DataFrame:
-    """Answers with the labels of the options, of the ``chosen`` one and of the ``right`` one."""
-    key = ["dataset", "image_id", "question", "wording"]
-    answers = run.answers.merge(run.questions[[*key, "labels", "asked"]], on=key, validate="many_to_one")
-    return answers.assign(
-        chosen=[
-            labels[i] if i >= 0 else NO_CHOICE for labels, i in zip(answers.labels, answers.predicted_idx, strict=True)
-        ],
-        right=[labels[i] for labels, i in zip(answers.labels, answers.answer_idx, strict=True)],
-    )

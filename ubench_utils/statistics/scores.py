@@ -11,7 +11,7 @@ sub-datasets (the paper's interpolation figure).
 import numpy as np
 import pandas as pd
 
-from ..data.questions import HEADLINE_WORDING
+from ..data.questions import HEADLINE_WORDING, NO_CHOICE
 from .intervals import bonett_price, choose, mcnemar_exact, percentiles, wilson
 from .resampling import (
     CELL,
@@ -71,13 +71,16 @@ def join_answers(predictions: pd.DataFrame, questions: pd.DataFrame) -> pd.DataF
     """Predictions with the facets of their questions: the table that every statistic below reads.
 
     The questions are all those of a run: from them follow ``stratum, unit, n_units`` (see ``resampling.units``), unless
-    they hold them. ``truth`` is the label of the right option.
+    they hold them. ``labels`` and ``asked`` are the options' labels and what was asked, ``right`` and ``chosen`` the
+    labels of the right option and of the answer.
     """
     if "unit" not in questions:
         questions = questions.assign(**units(questions))
-    truth = [labels[at] for labels, at in zip(questions.labels, questions.answer_idx, strict=True)]
-    facets = questions.drop(columns=["options", "labels", "asked", "answer_idx", "n_options", "image_hash"])
-    return predictions.merge(facets.assign(truth=truth), on=QUESTION, how="inner", validate="many_to_one")
+    right = [labels[at] for labels, at in zip(questions.labels, questions.answer_idx, strict=True)]
+    facets = questions.drop(columns=["options", "answer_idx", "n_options", "image_hash"]).assign(right=right)
+    answers = predictions.merge(facets, on=QUESTION, how="inner", validate="many_to_one")
+    chosen = zip(answers.labels, answers.predicted_idx, strict=True)
+    return answers.assign(chosen=[labels[at] if at >= 0 else NO_CHOICE for labels, at in chosen])
 
 
 def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
@@ -96,7 +99,7 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
         Columns ``model, level, question, wording, by, slice, estimand, estimate, ci_low, ci_high, n_questions,
         n_images, chance, chance_corrected, interval``. ``question`` is ``all`` where the types of a level are
         pooled, be they one. ``estimand`` is ``micro``, ``macro`` or, for the fine question where the answers hold
-        ``truth``, ``balanced``: the mean recall over the classes of all sub-datasets. ``chance`` is the mean of
+        ``right``, ``balanced``: the mean recall over the classes of all sub-datasets. ``chance`` is the mean of
         1 / n_options under the same estimand; ``chance_corrected`` is (estimate − chance) / (1 − chance).
         ``interval`` says how it was made, see ``intervals``. Without answers the table is empty.
     """
@@ -106,8 +109,8 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
         answers = answers.assign(**units(answers))
     tables = _score(answers, by, ESTIMANDS)
     fine = answers[answers.level == "fine"]
-    if "truth" in answers and len(fine):
-        kind = fine.dataset.astype(str) + "\n" + fine.truth.astype(str)
+    if "right" in answers and len(fine):
+        kind = fine.dataset.astype(str) + "\n" + fine.right.astype(str)
         tables += _score(fine.assign(**{CLASS: kind}), by, [BALANCED], CLASS)
     order = ["estimand", *KEY]
     place = {estimand: at for at, estimand in enumerate([*ESTIMANDS, BALANCED])}

@@ -18,29 +18,23 @@ from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
 from ..models.answers import best_options, in_blocks
 from ..models.encoders.features import Features, similarities
-from ..report.tables import percent, with_choices
 from ..statistics.resampling import QUESTION, distinct
 from ..statistics.scores import score
 from .preferences import changes, rate_changes
 
 SIDE = 224  # pixels of a blank image
-BLANKS = {"grey": 128, "black": 0, "white": 255, "noise": None}  # grey levels
+GREY, LEVEL = "grey", 128  # as good as black, white or noise, which a microscopist may take for an image
 MEAN = "mean image"  # not blank: what the model prefers over all images of the run
-REFERENCES = [*BLANKS, MEAN]
-SHOWN = ["grey", MEAN]  # in figures and sentences; the others are checks
+REFERENCES = [GREY, MEAN]
 
 
 def blank_images() -> Benchmark:
-    """Images without content, as a benchmark without questions: mid-grey, black, white and coloured noise (seeded)."""
-    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    rows = []
-    for level in BLANKS.values():
-        file = io.BytesIO()
-        Image.fromarray(noise if level is None else np.full_like(noise, level)).save(file, "PNG")
-        rows.append({"image": {"bytes": file.getvalue()}})
-    hashes = [hashlib.sha256(row["image"]["bytes"]).hexdigest()[:32] for row in rows]
-    images = pd.DataFrame({"dataset": "blank", "image_id": list(BLANKS), "image_hash": hashes})
-    return Benchmark("blank images", rows, images, fingerprint="")
+    """An image without content, mid-grey, as a benchmark without questions."""
+    file = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), (LEVEL,) * 3).save(file, "PNG")
+    image_hash = hashlib.sha256(file.getvalue()).hexdigest()[:32]
+    images = pd.DataFrame({"dataset": ["blank"], "image_id": GREY, "image_hash": image_hash})
+    return Benchmark("blank images", [{"image": {"bytes": file.getvalue()}}], images, fingerprint="")
 
 
 def with_blanks(run: Evaluation, models: list) -> tuple[pd.DataFrame, dict]:
@@ -51,15 +45,14 @@ def with_blanks(run: Evaluation, models: list) -> tuple[pd.DataFrame, dict]:
     Returns
     -------
     choices : pandas.DataFrame
-        The rows of ``tables.with_choices`` in the headline wording, of the models that have an image encoder of their
+        The rows of ``run.answers`` in the headline wording, of the models that have an image encoder of their
         own, and for each of ``REFERENCES`` two indices of options: ``only REFERENCE``, chosen by that image alone, and
         ``less REFERENCE``, chosen by the real image after that one's scores are subtracted; all in float32. The mean
         image is the mean of the features of the run's images.
     left_out : dict of str to str
         Models without such an encoder, and why.
     """
-    choices = with_choices(run)
-    choices = choices[choices.wording == HEADLINE_WORDING]
+    choices = run.answers[run.answers.wording == HEADLINE_WORDING]
     blanks = blank_images()
     tables, left_out = [], {}
     for model in models:
@@ -134,7 +127,7 @@ def without_image(choices: pd.DataFrame, reference: str = "grey") -> pd.DataFram
     return distinct(table[table.estimand == "micro"])
 
 
-def calibrated(choices: pd.DataFrame, references=SHOWN) -> pd.DataFrame:
+def calibrated(choices: pd.DataFrame, references=REFERENCES) -> pd.DataFrame:
     """Paired change in accuracy after the scores of each reference image are subtracted: ``changes``, ``reference``."""
     if choices.empty:
         return pd.DataFrame()
@@ -145,7 +138,7 @@ def calibrated(choices: pd.DataFrame, references=SHOWN) -> pd.DataFrame:
     return table[table.estimand == "micro"]
 
 
-def calibrated_rates(choices: pd.DataFrame, question: str = "modality", references=SHOWN) -> pd.DataFrame:
+def calibrated_rates(choices: pd.DataFrame, question: str = "modality", references=REFERENCES) -> pd.DataFrame:
     """Paired change of recall, false alarms and informedness: ``rate_changes``, ``reference``."""
     if choices.empty:
         return pd.DataFrame()
@@ -157,34 +150,6 @@ def calibrated_rates(choices: pd.DataFrame, question: str = "modality", referenc
         ],
         ignore_index=True,
     )
-
-
-def references(choices: pd.DataFrame) -> pd.DataFrame:
-    """Every reference image beside the others, as text: the modality that a model sees in it, and what it is worth."""
-    if choices.empty:
-        return pd.DataFrame()
-    changed, rows = calibrated(choices, REFERENCES), []
-    for name in REFERENCES:
-        right = without_image(choices, name)
-        right, less = right[right.what == "right"], changed[changed.reference == name]
-        for model, own in choices[choices.question == "modality"].groupby("model", sort=False):
-            called = pd.Series(_labels(own, f"only {name}")).mode()[0]
-            rows.append(
-                {
-                    "model": model,
-                    "image": name,
-                    "called": called,
-                    **_overall(right[right.model == model], "right without"),
-                    **_overall(less[less.model == model], "change", sign="+"),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _overall(table: pd.DataFrame, what: str, sign: str = "") -> dict:
-    """Text of the coarse questions pooled and of the fine one, where there are any."""
-    table = table[(table.by == "all") & ((table.question == "all") | (table.level == "fine"))]
-    return {f"{what}, {row.level}": percent(row.estimate, row.ci_low, row.ci_high, sign) for row in table.itertuples()}
 
 
 def _labels(choices: pd.DataFrame, column: str) -> list:

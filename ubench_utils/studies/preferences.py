@@ -49,7 +49,7 @@ def attraction(choices: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     choices : pandas.DataFrame
-        As from ``tables.with_choices``; the headline wording counts. Replies that name no option are left out.
+        As from ``join_answers``; the headline wording counts. Replies that name no option are left out.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def rates(choices: pd.DataFrame, question: str = "modality") -> pd.DataFrame:
     Parameters
     ----------
     choices : pandas.DataFrame
-        As from ``tables.with_choices``; the headline wording counts.
+        As from ``join_answers``; the headline wording counts.
 
     Returns
     -------
