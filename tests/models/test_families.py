@@ -218,7 +218,7 @@ def test_transformers_clip_weights_in_open_clips_architecture(tmp_path, small_ar
 @pytest.mark.slow
 def test_the_real_architecture_agrees_between_transformers_and_open_clip(tmp_path):
     """ViT-B/32 in full, as of OpenAI's CLIP and PLIP, with random weights."""
-    from families import clip_tokenizer, save
+    from helpers.families import clip_tokenizer, save
 
     torch.manual_seed(0)
     folder = save(
@@ -478,7 +478,7 @@ def test_models_that_are_no_dual_encoder(broken, saved, tmp_path):
             hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, vocab_size=400
         )
     )
-    from families import bert_tokenizer, save
+    from helpers.families import bert_tokenizer, save
 
     folder = save(tmp_path / "bert", bert, transformers.CLIPImageProcessor(), bert_tokenizer())
     refused_model(f"hf:{folder}", "BertModel", "no features of images")
