@@ -18,7 +18,7 @@ from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.load import load_model
 from ubench_utils.models.registry import mix_name
-from ubench_utils.studies.finetuning import ALPHAS
+from ubench_utils.studies.interpolation import ALPHAS
 
 
 def encode_once(benchmark, model) -> float:

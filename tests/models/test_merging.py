@@ -1,14 +1,11 @@
-"""Merges of weights: properties, references in plain numpy, model strings and lineage, layers, grids, ensembles."""
+"""Merges of weights: properties, references in plain numpy, model strings and lineage, layers."""
 
 import copy
 import dataclasses
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import open_clip
-import pandas as pd
 import pytest
 import torch
 import transformers
@@ -18,15 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ubench_utils.engine import store
 from ubench_utils.errors import UserError
-from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models import merging
-from ubench_utils.models.encoders.features import predict
-from ubench_utils.models.encoders.network import DualEncoder
 from ubench_utils.models.load import load_model
 from ubench_utils.models.registry import TIES_DENSITY, check_lineage, find_model, parse_merge, root
-from ubench_utils.studies import finetuning, grids, weights
 
 BASE, TUNED, OTHER = "demo-base", "demo-pathology", "demo-fluorescence"
 SHAPES = {
@@ -446,188 +438,3 @@ def test_every_parent_is_checked(model_folder):
     model, other = load_model(BASE), load_model(TUNED)
     with pytest.raises(UserError, match="two types of number .*float32 and torch.float16"):
         merging.check_mixable(model, dataclasses.replace(other, network=copy.deepcopy(other.network).half()))
-
-
-# Weights by layer
-
-
-def test_layer_changes_and_angles(cache, demo_states):
-    table = weights.layer_changes(BASE, TUNED)
-    assert list(table) == ["tower", "layer", "change_norm", "base_norm", "relative_change", "n_parameters"]
-    assert table[["tower", "layer"]].apply(tuple, axis=1).tolist() == [
-        ("both", 0),
-        ("image", 0),
-        ("image", 1),
-        ("image", 2),
-        ("image", 3),
-        ("text", 0),
-        ("text", 1),
-    ]
-    assert table.n_parameters.sum() == load_model(BASE).parameters
-    base, tuned, other = demo_states
-    keys = [
-        key
-        for key in base
-        if key.startswith("visual.layer3.") and base[key].is_floating_point() and "running" not in key
-    ]
-    start, one, two = (flat({key: state[key] for key in keys}) for state in (base, tuned, other))
-    row = table[(table.tower == "image") & (table.layer == 2)].iloc[0]
-    assert row.n_parameters == len(start) and row.base_norm == pytest.approx(np.linalg.norm(start), rel=1e-6)
-    assert row.change_norm == pytest.approx(np.linalg.norm(one - start), rel=1e-6)
-    assert row.relative_change == pytest.approx(row.change_norm / row.base_norm)
-
-    angles = weights.task_angles(BASE, [TUNED, OTHER])
-    assert list(angles) == ["first", "second", "tower", "layer", "cosine", "n_parameters"]
-    cosine = (one - start) @ (two - start) / np.linalg.norm(one - start) / np.linalg.norm(two - start)
-    found = angles[(angles.tower == "image") & (angles.layer == 2)].cosine.item()
-    assert found == pytest.approx(cosine, rel=1e-5) and angles.cosine.abs().max() <= 1 + 1e-9
-    assert angles[angles.layer.isna()].tower.tolist() == ["both", "image", "text", "all"]
-    assert angles[angles.tower == "all"].n_parameters.item() == table.n_parameters.sum()
-    assert weights.task_angles(BASE, [TUNED, TUNED]).cosine.to_numpy() == pytest.approx(1)
-    assert weights.task_angles(BASE, [TUNED, BASE]).cosine.isna().all()  # the base did not change
-    assert len(weights.task_angles(BASE, [TUNED, OTHER, TUNED])) == 3 * len(angles)
-    with pytest.raises(UserError, match="do not share a base"):
-        weights.layer_changes("CLIP", TUNED)
-
-    program = f"""
-import sys
-from ubench_utils.studies import weights
-weights.layer_changes({BASE!r}, {TUNED!r}), weights.task_angles({BASE!r}, [{TUNED!r}, {OTHER!r}])
-assert not {{"torch", "open_clip"}} & set(sys.modules), "torch was imported"
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    pd.testing.assert_frame_equal(weights.task_angles(BASE, [TUNED, OTHER]), angles)
-
-
-# Grids and ensembles
-
-ALPHAS = (0, 0.5, 1)
-KEY = ["dataset", "image_id", "question", "wording"]
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """A small run and its sweep in a cache of their own, and what the encoders are given from then on."""
-    import datasets
-
-    folder, seen = tmp_path_factory.mktemp("swept"), {"images": 0, "texts": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UBENCH_CACHE", str(folder / "cache"))
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
-        run = evaluate("demo", ["random"], limit=50, device="cpu", precision="float32")
-        table = finetuning.sweep(run, BASE, TUNED, ALPHAS)
-        encode_images, encode_texts = DualEncoder.encode_images, DualEncoder.encode_texts
-
-        def images(self, pixels):
-            seen["images"] += len(pixels)
-            return encode_images(self, pixels)
-
-        def texts(self, batch):
-            seen["texts"] += len(batch)
-            return encode_texts(self, batch)
-
-        patch.setattr(DualEncoder, "encode_images", images)
-        patch.setattr(DualEncoder, "encode_texts", texts)
-        yield run, table, seen, folder
-
-
-def test_the_grid_reuses_the_sweep_and_its_diagonal_is_the_sweep(swept):
-    run, table, seen, folder = swept
-    before = set(folder.rglob("*"))
-    further = dataclasses.replace(run, questions=run.questions.iloc[:0])  # what else was asked must not matter
-    asked, correct = grids.tower_grid(further, BASE, TUNED, ALPHAS)
-    assert seen == {"images": 0, "texts": 0} and set(folder.rglob("*")) == before
-    assert correct.dtype == bool and correct.shape == (len(asked), 3, 3)
-    for place, alpha in enumerate(ALPHAS):
-        answered = table[table.alpha == alpha].set_index(KEY).correct
-        diagonal = pd.Series(correct[:, place, place], index=pd.MultiIndex.from_frame(asked[KEY]))
-        pd.testing.assert_series_equal(diagonal.sort_index(), answered.sort_index(), check_names=False)
-    images, texts = (run.features(model)[place] for place, model in enumerate((TUNED, BASE)))
-    crossed = predict(asked, images, texts, 1.0).correct
-    assert (correct[:, 2, 0] == crossed).all() and (correct[:, 0, 2] != crossed).any()  # image tower first
-    files = [path for path in folder.joinpath("cache").rglob("*") if path.is_file()]
-    files = [path for path in files if not {"runs", "benchmarks"} & set(path.parts)]
-    assert files and {path.suffix for path in files} == {".npz", ".json"}  # no checkpoint
-
-
-def test_a_grid_alone_encodes_each_tower_once_for_each_alpha(swept, tmp_path, monkeypatch):
-    run, _, seen, _ = swept
-    monkeypatch.setenv("UBENCH_CACHE", str(tmp_path))
-    seen.update(images=0, texts=0)
-    asked, _ = grids.tower_grid(run, BASE, TUNED, ALPHAS)
-    texts = {option for options in run.questions.options for option in options}
-    assert seen == {"images": 3 * asked.image_hash.nunique(), "texts": 3 * len(texts)}
-
-
-def test_ensembles(swept):
-    run, table, seen, _ = swept
-    seen.update(images=0, texts=0)
-    answers = grids.ensemble(run, BASE, TUNED)
-    assert seen == {"images": 0, "texts": 0}
-    names = [f"mean of {what} of {BASE} and {TUNED}" for what in ("probabilities", "embeddings")]
-    assert answers.model.unique().tolist() == names and set(run.answers) <= set(answers)
-    ends = [table[table.alpha == alpha].set_index(KEY).sort_index() for alpha in (0, 1)]
-    mean, embedded = (answers[answers.model == name].set_index(KEY).sort_index() for name in names)
-    np.testing.assert_allclose(mean.p_answer, (ends[0].p_answer + ends[1].p_answer) / 2, atol=1e-12)
-    agree = (ends[0].predicted_idx == ends[1].predicted_idx).to_numpy()
-    assert agree.any() and not agree.all()
-    assert ((mean.predicted_idx == ends[0].predicted_idx) | (mean.predicted_idx == ends[1].predicted_idx)).mean() > 0.9
-    assert np.abs(embedded.p_answer - mean.p_answer).max() > 0.001
-
-    alike = grids.ensemble(run, TUNED, TUNED)  # of a model with itself: the model
-    for name in alike.model.unique():
-        rows = alike[alike.model == name].set_index(KEY).sort_index()
-        assert (rows.correct == ends[1].correct).all()
-        np.testing.assert_allclose(rows.p_answer, ends[1].p_answer, atol=1e-4)
-
-
-def test_the_target_over_the_towers_is_that_of_the_sweep_on_its_diagonal(swept):
-    run, table, _, _ = swept
-    grid = grids.tower_target(run, BASE, TUNED, ALPHAS).set_index(["alpha_image", "alpha_text"]).estimate
-    inside = finetuning.is_in_domain(table, TUNED)
-    target = [
-        (
-            rows[inside.loc[rows.index] & (rows.level == "fine")].correct.mean()
-            + rows[~inside.loc[rows.index]].correct.mean()
-        )
-        / 2
-        for _, rows in table.groupby("alpha")
-    ]
-    assert np.allclose([grid[alpha, alpha] for alpha in ALPHAS], np.array(target) - target[0])
-    assert grid[0, 0] == 0 and len(grid) == len(ALPHAS) ** 2
-
-
-def test_other_ways_to_combine_are_compared_with_the_base(swept):
-    run, table, _, _ = swept
-    ways = grids.other_ways(run, BASE, TUNED, [TUNED, "demo-fluorescence"]).set_index("way")
-    assert len(ways) == 6 and ((ways.gain_low <= ways.gain) & (ways.kept <= ways.kept_high)).all()
-    name = f"mix:{BASE}+{TUNED}@0..1"
-    merged = evaluate(run.benchmark, [BASE, name], device="cpu", precision="float32").answers
-    merged = merged[merged.wording == 1]
-    outside = merged[~finetuning.is_in_domain(merged, TUNED)].groupby("model").correct.mean()
-    assert ways.loc["layer-wise, 0 to 1 (LiNeS)", "kept"] == pytest.approx(outside[name] - outside[BASE])
-    assert len(grids.other_ways(run, BASE, TUNED, [TUNED])) == 3  # one specialist: nothing to add to it
-
-
-def test_the_barrier_stands_between_models_without_a_common_base(swept):
-    run, _, _, _ = swept
-    table = finetuning.barrier(run, BASE, "demo-second", (0, 0.5, 1)).set_index(["question", "alpha"]).estimate
-    for question in ("coarse questions", "fine questions"):
-        assert table[question, 0.5] < min(table[question, 0], table[question, 1]) - 0.1
-    with pytest.raises(UserError, match="do not share a base"):
-        load_model(f"mix:{BASE}+demo-second@0.5")
-
-
-def test_angles_are_those_of_bases_with_two_specialists(cache):
-    both = weights.angles_of_pairs([(BASE, TUNED), (BASE, "demo-fluorescence")])
-    alone = weights.task_angles(BASE, [TUNED, "demo-fluorescence"])
-    pd.testing.assert_frame_equal(both, alone)
-    assert weights.angles_of_pairs([(BASE, TUNED)]).empty
-
-
-def test_a_matching_head_has_no_features(swept, monkeypatch):
-    run, *_ = swept
-    monkeypatch.setattr(store, "remembered", lambda *args, **how: {"has_embeddings": False})
-    with pytest.raises(UserError, match="matching head"):
-        grids.ensemble(run, BASE, TUNED)

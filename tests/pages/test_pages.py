@@ -16,7 +16,7 @@ from ubench_utils.models.registry import DEFAULT_MODELS
 from ubench_utils.pages.runner import CARD, run_book, sections, slugs
 from ubench_utils.statistics import scores as stats
 from ubench_utils.statistics.scores import headline
-from ubench_utils.studies import finetuning
+from ubench_utils.studies import interpolation
 
 ROOT = Path(__file__).parents[2]
 PAGES = {place: place for place in sections().values() if place != CARD}
@@ -78,4 +78,4 @@ def test_parameters_with_an_option_of_their_own_are_refused():
 
 def test_a_sweep_needs_its_ends_and_middle():
     with pytest.raises(UserError, match="0, 0.5 and 1"):
-        finetuning.sweep(None, "demo-base", "demo-pathology", [0, 0.25, 1])
+        interpolation.sweep(None, "demo-base", "demo-pathology", [0, 0.25, 1])

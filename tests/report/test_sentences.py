@@ -16,7 +16,7 @@ import ubench_utils
 from ubench_utils.data.benchmark import NOT_STATED
 from ubench_utils.report import sentences
 from ubench_utils.report.text import percent
-from ubench_utils.studies import finetuning, overview
+from ubench_utils.studies import forgetting, interpolation, overview
 
 PACKAGE = Path(ubench_utils.__file__).parent
 GOOD, WEAK, CHANCE = "demo-pathology", "demo-base", "random"
@@ -99,12 +99,12 @@ def slices(table, by, question, **options):
 
 def changed(pairs):
     cells = pd.DataFrame({"p_adjusted": [0.5], "estimate": [0.1], "small": [False]})
-    context = finetuning.change_context(pairs, dict.fromkeys(pairs, cells))
+    context = forgetting.change_context(pairs, dict.fromkeys(pairs, cells))
     return sentences.sentence("forgetting", "answer", **context)
 
 
 def mixed(results):
-    return sentences.sentence("interpolation", "answer", **finetuning.mixing_context(results, {}))
+    return sentences.sentence("interpolation", "answer", **interpolation.mixing_context(results, {}))
 
 
 # ------------------------------------------------------------------------------------------------------ overview
@@ -190,13 +190,13 @@ def test_slices_with_only_one_stated_or_only_the_baseline():
 CHANGES = {"gain": (0.2, 0.05), "loss": (-0.2, 0.05), "noise": (0.02, 0.05)}
 
 
-def forgetting(inside, outside):
+def after_tuning(inside, outside):
     pair = {(WEAK, GOOD): (contrast(*CHANGES[inside]), contrast(0.0), contrast(*CHANGES[outside]))}
     return sentence(changed(pair))
 
 
 def test_forgetting_gives_the_numbers():
-    text = forgetting("gain", "loss")
+    text = after_tuning("gain", "loss")
     assert GOOD in text and WEAK in text
     assert "+20.0 [+15.0, +25.0]" in text and "−20.0 [−25.0, −15.0]" in text
     assert text.index("+20.0") < text.index("−20.0")
@@ -204,7 +204,7 @@ def test_forgetting_gives_the_numbers():
 
 def test_forgetting_tells_the_cases_apart():
     cases = [("gain", "loss"), ("gain", "noise"), ("noise", "loss"), ("noise", "noise")]
-    assert len({claim(forgetting(*case)) for case in cases}) == 4
+    assert len({claim(after_tuning(*case)) for case in cases}) == 4
 
 
 @pytest.mark.parametrize(
@@ -217,13 +217,13 @@ def test_forgetting_tells_the_cases_apart():
     ],
 )
 def test_forgetting_does_not_call_a_clear_change_noise(case, other):
-    assert claim(forgetting(*case)) != claim(forgetting(*other))
+    assert claim(after_tuning(*case)) != claim(after_tuning(*other))
 
 
 def test_forgetting_claims_nothing_of_what_was_not_asked():
     nothing = {"estimate": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n_questions": 0, "n_images": 0}
     text = sentence(changed({(WEAK, GOOD): (contrast(0.2), nothing, nothing)}))
-    assert claim(text) not in {claim(forgetting("gain", outside)) for outside in CHANGES}
+    assert claim(text) not in {claim(after_tuning("gain", outside)) for outside in CHANGES}
 
 
 def test_no_pair_in_the_run():

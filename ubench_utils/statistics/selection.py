@@ -28,7 +28,7 @@ def cross_fit(
     Parameters
     ----------
     answers : pandas.DataFrame
-        As from ``finetuning.sweep``: with a column ``alpha``; questions that not every α answered are left out.
+        As from ``interpolation.sweep``: with a column ``alpha``; questions that not every α answered are left out.
     weights : dict, optional
         Weight of the accuracy in each term of the target: ``{"in-domain": 0.5, "out-of-domain": 0.5}``; rows of other
         terms are left out. Without it the target is the accuracy over all rows.

@@ -10,7 +10,7 @@ from ..models.registry import find_model, model_cards
 from ..statistics.families import compare_cells
 from ..statistics.scores import score, totals
 from . import published
-from .finetuning import lies_within
+from .forgetting import lies_within
 from .overview import ORDER, both_averages
 
 GENERALIST = "generalist"

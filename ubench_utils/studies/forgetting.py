@@ -1,6 +1,8 @@
-"""What fine-tuning changed in the weights, layer by layer, and how the changes of several specialists relate.
+"""Pairs of a base and a fine-tuned model: the gain in-domain, the loss out-of-domain, and what changed in the weights.
 
-Tables are kept in the cache beside the embeddings, so a page that reads them loads no model and no torch.
+In-domain are the images that a specialist was tuned for (``in_domain`` in models.yml, say those of pathology),
+out-of-domain the rest. All differences are paired: the same images, the same resamples. Tables of weights are kept in
+the cache beside the embeddings, so a page that reads them loads no model and no torch.
 """
 
 from contextlib import suppress
@@ -9,10 +11,116 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from ..data.questions import COARSE, HEADLINE_WORDING
 from ..engine import store
 from ..errors import UserError
 from ..models.load import open_model
-from ..models.registry import check_lineage
+from ..models.registry import check_lineage, find_model
+from ..statistics.families import compare_cells
+from ..statistics.scores import contrast, totals
+
+CELLS_BY = ("where", "modality", "scale", "dataset")
+
+
+def is_in_domain(answers: pd.DataFrame, tuned: str) -> pd.Series:
+    """Which answers are to images that a model was fine-tuned for; all of them where models.yml says nothing."""
+    return lies_within(answers, find_model(tuned).in_domain or {})
+
+
+def lies_within(table: pd.DataFrame, facets: dict) -> pd.Series:
+    """Which rows have all these values of the facets; every row where none is asked for."""
+    mask = pd.Series(True, index=table.index)
+    for facet, value in facets.items():
+        mask &= table[facet] == value
+    return mask
+
+
+def gain_and_loss(answers: pd.DataFrame, base: str, tuned: str) -> tuple[dict, dict, dict]:
+    """Paired change, tuned − base: fine-grained in-domain, coarse in-domain, and all questions out-of-domain.
+
+    Each is a contrast as from ``stats.contrast``, pooled over questions.
+    """
+    return change_of(answers, tuned, {tuned: 1, base: -1})
+
+
+def change_of(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, dict, dict]:
+    """The contrast with these weights of models: fine in-domain, coarse in-domain, and all questions out-of-domain."""
+    rows = answers[answers.wording == HEADLINE_WORDING]
+    inside = is_in_domain(rows, tuned)
+    parts = (inside & (rows.level == "fine"), inside & (rows.level == "coarse"), ~inside)
+    return tuple(contrast(rows[part], weights) for part in parts)
+
+
+def cells(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
+    """Change of every question type × domain of the fine-tuning, modality, scale and sub-dataset: one family of tests.
+
+    The columns of ``families.compare_cells``; the facet ``where`` has the slices ``in-domain`` and ``out-of-domain``.
+    """
+    rows = answers[answers.model.isin([base, tuned]) & (answers.wording == HEADLINE_WORDING)]
+    where = is_in_domain(rows, tuned).map({True: "in-domain", False: "out-of-domain"})
+    return compare_cells(rows.assign(where=where), [(base, tuned)], by=CELLS_BY)
+
+
+def headline_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``cells`` for a figure, in its order: question types in-domain, out-of-domain, sub-datasets.
+
+    ``name`` is the row's label; sub-datasets are shown by their fine-grained question.
+    """
+    types = cells[(cells.by == "where") & (cells.question != "all")]
+    types = types.assign(name=types.question + ", " + types.slice)
+    sets = cells[(cells.by == "dataset") & (cells.level == "fine")]
+    return pd.concat([types.sort_values("slice", kind="stable"), sets.assign(name=sets.slice)], ignore_index=True)
+
+
+def fates(cells: pd.DataFrame) -> pd.DataFrame:
+    """What became of the questions, as shares: a row for each pair (``reference, model``), level, side and state.
+
+    ``cells`` holds the rows of ``cells``; ``asked`` names level and side with their number of questions.
+    """
+    if cells.empty:
+        return cells
+    rows = totals(cells[cells.by == "where"])
+    rows = rows.assign(asked=rows.level + ", " + rows.slice + [f" (n = {n:,})" for n in rows.n_questions])
+    rows = rows.sort_values(["slice", "level"], ascending=[True, False], kind="stable")
+    keys = ["reference", "model", "asked", "n_questions"]
+    table = rows.melt(keys, ["kept", "forgotten", "learned", "never"], var_name="state", value_name="n")
+    return table.assign(estimate=table.n / table.n_questions)
+
+
+def beside_published(cells: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Change of each coarse question over all images: ``published`` (``published.forgetting``), and ``here``."""
+    theirs = theirs[theirs.kind == "coarse"].rename(columns={"base": "reference", "tuned": "model", "name": "question"})
+    theirs = theirs.assign(estimate=theirs.difference / 100, where="published")
+    columns = ["reference", "model", "question", "estimate", "where"]
+    if cells.empty:
+        return theirs[columns]
+    ours = cells[(cells.by == "all") & cells.question.isin(COARSE)].assign(where="here")
+    return pd.concat([theirs[columns], ours[[*columns, "ci_low", "ci_high"]]], ignore_index=True)
+
+
+def change_context(changes: dict, cells: dict) -> dict:
+    """What fine-tuning changed, and how many cells stand after Holm's correction.
+
+    ``changes[(base, tuned)]`` is from ``gain_and_loss``, ``cells[(base, tuned)]`` from ``cells``.
+    """
+    pairs = []
+    for (base, tuned), (fine, coarse, outside) in changes.items():
+        table = cells[base, tuned]
+        firm = table[table.p_adjusted < 0.05]
+        pairs.append(
+            {
+                "base": base,
+                "tuned": tuned,
+                "fine": fine,
+                "coarse": coarse,
+                "outside": outside,
+                "n_cells": len(table),
+                "n_fell": int((firm.estimate < 0).sum()),
+                "n_rose": int((firm.estimate > 0).sum()),
+                "n_small": int(table.small.sum()),
+            }
+        )
+    return {"pairs": pairs}
 
 
 def layer_changes(base: str, tuned: str) -> pd.DataFrame:
