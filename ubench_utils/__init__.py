@@ -16,6 +16,7 @@ PUBLIC = {  # name: the file that holds it
     "load_model": "models.load",
     "open_model": "models.load",
     "find_model": "models.registry",
+    "as_list": "models.registry",
     "pairs": "models.registry",
     "read_submission": "models.submission",
     "evaluate": "evaluation.evaluate",
@@ -26,6 +27,8 @@ PUBLIC = {  # name: the file that holds it
     "compare_wordings": "statistics.scores",
     "compare_cells": "statistics.families",
     "contrast": "statistics.scores",
+    "headline": "statistics.scores",
+    "totals": "statistics.scores",
     "calibration_error": "statistics.calibration",
     "cross_fit": "statistics.selection",
     "pareto": "statistics.selection",
@@ -36,19 +39,31 @@ PUBLIC = {  # name: the file that holds it
     "plane": "report.figures",
     "by_pair": "report.figures",
     "show": "report.style",
+    "colours": "report.style",
+    "table": "report.tables",
     "percent": "report.text",
     "sentence": "report.sentences",
     "glue": "report.sentences",
+    "answer": "report.lessons",
+}
+FILES = {  # files of report, for what few pages need: ``ub.forms.points``
+    "cards": "report.cards",
+    "figures": "report.figures",
+    "forms": "report.text",
+    "style": "report.style",
+    "tables": "report.tables",
 }
 
 __all__ = [*PUBLIC]
 
 
 def __getattr__(name: str):
+    if name in FILES:
+        return import_module(f".{FILES[name]}", __name__)
     if name not in PUBLIC:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     return getattr(import_module(f".{PUBLIC[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *PUBLIC})
+    return sorted({*globals(), *PUBLIC, *FILES})

@@ -56,6 +56,11 @@ def text(table: pd.DataFrame, columns: dict) -> pd.DataFrame:
     return pd.DataFrame({title: _printed(table, column) for title, column in columns.items()}, dtype=object)
 
 
+def table(rows: pd.DataFrame, columns: dict, caption: str, *, sortable: list | None = None) -> None:
+    """Display a table: what ``columns`` picks of its rows, printed as by ``tables.text``, with a caption."""
+    show(text(rows, columns), caption, sortable)
+
+
 def wide(table: pd.DataFrame, rows: dict, across: str, cell) -> pd.DataFrame:
     """A table as text with a column for each value of ``across``.
 
