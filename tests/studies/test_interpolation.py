@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,7 @@ def test_sweep_ends_are_the_parents_and_no_checkpoint_is_written(tmp_path, monke
     assert swept.groupby("model").alpha.agg(["min", "max"]).to_numpy().tolist() == [[0, 0], [0.5, 0.5], [1, 1]]
 
     files = [os.path.join(folder, name) for folder, _, names in os.walk(tmp_path / "cache") for name in names]
+    files = [name for name in files if not {"runs", "benchmarks"} & set(Path(name).parts)]
     assert files and {os.path.splitext(name)[1] for name in files} == {".npz", ".json"}
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (*folders.WEIGHTS, ".pt", ".ckpt")]
     weights = registry.PACKAGE / "demo" / "base" / "open_clip_model.safetensors"
