@@ -24,6 +24,7 @@ PUBLIC = {  # name: the file that holds it
     "compare": "statistics.scores",
     "compare_pairs": "statistics.scores",
     "compare_wordings": "statistics.scores",
+    "compare_cells": "statistics.families",
     "contrast": "statistics.scores",
     "calibration_error": "statistics.calibration",
     "cross_fit": "statistics.selection",

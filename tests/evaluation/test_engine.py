@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers.opened import forget
-from helpers.runs import KEY, evaluate, predictions, same
+from helpers.runs import KEY, evaluate, predictions, same, shuffle_options, straightforward
 from helpers.samples import DEMO, as_dataset, png
 from PIL import Image
 
@@ -33,29 +33,6 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "real_sample.parquet"
 
 
 # The reference: one image, one question, everything encoded again
-
-
-def straightforward(rows, network, transform, tokenizer):
-    """Yield (image_id, question, wording, predicted index) with open_clip's documented usage."""
-    for row in rows:
-        image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
-        asked = {
-            tuple(name.rsplit("_", 1)): caption["options"]
-            for name, caption in row["captions"].items()
-            if caption is not None and caption["options"]
-        }
-        wordings = {"0": "A micrograph, typically studied in {}.", "1": "A microscopy image frequently studied in {}."}
-        for wording, sentence in wordings.items():
-            names = row["questions"]["subdomain"]["options"]
-            asked["subdomain", wording] = [*(sentence.format(name) for name in names[:-1]), names[-1]]
-        for (question, wording), options in asked.items():
-            with torch.no_grad():
-                image_features = network.encode_image(transform(image).unsqueeze(0))
-                text_features = network.encode_text(tokenizer(options))
-                image_features /= image_features.norm(dim=-1, keepdim=True)
-                text_features /= text_features.norm(dim=-1, keepdim=True)
-                similarity = image_features @ text_features.T
-            yield row["image_id"], question, int(wording), int(similarity.argmax())
 
 
 def check_against_loop(path, rows, name, network, transform, tokenizer, at_least):
@@ -100,19 +77,6 @@ def test_predictions_equal_a_straightforward_loop_on_real_images(tmp_path):
 
 
 # What predictions must not depend on
-
-
-def shuffle_options(row, rng):
-    """Give every question of a row another order of its options, captions alike."""
-    for name, question in row["questions"].items():
-        if question is None:
-            continue
-        order = [*rng.permutation(len(question["options"]) - 1), len(question["options"]) - 1]
-        index = order.index(question["answer_idx"])
-        captions = [row["captions"].get(f"{name}_{k}") for k in (0, 1)]
-        for part, kind in [(question, int), *((caption, str) for caption in captions if caption)]:
-            part["options"] = [part["options"][i] for i in order]
-            part["answer_idx"] = kind(index)
 
 
 def chosen_options(path):

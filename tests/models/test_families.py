@@ -13,6 +13,7 @@ import transformers
 from helpers.families import FAMILIES, biomedclip, clip, conch, documented
 from helpers.opened import forget, identity
 from helpers.refusals import refused_model
+from helpers.runs import shuffle_options, straightforward
 from helpers.samples import png
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -125,8 +126,6 @@ def test_features_equal_the_librarys(family, saved, demo_rows):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_depend_on_nothing_else(family, saved, rows, parquet, monkeypatch):
     """The order of options and rows, and the batch size."""
-    from test_engine import shuffle_options
-
     spec, rows = f"hf:{saved(family)}", rows[:: 8 if family == "blip" else 4]
     before = choices(parquet(rows, "before.parquet"), spec)
     rng = np.random.default_rng(0)
@@ -219,7 +218,7 @@ def test_transformers_clip_weights_in_open_clips_architecture(tmp_path, small_ar
 @pytest.mark.slow
 def test_the_real_architecture_agrees_between_transformers_and_open_clip(tmp_path):
     """ViT-B/32 in full, as of OpenAI's CLIP and PLIP, with random weights."""
-    from families import clip_tokenizer, save
+    from helpers.families import clip_tokenizer, save
 
     torch.manual_seed(0)
     folder = save(
@@ -314,8 +313,6 @@ def test_biomedclips_format(tmp_path, rows, parquet):
     folder = biomedclip(tmp_path / "biomed", tmp_path / "bert")
     network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    from test_engine import straightforward
-
     rows = rows[::8]
     table = run_on(parquet(rows), f"local-dir:{folder}").predictions.set_index(KEY[1:])
     loop = list(straightforward(rows, network.eval(), transform, tokenizer))
@@ -481,7 +478,7 @@ def test_models_that_are_no_dual_encoder(broken, saved, tmp_path):
             hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, vocab_size=400
         )
     )
-    from families import bert_tokenizer, save
+    from helpers.families import bert_tokenizer, save
 
     folder = save(tmp_path / "bert", bert, transformers.CLIPImageProcessor(), bert_tokenizer())
     refused_model(f"hf:{folder}", "BertModel", "no features of images")

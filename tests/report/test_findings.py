@@ -88,6 +88,27 @@ def test_published_wins_of_the_merge():
     assert table.merge_all["QuiltNet+CLIP", "CLIP"] < table.parent_all["QuiltNet+CLIP", "CLIP"]  # and its limit
 
 
+def test_mixtures_are_placed_by_more_than_reading_and_sampling_explain():
+    """On coarse questions one mixture is above CLIP and both parents; on fine ones it cannot be told from CLIP."""
+    text = said("mixtures")
+    assert "PLIP+OpenCLIP reaches 43.7 % on coarse questions, above CLIP (35.4) and both parents, and 30.9 %" in text
+    assert "30.9 % on fine questions, which cannot be told from CLIP (31.2);" in text
+    assert text.endswith(
+        "QuiltNet+CLIP reaches 31.4 % on coarse questions, below CLIP (35.4), and 29.6 % on fine questions, "
+        "below CLIP (31.2)."
+    )
+    assert text.startswith("Of 2 mixtures, 2 are above both parents on fine questions of H&E slides, and 0 on coarse")
+    figure = published.read("interpolation_figure").query("slice == 'all'").set_index(["model", "level"]).accuracy
+    half = published.read("table1").set_index(["model", "level"]).ci_half_width
+    for one in published.findings()["merges"]:
+        for level, reading in published.READING.items():
+            over, error = (
+                figure[one["merge"], level] - figure["CLIP", level],
+                half["CLIP", level] * 2**0.5 + 2 * reading,
+            )
+            assert one[level]["against"] == int(over > error) - int(over < -error)
+
+
 def test_forgetting_intervals_are_those_of_independent_answers():
     table = published.forgetting().dropna(subset="n")
     p, q, n = table.base_accuracy / 100, table.tuned_accuracy / 100, table.n

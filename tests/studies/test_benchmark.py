@@ -111,23 +111,6 @@ def test_a_question_counts_once_whatever_its_wordings(run):
     assert len(explore.once(only)) == len(only)
 
 
-def test_token_lengths_are_those_of_the_tokenizer(run):
-    from open_clip import tokenize
-
-    longest = " ".join(["cell"] * 80)
-    questions = pd.concat([run.questions, asked([("a", "1"), ("a", "2")], [longest, "short"], 0, wording=0)])
-    table = explore.token_lengths(questions, {0: "0", 1: "1"}).set_index(["question", "wording"])
-    for question, wording in (("modality", 1), ("classification", 0)):
-        rows = run.questions[(run.questions.question == question) & (run.questions.wording == wording)]
-        texts = sorted({option for options in rows.options for option in options})
-        length = (tokenize(texts, context_length=200).numpy() > 0).sum(axis=1)
-        row = table.loc[question, str(wording)]
-        assert list(row[["options", "longest", "over 77"]]) == [f"{len(texts)}", f"{length.max()}", "0"]
-        assert float(row["median"]) == np.median(length)
-    assert list(table.loc["domain", "0"][["longest", "over 77", "questions cut"]]) == ["82", "1", "2 of 42"]
-    assert table.loc["domain", "1"]["over 77"] == "0"
-
-
 def test_rules_score_what_a_count_by_hand_gives():
     nota = NONE_OF_THE_ABOVE
     questions = pd.concat(

@@ -23,7 +23,6 @@ from ..statistics.resampling import (
 from ..statistics.scores import totals
 
 SHOWN_FACETS = ["modality", "scale", "domain", "stain", "organism"]
-CONTEXT = 77  # tokens that CLIP's text encoder reads
 LENGTH_RULES = ["longest option", "shortest option", "first option"]
 ELIMINATION = "guessing without “none of the above”"
 SOURCE_RULES = ["most common answer of the sub-dataset", "most common answer of all images"]
@@ -158,47 +157,6 @@ def by_question(questions: pd.DataFrame):
 
 def _answers(questions: pd.DataFrame):
     return zip(questions.labels, questions.answer_idx, strict=True)
-
-
-def token_lengths(questions: pd.DataFrame, wordings: dict) -> pd.DataFrame:
-    """Length of the options in tokens of CLIP's byte-pair encoding, start and end included, as text.
-
-    Parameters
-    ----------
-    wordings : dict
-        Names of the wordings by their numbers.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row a question type and wording: distinct options, their median and longest length, and how many are longer
-        than ``CONTEXT`` tokens, so that CLIP would not read their end; and the questions that have such an option.
-
-    References
-    ----------
-    Radford et al. 2021 (CLIP), section 2.4.
-    """
-    from open_clip.tokenizer import SimpleTokenizer  # imports torch
-
-    encode = SimpleTokenizer().encode
-    length = {text: len(encode(text)) + 2 for options in questions.options for text in options}
-    rows = []
-    for question, of_type in by_question(questions):
-        for wording, table in of_type.groupby("wording"):
-            lengths = pd.Series({text: length[text] for options in table.options for text in options})
-            cut = sum(any(length[text] > CONTEXT for text in options) for options in table.options)
-            rows.append(
-                {
-                    "question": question,
-                    "wording": wordings[wording],
-                    "options": f"{len(lengths):,}",
-                    "median": f"{lengths.median():g}",
-                    "longest": f"{lengths.max()}",
-                    f"over {CONTEXT}": f"{(lengths > CONTEXT).sum():,}",
-                    "questions cut": f"{cut:,} of {len(table):,}",
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def shortcuts(questions: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from ..statistics.intervals import CONFIDENCE, wilson
 FOLDER = Path(__file__).with_name("published")
 ROUNDING = 0.5  # points: the tables by question and by sub-dataset were printed without decimals
 INVALID = ["BLIP"]  # its two-way head was read as the number of an option, see ``two_way_head``
+READING = {"fine": 0.3, "coarse": 0.5}  # points: how far off a value may be that was read off the interpolation figure
 NO_STAIN = "nirschl_unpub_fluorescence"  # its images have no stain question
 FINE_OPTIONS, COARSE_OPTIONS, MODALITY_OPTIONS = 5, 6, 4  # fine: so many classes at most, and "none of the above"
 
@@ -297,11 +298,39 @@ def findings() -> dict:
         ],
         **_on_pathology(whole),
         "pairs": _forgotten(whole),
-        "merges": [
-            {**rows.iloc[0].to_dict(), "parents": rows.to_dict("records")}
-            for _, rows in interpolation().query("level == 'fine'").groupby("merge", sort=False)
-        ],
+        "merges": _merged(),
     }
+
+
+def _merged() -> list[dict]:
+    """The merges of the interpolation figure: at each level against its parents, and over all sets against a model.
+
+    That model is the base from which the paper's forgetting is counted. ``against`` it a merge is 1 (above), −1 (below)
+    or 0, where the difference is less than the reading errors of both points and the interval of a difference, of which
+    Table 1's half-width of the base gives an idea. On H&E slides, whose intervals nobody printed, above the parents is
+    by more than the reading errors.
+    """
+    (base,) = read("models").base.dropna().unique()
+    figure = read("interpolation_figure").query("slice == 'all' and model == @base").set_index("level").accuracy
+    half = read("table1").query("model == @base").set_index("level").ci_half_width
+    merges = []
+    for merge, table in interpolation().groupby("merge", sort=False):
+        levels = {}
+        for level, rows in table.groupby("level", sort=False):
+            reading, over = 2 * READING[level], rows.merge_all.iloc[0] - figure[level]
+            error = reading + np.sqrt(2) * half[level]
+            levels[level] = {
+                "level": level,
+                "he": rows.merge_he.iloc[0],
+                "all": rows.merge_all.iloc[0],
+                "parents": rows.to_dict("records"),
+                "base": figure[level],
+                "against": int(np.sign(over)) if abs(over) > error else 0,
+                "over_parents": bool((rows.merge_all - rows.parent_all > error).all()),
+                "over_parents_he": bool((rows.merge_he - rows.parent_he > reading).all()),
+            }
+        merges.append({"merge": merge, "base": base, **levels})
+    return merges
 
 
 def _sides(table: pd.DataFrame) -> dict:
