@@ -16,7 +16,7 @@ from ubench_utils.pages import runner
 from ubench_utils.report import figures
 from ubench_utils.report import sentences as said
 from ubench_utils.statistics import scores as stats
-from ubench_utils.studies import benchmark, duplicates, finetuning, leaderboard, overview, preferences
+from ubench_utils.studies import benchmark, duplicates, finetuning, leaderboard, modality, overview
 
 MODELS = ["demo-base", "demo-pathology"]
 ABSENT = "No question on the modality is in this data set."
@@ -170,7 +170,7 @@ def test_one_image_a_source_tells_nothing_of_the_source(mix):
 
 
 def test_nothing_to_audit_names_what_is_missing():
-    nobody = preferences.readings(pd.DataFrame())
+    nobody = modality.readings(pd.DataFrame())
     assert "answered a question on the modality" in said.sentence("modality", "informed", readings=nobody)
 
 

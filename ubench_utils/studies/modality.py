@@ -2,45 +2,39 @@
 
 A model that always gives one answer is right whenever that answer happens to be true. So beside its right answers stand
 how often it gives that answer at all and where it is false, and which wrong options draw more than their part of the
-errors. ``blanks`` asks the same questions without an image.
+errors. A dual encoder scores the options even for a blank image; these scores are what it prefers. Taking them from the
+scores of the real image is contextual calibration in log space: the temperature scales both alike, so the difference of
+the cosine similarities orders the options as the ratio of the probabilities does.
 """
+
+import hashlib
+import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
+from ..data.benchmark import Benchmark
 from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
+from ..evaluation.evaluate import Evaluation
+from ..models.answers import best_options, in_blocks
+from ..models.encoders.features import Features, similarities
+from ..statistics import resampling
 from ..statistics.intervals import choose, percentiles, wilson
-from ..statistics.resampling import (
-    UNIT,
-    cell_images,
-    cell_sums,
-    distinct,
-    draws,
-    estimates,
-    image_weights,
-    lay_out,
-    numbered,
-)
+from ..statistics.resampling import QUESTION, UNIT, distinct
 from ..statistics.scores import compare_pairs, score
 from .overview import learned, slices
 
-ATTRACTION = [
-    "model",
-    "level",
-    "question",
-    "option",
-    "observed",
-    "expected",
-    "estimate",
-    "ci_low",
-    "ci_high",
-    "interval",
-    "n_questions",
-    "n_images",
-]
+ATTRACTION = ["model", "level", "question", "option", "observed", "expected"]
+ATTRACTION += ["estimate", "ci_low", "ci_high", "interval", "n_questions", "n_images"]
 RATES = ["model", "option", "rate", "estimate", "ci_low", "ci_high", "n_questions"]
 ENDS = {"": "estimate", "_low": "ci_low", "_high": "ci_high"}  # of the columns of an interval
 AFTER = " (after)"  # marks the other answers of a model
+SIDE = 224  # pixels of a blank image
+GREY, LEVEL = "grey", 128  # as good as black, white or noise, which a microscopist may take for an image
+MEAN = "mean image"  # not blank: what the model prefers over all images of the run
+REFERENCES = [GREY, MEAN]
 
 
 def attraction(choices: pd.DataFrame) -> pd.DataFrame:
@@ -60,8 +54,8 @@ def attraction(choices: pd.DataFrame) -> pd.DataFrame:
         interval resamples images; a cell without variation gets that of Wilson. ``question`` is ``all`` where the
         types of a level are pooled.
     """
-    rows = numbered(choices[(choices.wording == HEADLINE_WORDING) & (choices.predicted_idx >= 0)])
-    weights = image_weights(rows)
+    rows = resampling.numbered(choices[(choices.wording == HEADLINE_WORDING) & (choices.predicted_idx >= 0)])
+    weights = resampling.image_weights(rows)
     wrong = rows[~rows.correct.astype(bool) & (rows.n_options > 1)]
     tables = [_attraction(own, weights).assign(model=model) for model, own in wrong.groupby("model", sort=False)]
     return distinct(pd.concat(tables, ignore_index=True))[ATTRACTION] if tables else pd.DataFrame(columns=ATTRACTION)
@@ -74,17 +68,17 @@ def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
     offered = offered[offered.option != offered.right].reset_index(drop=True)
     hit = (offered.option == offered.chosen).to_numpy(np.float32)[:, None]
     even = (1 / (offered.n_options - 1)).to_numpy(float)[:, None]
-    layout = lay_out(offered, "option")
-    observed, expected, n = (cell_sums(layout, values)[:, 0] for values in (hit, even, np.ones_like(hit)))
-    bounds = (bound[:, 0] for bound in percentiles(draws(layout, hit, even, weights)["micro"]))
+    layout = resampling.lay_out(offered, "option")
+    observed, expected, n = (resampling.cell_sums(layout, values)[:, 0] for values in (hit, even, np.ones_like(hit)))
+    bounds = (bound[:, 0] for bound in percentiles(resampling.draws(layout, hit, even, weights)["micro"]))
     least, most = (bound * n / expected for bound in wilson(observed, n))
     return layout.cells.rename(columns={"slice": "option"}).assign(
         observed=observed.astype(int),
         expected=expected,
-        estimate=estimates(layout, hit, even)["micro"][:, 0],
+        estimate=resampling.estimates(layout, hit, even)["micro"][:, 0],
         **choose(*bounds, closed=("wilson", least, most)),
         n_questions=n.astype(int),
-        n_images=cell_images(layout, even)[:, 0],
+        n_images=resampling.cell_images(layout, even)[:, 0],
     )
 
 
@@ -187,15 +181,9 @@ def _with_informedness(tables: list) -> pd.DataFrame:
     below = np.hypot(recall.estimate - recall.ci_low, false_alarm.ci_high - false_alarm.estimate)
     above = np.hypot(recall.ci_high - recall.estimate, false_alarm.estimate - false_alarm.ci_low)
     estimate = recall.estimate - false_alarm.estimate
-    informed = pd.DataFrame(
-        {
-            "rate": "informedness",
-            "estimate": estimate,
-            "ci_low": estimate - below,
-            "ci_high": estimate + above,
-            "n_questions": recall.n_questions + false_alarm.n_questions,
-        }
-    )
+    n = recall.n_questions + false_alarm.n_questions
+    ends = {"ci_low": estimate - below, "ci_high": estimate + above}
+    informed = pd.DataFrame({"rate": "informedness", "estimate": estimate, **ends, "n_questions": n})
     return pd.concat([table, informed.reset_index()], ignore_index=True)[RATES]
 
 
@@ -249,10 +237,8 @@ def verdicts(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    rates : pandas.DataFrame
-        As from ``rates``.
-    changed : pandas.DataFrame
-        As from ``blanks.calibrated_rates``.
+    rates, changed : pandas.DataFrame
+        As from ``rates`` and from ``calibrated_rates``.
 
     Returns
     -------
@@ -270,19 +256,15 @@ def verdicts(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
         worst = informedness.loc[recall.idxmin()]
         own = changed[(changed.model == model) & (changed.option == worst.option)] if len(changed) else changed
         less = own[own.rate == "informedness"] if len(own) else own
-        rows.append(
-            {
-                **{column: worst[column] for column in ("model", "option", "estimate", "ci_low", "ci_high")},
-                **{one.reference + end: getattr(one, of) for one in less.itertuples() for end, of in ENDS.items()},
-                "n_references": len(less),
-                "raised": [one.reference for one in less.itertuples() if one.ci_low > 0],
-            }
-        )
+        row = {column: worst[column] for column in ("model", "option", "estimate", "ci_low", "ci_high")}
+        row |= {one.reference + end: getattr(one, of) for one in less.itertuples() for end, of in ENDS.items()}
+        raised = [one.reference for one in less.itertuples() if one.ci_low > 0]
+        rows.append(row | {"n_references": len(less), "raised": raised})
     return pd.DataFrame(rows)
 
 
 def context(scores: pd.DataFrame, table: pd.DataFrame, left_out: dict) -> dict:
-    """What the page on modality says; ``table`` is from ``verdicts``, ``left_out`` from ``blanks.with_blanks``."""
+    """What the page on modality says; ``table`` is from ``verdicts``, ``left_out`` from ``with_blanks``."""
     named = slices(scores, "modality", "modality")
     return {"slices": named, "readings": readings(table), "left_out": list(left_out.items())}
 
@@ -294,3 +276,123 @@ def readings(table: pd.DataFrame) -> list[list[dict]]:
         known = int(row["ci_low"] > 0) - int(row["ci_high"] < 0)
         groups.setdefault((known, row["n_references"], *row["raised"]), []).append(row)
     return list(groups.values())
+
+
+def blank_images() -> Benchmark:
+    """An image without content, mid-grey, as a benchmark without questions."""
+    file = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), (LEVEL,) * 3).save(file, "PNG")
+    image_hash = hashlib.sha256(file.getvalue()).hexdigest()[:32]
+    images = pd.DataFrame({"dataset": ["blank"], "image_id": GREY, "image_hash": image_hash})
+    return Benchmark("blank images", [{"image": {"bytes": file.getvalue()}}], images, fingerprint="")
+
+
+def with_blanks(run: Evaluation, models: list) -> tuple[pd.DataFrame, dict]:
+    """What each model answers without an image, and with one after the scores without are subtracted.
+
+    The blank images go through the model's own preprocessing and encoder; their features are cached as all others.
+
+    Returns
+    -------
+    choices : pandas.DataFrame
+        The rows of ``run.answers`` in the headline wording, of the models that have an image encoder of their
+        own, and for each of ``REFERENCES`` two indices of options: ``only REFERENCE``, chosen by that image alone, and
+        ``less REFERENCE``, chosen by the real image after that one's scores are subtracted; all in float32. The mean
+        image is the mean of the features of the run's images.
+    left_out : dict of str to str
+        Models without such an encoder, and why.
+    """
+    choices = run.answers[run.answers.wording == HEADLINE_WORDING]
+    blanks = blank_images()
+    tables, left_out = [], {}
+    for model in models:
+        facts = run.record["models"][model]
+        if not facts["has_weights"]:
+            how = "drawn at random" if facts["guesses"] else "made elsewhere"
+            left_out[model] = f"its answers were {how}"
+        elif not facts["has_embeddings"]:
+            left_out[model] = "it reads image and text together"
+        elif (empty := run.features(model, blanks)[0]).failed:
+            left_out[model] = f"of a blank image, {next(iter(empty.failed.values()))}"
+        else:
+            images, texts, _ = run.features(model)
+            chosen = _choose(run.questions, images, texts, empty)
+            tables.append(choices[choices.model == model].merge(chosen, on=QUESTION, validate="one_to_one"))
+    return pd.concat(tables, ignore_index=True) if tables else choices.iloc[:0], left_out
+
+
+def _choose(questions: pd.DataFrame, images: Features, texts: Features, empty: Features) -> pd.DataFrame:
+    """Options that one model chooses for each question: ``QUESTION`` and the columns that ``with_blanks`` adds."""
+    rows = [row for image_hash, row in images.row_of.items() if image_hash not in images.failed]
+    mean = images.vectors[rows].mean(axis=0, dtype=np.float64)
+    keys = [*blank_images().images.image_hash, MEAN]
+    vectors = np.vstack([empty.vectors[[empty.row_of[key] for key in keys[:-1]]], mean]).astype(np.float32)
+    references = replace(empty, vectors=vectors, row_of={key: row for row, key in enumerate(keys)})
+
+    def choose(block):
+        asked, score, option_row = similarities(block, images, texts)
+        chosen = {}
+        for name, key in zip(REFERENCES, keys, strict=True):
+            _, alone, _ = similarities(asked.assign(image_hash=key), references, texts)
+            chosen[f"only {name}"] = best_options(alone, option_row)
+            chosen[f"less {name}"] = best_options(subtracted(score, alone), option_row)
+        return asked[QUESTION].assign(**chosen)
+
+    asked = (questions.wording == HEADLINE_WORDING) & ~questions.image_hash.isin(images.failed)
+    return in_blocks(questions[asked], choose)
+
+
+def subtracted(score: np.ndarray, blank: np.ndarray) -> np.ndarray:
+    """Scores less those of the blank image, float32 (n_questions, most options); absent options stay −∞.
+
+    References
+    ----------
+    Zhao et al. 2021, ICML, arXiv 2102.09690 (contextual calibration, by inputs without content). Zhou et al. 2024,
+    ICLR, arXiv 2309.17249 (batch calibration, by the mean over the inputs).
+    """
+    return np.subtract(score, blank, out=np.full_like(score, -np.inf), where=np.isfinite(score))
+
+
+def without_image(choices: pd.DataFrame) -> pd.DataFrame:
+    """How far the answers to a blank image go: how often they are right, and the same as with the real image.
+
+    Parameters
+    ----------
+    choices : pandas.DataFrame
+        As from ``with_blanks``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of ``stats.score`` and ``what``: ``right`` or ``same``; micro.
+    """
+    if choices.empty:
+        return pd.DataFrame()
+    tables = [
+        score(choices.assign(correct=choices[f"only {GREY}"] == choices[column]), by=[]).assign(what=what)
+        for what, column in (("right", "answer_idx"), ("same", "predicted_idx"))
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return distinct(table[table.estimand == "micro"])
+
+
+def calibrated(choices: pd.DataFrame) -> pd.DataFrame:
+    """Paired change in accuracy after the scores of each reference image are subtracted: ``changes``, ``reference``."""
+    if choices.empty:
+        return pd.DataFrame()
+    tables = [
+        changes(choices, choices[f"less {name}"] == choices.answer_idx).assign(reference=name) for name in REFERENCES
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table[table.estimand == "micro"]
+
+
+def calibrated_rates(choices: pd.DataFrame) -> pd.DataFrame:
+    """Paired change of recall, false alarms and informedness: ``rate_changes``, ``reference``."""
+    if choices.empty:
+        return pd.DataFrame()
+    tables = []
+    for name in REFERENCES:
+        after = [labels[row] for labels, row in zip(choices.labels, choices[f"less {name}"], strict=True)]
+        tables.append(rate_changes(choices.assign(after=after), "after").assign(reference=name))
+    return pd.concat(tables, ignore_index=True)

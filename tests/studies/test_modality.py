@@ -1,16 +1,23 @@
-"""Preferences: attraction, informedness, calibration; closed forms, independent counts, constructed models."""
+"""What a model prefers: attraction, informedness, blank images; closed forms, counts, constructed models."""
+
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.samples import NAMES
+from helpers.samples import NAMES, as_dataset
 
+from ubench_utils.data.benchmark import decode
 from ubench_utils.data.questions import NO_CHOICE
+from ubench_utils.engine import work
+from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.answers import best_options
 from ubench_utils.report import sentences, tables
 from ubench_utils.report.text import coefficient, percent
 from ubench_utils.statistics.resampling import resamples
-from ubench_utils.studies import blanks, preferences
+from ubench_utils.studies import modality
 
 
 def choices_of(chosen, truth, model="demo-base", labels=None, question="modality", level="coarse", dataset=None):
@@ -49,7 +56,7 @@ def wrong_answers(n, weights, seed, model="demo-base"):
 
 
 def test_uniform_errors_attract_alike():
-    table = preferences.attraction(wrong_answers(4000, np.ones(5), 1))
+    table = modality.attraction(wrong_answers(4000, np.ones(5), 1))
     assert len(table) == 5 and np.allclose(table.expected, 800) and table.observed.sum() == 4000
     assert np.abs(table.estimate - 1).max() < 4 * np.sqrt(0.8 / 800)  # four standard errors of a binomial
     assert ((table.ci_low < 1) & (table.ci_high > 1)).sum() >= 4 and (table.ci_high - table.ci_low).max() < 0.2
@@ -58,7 +65,7 @@ def test_uniform_errors_attract_alike():
 @pytest.mark.parametrize("k", [2, 3])
 def test_an_option_that_attracts_k_times_has_the_ratio_of_its_closed_form(k):
     """Of m wrong options one weighs k times another: it takes k / (k + m − 1) of the errors, an even part is 1 / m."""
-    table = preferences.attraction(wrong_answers(6000, [k, 1, 1, 1, 1], 2)).set_index("option")
+    table = modality.attraction(wrong_answers(6000, [k, 1, 1, 1, 1], 2)).set_index("option")
     expected = 5 * k / (k + 4)
     assert table.estimate["option 0"] == pytest.approx(expected, rel=0.05)
     assert table.ci_low["option 0"] < expected < table.ci_high["option 0"]
@@ -83,7 +90,7 @@ def random_choices(seed=3, n=240):
 
 def test_attraction_agrees_with_a_plain_count():
     choices = random_choices()
-    table = preferences.attraction(choices).set_index(["model", "question", "option"])
+    table = modality.attraction(choices).set_index(["model", "question", "option"])
     counted = {}
     for row in choices[~choices.correct].itertuples():
         for option in set(row.labels) - {row.right}:
@@ -111,7 +118,7 @@ def shuffled(choices, seed=4):
     return rows
 
 
-@pytest.mark.parametrize("statistic", [preferences.attraction, lambda c: preferences.rates(c, "stain")])
+@pytest.mark.parametrize("statistic", [modality.attraction, lambda c: modality.rates(c, "stain")])
 def test_the_order_of_rows_and_options_does_not_matter(statistic):
     choices = random_choices()
     one, other = (statistic(rows) for rows in (choices, shuffled(choices)))
@@ -123,25 +130,25 @@ def test_the_order_of_rows_and_options_does_not_matter(statistic):
 def test_a_reply_without_an_option_is_no_distractor():
     choices = wrong_answers(60, np.ones(3), 5)
     none = choices.head(20).assign(predicted_idx=-1, chosen=NO_CHOICE, image_id=[f"x{i}" for i in range(20)])
-    expected, found = (preferences.attraction(rows) for rows in (choices, pd.concat([choices, none])))
+    expected, found = (modality.attraction(rows) for rows in (choices, pd.concat([choices, none])))
     assert found.drop(columns=["ci_low", "ci_high"]).equals(expected.drop(columns=["ci_low", "ci_high"]))
 
 
 def test_no_error_no_attraction():
     right = choices_of(NAMES[:3] * 4, NAMES[:3] * 4)
-    table = preferences.attraction(right)
-    assert table.empty and list(table) == preferences.ATTRACTION
+    table = modality.attraction(right)
+    assert table.empty and list(table) == modality.ATTRACTION
 
 
 def test_a_cell_without_variation_keeps_an_interval():
     always = choices_of(["none of the above"] * 30, ["light microscopy"] * 30)
-    table = preferences.attraction(always).set_index("option")
+    table = modality.attraction(always).set_index("option")
     assert table.estimate["none of the above"] == 3 and 2 < table.ci_low["none of the above"] < 3
     assert table.estimate["electron microscopy"] == 0 and table.ci_high["electron microscopy"] > 0.1
 
 
 def test_text_of_one_option():
-    table = preferences.attraction(random_choices())
+    table = modality.attraction(random_choices())
     cell = (coefficient, "estimate", "ci_low", "ci_high")
     text = tables.wide(table[table.option == "stain 1"], {"model": "model"}, "question", cell).set_index("model")
     assert list(text) == ["all", "stain"] and list(text.index) == ["demo-base", "demo-pathology"]
@@ -161,7 +168,7 @@ def of(table, rate, option, model="demo-base"):
 @pytest.mark.parametrize("always", NAMES[:3])
 def test_a_model_that_always_says_one_thing_is_not_informed(always):
     truth = list(np.repeat(NAMES[:3], [50, 30, 20]))
-    table = preferences.rates(choices_of([always] * 100, truth))
+    table = modality.rates(choices_of([always] * 100, truth))
     for option in NAMES[:3]:
         row = of(table, "informedness", option)
         assert row.estimate == 0 and row.ci_low < 0 < row.ci_high
@@ -170,7 +177,7 @@ def test_a_model_that_always_says_one_thing_is_not_informed(always):
 
 def test_a_perfect_model_is_informed():
     truth = list(np.repeat(NAMES[:3], [50, 30, 20]))
-    table = preferences.rates(choices_of(truth, truth))
+    table = modality.rates(choices_of(truth, truth))
     for option in NAMES[:3]:
         row = of(table, "informedness", option)
         assert row.estimate == 1 and 0.7 < row.ci_low < 1 and row.ci_high == pytest.approx(1)
@@ -180,7 +187,7 @@ def test_rates_agree_with_a_plain_count():
     rng = np.random.default_rng(6)
     truth, chosen = rng.choice(NAMES[:3], 300, p=[0.5, 0.3, 0.2]), rng.choice(NAMES, 300)
     chosen = np.where(rng.random(300) < 0.4, truth, chosen)
-    table = preferences.rates(choices_of(chosen, truth))
+    table = modality.rates(choices_of(chosen, truth))
     assert table[table.rate == "share"].estimate.sum() == pytest.approx(1)
     assert table[table.rate == "truth"].estimate.sum() == pytest.approx(1)
     for option in NAMES[:3]:
@@ -209,7 +216,7 @@ def test_intervals_of_informedness_cover():
     tell = 0.6  # informed in 60 % of the images, else a guess that prefers light
     guess = rng.choice(NAMES, (n, 120), p=[0.6, 0.1, 0.1, 0.2])
     chosen = np.where(rng.random((n, 120)) < tell, truth, guess)
-    table = resamples(400)(preferences.rates)(
+    table = resamples(400)(modality.rates)(
         pd.concat([choices_of(row, truth, f"study {i}") for i, row in enumerate(chosen)])
     )
     table = table[table.rate == "informedness"]
@@ -238,25 +245,25 @@ def test_subtracting_a_known_preference_recovers_the_unbiased_answers():
     rows = np.tile(np.arange(4), (120, 1))
     unbiased, preferred = best_options(plain, rows), best_options(biased, rows)
     blank = np.tile(bias.astype(np.float32), (120, 1))
-    recovered = blanks.subtracted(biased.astype(np.float32), blank)
+    recovered = modality.subtracted(biased.astype(np.float32), blank)
     assert recovered.dtype == np.float32
     assert (best_options(recovered, rows) == unbiased).all() and (preferred == 0).all()
 
     choices = choices_of([NAMES[i] for i in preferred], truth)
     choices = choices.assign(after=[NAMES[i] for i in unbiased])
-    before, change = preferences.rates(choices), preferences.rate_changes(choices, "after")
-    calibrated = preferences.rates(choices.assign(chosen=choices.after))
+    before, change = modality.rates(choices), modality.rate_changes(choices, "after")
+    calibrated = modality.rates(choices.assign(chosen=choices.after))
     for option in NAMES[:3]:
         row = of(change, "informedness", option)
         assert of(before, "informedness", option).estimate == 0 and row.ci_low > 0.3
         assert row.estimate == pytest.approx(of(calibrated, "informedness", option).estimate)
-    reading = read(preferences.verdicts(before, change.assign(reference="grey")))
+    reading = read(modality.verdicts(before, change.assign(reference="grey")))
     assert "not shown to be told apart" in reading and "a preference hides" in reading
 
 
 def test_absent_options_stay_absent():
     score = np.array([[0.1, 0.2, -np.inf], [0.3, 0.1, 0.2]], np.float32)
-    found = blanks.subtracted(score, np.array([[0.0, 0.3, -np.inf], [0.3, 0.0, 0.2]], np.float32))
+    found = modality.subtracted(score, np.array([[0.0, 0.3, -np.inf], [0.3, 0.0, 0.2]], np.float32))
     assert found[0, 2] == -np.inf and not np.isnan(found).any()
     assert list(best_options(found, np.array([[0, 1, -1], [0, 1, 2]]))) == [0, 1]
 
@@ -265,10 +272,10 @@ def test_changes_are_paired():
     rng = np.random.default_rng(8)
     truth = rng.choice(NAMES[:3], 200)
     choices = choices_of(rng.choice(NAMES, 200), truth)
-    same = preferences.changes(choices, choices.correct)
+    same = modality.changes(choices, choices.correct)
     assert (same.estimate == 0).all() and (same.ci_low < 0).all()
     after = choices.correct ^ (rng.random(200) < 0.3)
-    table = preferences.changes(choices, after)
+    table = modality.changes(choices, after)
     assert table.estimate.iloc[0] == pytest.approx(after.mean() - choices.correct.mean())
 
 
@@ -280,7 +287,7 @@ def read(verdicts):
 
 
 def informed(verdicts):
-    return sentences.sentence("modality", "informed", readings=preferences.readings(verdicts))
+    return sentences.sentence("modality", "informed", readings=modality.readings(verdicts))
 
 
 def one_change(value, half, reference, option=NAMES[2], model="demo-base"):
@@ -318,21 +325,180 @@ def test_the_verdict_claims_what_the_intervals_carry(informedness, known, grey, 
     changed = pd.DataFrame(
         [one_change(grey, 0.1, "grey"), one_change(mean, 0.1, "mean image"), one_change(0.9, 0.1, "grey", NAMES[0])]
     )
-    table = preferences.verdicts(rates, changed)
+    table = modality.verdicts(rates, changed)
     assert len(table) == 1 and table.option[0] == NAMES[2]
     assert known in read(table) and hidden in read(table)
     sentence = informed(table)
     number = percent(informedness, informedness - 0.1, informedness + 0.1)
     assert sentence.endswith(".") and number in sentence and read(table) in sentence
-    alone = read(preferences.verdicts(rates, changed.iloc[:0]))
+    alone = read(modality.verdicts(rates, changed.iloc[:0]))
     assert known in alone and "preference" not in alone
 
 
 def test_nothing_is_said_of_a_guesser_or_of_one_modality():
     rng = np.random.default_rng(11)
     truth = rng.choice(NAMES[:3], 60)
-    random = preferences.rates(choices_of(rng.choice(NAMES, 60), truth, "random"))
-    one = preferences.rates(choices_of(rng.choice(NAMES, 60), [NAMES[0]] * 60))
-    for table in (random, one, preferences.rates(choices_of([], []))):
-        verdicts = preferences.verdicts(table, pd.DataFrame())
+    random = modality.rates(choices_of(rng.choice(NAMES, 60), truth, "random"))
+    one = modality.rates(choices_of(rng.choice(NAMES, 60), [NAMES[0]] * 60))
+    for table in (random, one, modality.rates(choices_of([], []))):
+        verdicts = modality.verdicts(table, pd.DataFrame())
         assert verdicts.empty and "no model" in informed(verdicts)
+
+
+# ---------------------------------------------------------------------------------------------------- blank images
+
+
+@pytest.fixture(scope="module")
+def run(demo_rows, tmp_path_factory):
+    """An evaluation of 40 images with a cache of this module's own."""
+    import datasets
+
+    folder = tmp_path_factory.mktemp("modality")
+    as_dataset(demo_rows).to_parquet(folder / "rows.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UBENCH_CACHE", str(folder / "cache"))
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+        models = ["random", "demo-base", "demo-pathology"]
+        yield evaluate(str(folder / "rows.parquet"), models, device="cpu", precision="float32")
+
+
+def test_the_blank_image_is_blank():
+    one = modality.blank_images()
+    assert set(np.unique(np.asarray(decode(one.image_bytes(0))))) == {modality.LEVEL}
+    assert one.images.image_hash.equals(modality.blank_images().images.image_hash)
+
+
+def test_blank_answers_are_those_of_the_model_itself(run):
+    """Agreement with features made by hand: the model's own preprocessing and encoders, no cache."""
+    from ubench_utils.models.load import load_model
+
+    choices, left_out = modality.with_blanks(run, list(run.record["models"]))
+    assert list(left_out) == ["random"] and set(choices.model) == {"demo-base", "demo-pathology"}
+    model = load_model("demo-base")
+    own = choices[choices.model == "demo-base"].merge(
+        run.questions[["dataset", "image_id", "question", "wording", "options", "image_hash"]], "left"
+    )
+    grey = decode(modality.blank_images().image_bytes(0))
+    blank = model.encode_images(model.preprocess(grey)[None])[0]
+    row_of = dict(zip(run.benchmark.images.image_hash, range(len(run.benchmark.images)), strict=True))
+    for row in own.sample(40, random_state=0).itertuples():
+        texts = model.encode_texts(list(row.options))
+        image = decode(run.benchmark.image_bytes(row_of[row.image_hash]))
+        score = texts @ model.encode_images(model.preprocess(image)[None])[0]
+        alone = texts @ blank
+        assert score[row.predicted_idx] == pytest.approx(score.max(), abs=1e-5)
+        only, less = own.loc[row.Index, ["only grey", "less grey"]]
+        assert alone[only] == pytest.approx(alone.max(), abs=1e-5)
+        assert (score - alone)[less] == pytest.approx((score - alone).max(), abs=1e-5)
+
+
+def test_blank_tables_hold_what_they_say(run):
+    choices, _ = modality.with_blanks(run, ["demo-base", "demo-pathology"])
+    alone = modality.without_image(choices).set_index(["what", "model", "question"])
+    for (model, question), own in choices.groupby(["model", "question"]):
+        right, same = ((own["only grey"] == own[column]).mean() for column in ("answer_idx", "predicted_idx"))
+        assert alone.estimate["right", model, question] == pytest.approx(right)
+        assert alone.estimate["same", model, question] == pytest.approx(same)
+        assert alone.chance["right", model, question] == pytest.approx((1 / own.n_options).mean())
+    change = modality.calibrated(choices)
+    change = change[change["by"] == "all"].set_index(["reference", "model", "question"]).estimate
+    for (model, question), own in choices.groupby(["model", "question"]):
+        for name in modality.REFERENCES:
+            expected = (own[f"less {name}"] == own.answer_idx).mean() - own.correct.mean()
+            assert change[name, model, question] == pytest.approx(expected)
+
+
+def test_blank_images_cost_nothing_twice_and_need_no_torch(run, monkeypatch):
+    path, models = run.benchmark.name, ["random", "demo-base"]
+    first, _ = modality.with_blanks(run, models)
+    monkeypatch.setattr(work, "encode_batched", lambda *_: pytest.fail("encoded again"))
+    again, _ = modality.with_blanks(run, models)
+    assert again.equals(first)
+    program = f"""
+import sys
+from ubench_utils.studies import modality
+from ubench_utils.evaluation.evaluate import evaluate
+run = evaluate(sys.argv[1], {models}, device="cpu", precision="float32")
+choices, left_out = modality.with_blanks(run, {models})
+modality.calibrated(choices), modality.calibrated_rates(choices)
+assert len(choices) and not {{"torch", "open_clip"}} & set(sys.modules), "torch was imported"
+"""
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def said(left_out):
+    return sentences.sentence("modality", "left_out", left_out=list(left_out.items()))
+
+
+def test_models_without_an_encoder_are_left_out_and_named(run, tmp_path):
+    given = run.predictions[run.predictions.model == "random"].query("wording == 1")
+    file = tmp_path / "answers.csv"
+    given[["dataset", "image_id", "question", "predicted_idx"]].to_csv(file, index=False)
+    elsewhere = f"predictions:{file}"
+    both = evaluate(run.benchmark, ["random", elsewhere], device="cpu", precision="float32")
+    choices, left_out = modality.with_blanks(both, ["random", elsewhere])
+    assert choices.empty and list(left_out) == ["random", elsewhere]
+    assert all(model in said(left_out) for model in left_out)
+    facts = {**run.record["models"], "demo-base": {**run.record["models"]["demo-base"], "has_embeddings": False}}
+    matching = replace(run, record={**run.record, "models": facts})
+    choices, left_out = modality.with_blanks(matching, ["demo-base", "demo-pathology"])
+    assert set(choices.model) == {"demo-pathology"} and "together" in left_out["demo-base"]
+    assert said({}).endswith(".")
+    empty = choices.iloc[:0]
+    for made in (modality.without_image, modality.calibrated, modality.calibrated_rates):
+        assert made(empty).empty
+
+
+# ---------------------------------------------------------------------------------------------------- figures
+
+
+def test_the_most_attractive_come_first_and_few_choices_say_nothing():
+    rng = np.random.default_rng(10)
+    table = pd.DataFrame(
+        {
+            "model": "demo-base",
+            "level": "fine",
+            "question": "classification",
+            "option": [f"o{i}" for i in range(20)],
+            "observed": 40,
+            "expected": 10.0,
+            "estimate": rng.permutation(np.linspace(0.5, 4, 20)),
+            "n_questions": 50,
+            "n_images": 50,
+        }
+    )
+    table = table.assign(ci_low=table.estimate - 0.3, ci_high=table.estimate + 0.3)
+    table.loc[table.estimate == 4, "expected"] = 1.0  # too few to say
+    best = table[table.expected > 5].nlargest(12, "estimate")
+    assert modality.most_attractive(table).row.tolist() == [f"classification: {option}" for option in best.option]
+
+
+def test_confusion_is_the_share_of_each_answer(run):
+    choices, models = run.answers, ["random", "demo-base"]
+    table = modality.confusion(choices, models, "submodality")
+    assert list(dict.fromkeys(table.model)) == models and table.groupby(["model", "truth"]).most.sum().eq(1).all()
+    for model in models:
+        rows = choices[(choices.model == model) & (choices.question == "submodality") & (choices.wording == 1)]
+        share = pd.crosstab(rows.submodality, rows.chosen, normalize="index")
+        for row in table[table.model == model].itertuples():
+            expected = share.loc[row.truth, row.chosen] if row.chosen in share else 0
+            assert row.estimate == pytest.approx(expected)
+
+
+def test_the_truth_stands_beside_the_share(run):
+    rates = modality.rates(run.answers)
+    table = modality.with_truth(rates)
+    assert len(table) == (rates.rate != "truth").sum() and table.truth.notna().equals(table.rate == "share")
+    truth = rates[rates.rate == "truth"].set_index(["model", "option"]).estimate
+    shares = table[table.rate == "share"].set_index(["model", "option"]).truth
+    assert shares.equals(truth.reindex(shares.index).rename("truth"))
+    never = table.groupby("option", sort=False).n_true.max().eq(0).tolist()
+    assert never == sorted(never)
+
+
+def test_figures_of_nothing_have_no_rows():
+    empty = pd.DataFrame(columns=[*modality.ATTRACTION, "rate"])
+    assert modality.most_attractive(empty).empty and modality.with_truth(empty).empty
+    nothing = pd.DataFrame(columns=["question", "wording", "model", "chosen", "modality"])
+    assert modality.confusion(nothing, [], "modality").empty
