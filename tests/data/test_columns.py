@@ -17,7 +17,7 @@ from ubench_utils.evaluation.evaluate import evaluate
 
 pytestmark = pytest.mark.usefixtures("cache")
 NAMES = ["modality", "submodality", "stain", "domain", "subdomain", "dataset", "label_name", "scale", "ncbitaxon_name"]
-SMALL = "fewer than 10 images"
+SMALL = "fewer than 5 images"
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The tables of a run in a folder: of one run whatever was killed, and nobody else's file is touched."""
 
+import io
 import json
 import os
 import signal
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pandas._libs.parsers import STR_NA_VALUES
 
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation import results
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.evaluation.results import check_folder
+from ubench_utils.evaluation.results import as_csv, check_folder
 from ubench_utils.files import write_whole
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -75,6 +77,17 @@ def test_a_folder_never_holds_tables_of_two_runs(runs, tmp_path):
             break
         operation += 1
     assert operation > 10 and seen == {"random", None, "demo-base"}
+
+
+def test_scores_are_read_as_they_were_written():
+    """By pandas' defaults, in all columns: no slice is lost, whatever its name; withheld estimates stay empty."""
+    names = [*sorted(STR_NA_VALUES - {""}), "H&E, 20x", 'a "b"', "0.5", "all"]
+    table = pd.DataFrame({"model": "m", "by": "stain", "slice": names, "estimate": 0.25, "n_questions": 3})
+    table = table.assign(estimate=table.estimate.mask(table.slice == "all"), interval="withheld")
+    found = pd.read_csv(io.StringIO(as_csv(table)))
+    assert found.slice.str.startswith("'").sum() == len(names) - 4
+    plain = found.slice.where(~found.slice.str.startswith("'"), found.slice.str[1:-1])
+    pd.testing.assert_frame_equal(found.assign(slice=plain), table, check_dtype=False)
 
 
 def test_a_full_disk_leaves_the_run_before(runs, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.data.questions import build_questions
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models.registry import find_model, pairs
+from ubench_utils.models.registry import find_model
 from ubench_utils.models.submission import read_submission
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -101,11 +101,12 @@ def test_a_listed_name_keeps_its_facts(path, run, tmp_path):
     """PLIP answered elsewhere is still a pathology model, fine-tuned from CLIP, in its own colour."""
     file = tmp_path / "plip.csv"
     own_table(run)[[*KEY, "predicted_idx"]].to_csv(file, index=False)
-    colour = find_model("PLIP").colour
+    listed = find_model("PLIP")
     assert main(["score", str(file), "--dataset", path, "--model", "PLIP", "--out", str(tmp_path / "o")]) == 0
-    card = find_model("PLIP")
-    assert card.spec == f"predictions:{file}" and card.colour == colour and card.category == "pathology"
-    assert pairs(["PLIP"]) == [("CLIP", "PLIP")] and pairs(["PLIP"], with_weights=True) == []
+    card = json.loads((tmp_path / "o" / "run.json").read_text())["models"]["PLIP"]["card"]
+    assert card["spec"] == f"predictions:{file}" and card["colour"] == listed.colour
+    assert card["category"] == "pathology" and card["base"] == "CLIP"
+    assert find_model("PLIP") == listed
 
 
 def test_rows_of_no_question_are_named_and_counted(run, tmp_path):

@@ -54,7 +54,7 @@ def test_overview_states_the_numbers_of_a_run_today():
     found = re.search(r"(\S+) answers ([\d.]+) \[.*?\] % of the coarse questions", text)
     model, stated = found[1], float(found[2])
     scores = headline(stats.score(evaluate("demo", [model]).answers, by=()))
-    measured = scores.set_index(["level", "question"]).accuracy["coarse", "all"]
+    measured = scores.set_index(["level", "question"]).estimate["coarse", "all"]
     assert abs(100 * measured - stated) < 1
 
 

@@ -15,6 +15,12 @@ from ubench_utils.statistics.resampling import resamples
 relaxed = settings(deadline=None, derandomize=True, max_examples=40)
 
 
+def too_few(cell):
+    """Whether a cell's sub-datasets hold too few images for a mean over them."""
+    n_images = cell.groupby("dataset").image_id.nunique()
+    return len(n_images) > 1 and ((n_images == 1).any() or (n_images <= 2).mean() > 0.5)
+
+
 def by_hand(answers, by):
     """The scores without intervals, cell by cell."""
     records = {}
@@ -27,7 +33,8 @@ def by_hand(answers, by):
                 common = (len(cell), len(cell[["dataset", "image_id"]].drop_duplicates()))
                 key = (model, level, question, wording, facet, slice_)
                 records[*key, "micro"] = (cell.correct.mean(), (1 / cell.n_options).mean(), *common)
-                records[*key, "macro"] = (by_set.correct.mean().mean(), by_set.chance.mean().mean(), *common)
+                mean = np.nan if too_few(cell) else by_set.correct.mean().mean()
+                records[*key, "macro"] = (mean, by_set.chance.mean().mean(), *common)
     columns = ["estimate", "chance", "n_questions", "n_images"]
     return pd.DataFrame.from_dict(records, orient="index", columns=columns).sort_index()
 
@@ -119,11 +126,12 @@ def test_score_is_the_plain_reference():
     expected = by_hand(answers, FACETS)
     assert list(scores.index) == list(expected.index) and len(scores) > 500
     for column in ("estimate", "chance"):
-        assert np.allclose(scores[column], expected[column], atol=1e-6)
+        assert np.allclose(scores[column], expected[column], atol=1e-6, equal_nan=True)
+    assert (scores.interval.eq("withheld") == expected.estimate.isna()).all() and scores.estimate.isna().any()
     for column in ("n_questions", "n_images"):
         assert (scores[column] == expected[column]).all()
     corrected = (expected.estimate - expected.chance) / (1 - expected.chance)
-    assert np.allclose(scores.chance_corrected, corrected, atol=1e-6)
+    assert np.allclose(scores.chance_corrected, corrected, atol=1e-6, equal_nan=True)
 
 
 def test_score_columns_are_the_contract():
@@ -145,7 +153,9 @@ def test_score_columns_are_the_contract():
         "chance_corrected",
     ]
     assert list(scores.columns)[: len(contract)] == contract
-    assert scores[[*stats.KEY, "estimand"]].duplicated().sum() == 0 and not scores.isna().any(axis=None)
+    assert scores[[*stats.KEY, "estimand"]].duplicated().sum() == 0
+    scores = scores[scores.interval != "withheld"]
+    assert len(scores) and not scores.isna().any(axis=None)
     for column in ("model", "level", "question", "by", "slice"):  # text, to which a page can add text
         assert (scores[column] + ", ").str.endswith(", ").all(), column
     assert ((scores.ci_low >= 0) & (scores.ci_low <= scores.ci_high) & (scores.ci_high <= 1)).all()
@@ -172,7 +182,7 @@ def test_an_image_without_a_value_is_in_no_slice(known):
     scores = resamples(20)(stats.score)(answers, by=["stain", "organism"])
     columns = ["model", "question", "estimate", "ci_low", "n_questions"]
     found, expected = scores[scores.by == "stain"], scores[(scores.by == "organism") & (scores.slice == known)]
-    assert len(found) == len(expected) and (found[columns].to_numpy() == expected[columns].to_numpy()).all()
+    pd.testing.assert_frame_equal(found[columns].reset_index(drop=True), expected[columns].reset_index(drop=True))
     assert (resamples(20)(stats.compare)(answers, "a", "b", by=["stain"]).slice == "human").any() == (known == "human")
 
 
@@ -182,7 +192,7 @@ def test_seed_moves_bootstrap_intervals_only():
     pd.testing.assert_frame_equal(one, same)
     moved = (one.ci_low != other.ci_low) | (one.ci_high != other.ci_high)
     assert moved[one.interval == "bootstrap"].any() and not moved[one.interval == "wilson"].any()
-    assert (one.estimate == other.estimate).all()
+    assert one.estimate.equals(other.estimate)
 
 
 def loop_bootstrap(answers, statistic, n_resamples, seed):
@@ -206,7 +216,7 @@ def macro(rows):
 @pytest.mark.parametrize("statistic", [micro, macro])
 @pytest.mark.parametrize("cell", [("all", "all"), ("scale", "tissue"), ("organism", "human")])
 def test_bootstrap_interval_is_that_of_a_plain_loop(statistic, cell):
-    answers = random_answers(seed=4, missing=0.05)
+    answers = random_answers(seed=5, missing=0.05)
     scores = indexed(resamples(60, 9)(stats.score)(answers, by=FACETS))
     found = scores.loc[("b", "coarse", "all", 1, *cell, statistic.__name__)]
     assert found.interval == "bootstrap" and found.ci_low < found.ci_high
@@ -265,7 +275,7 @@ def test_an_interval_over_questions_would_not_cover(simulated):
 def test_degenerate_cells_keep_a_width(right):
     types = dict.fromkeys(["domain", "stain"], "coarse")
     answers = random_answers(types=types, missing=0).assign(correct=right)
-    scores = resamples(50)(stats.score)(answers, by=FACETS)
+    scores = resamples(50)(stats.score)(answers, by=FACETS).query("interval != 'withheld'")
     assert (scores.estimate == right).all() and set(scores.question) == {"domain", "stain", "all"}
     assert (scores.ci_high - scores.ci_low > 0.05).all()
     # several answers of one image count as one
@@ -277,6 +287,25 @@ def test_cells_that_no_resample_moves_keep_a_width():
     half = [table_of("a", [value] * 12, question=name, level="coarse") for name, value in (("x", True), ("y", False))]
     pooled = indexed(resamples(50)(stats.score)(pd.concat(half), by=())).xs("all", level="question")
     assert (pooled.estimate == 0.5).all() and (pooled.ci_high - pooled.ci_low > 0.3).all()
+
+
+def test_a_mean_over_sub_datasets_of_too_few_images_is_withheld():
+    def scored(*sizes):
+        models = [[table_of(m, np.arange(n) % 2 == 0, f"set {i}") for i, n in enumerate(sizes)] for m in "ab"]
+        answers = pd.concat(models[0] + models[1])
+        tables = stats.score(answers, by=["dataset"]), stats.compare(answers, "a", "b", by=["dataset"])
+        change = stats.contrast(answers, {"b": 1, "a": -1}, "macro")
+        whole = [table[(table.by == "all") & (table.estimand == "macro")] for table in tables]
+        kept = [table[(table.by != "all") | (table.estimand != "macro")] for table in tables]
+        assert all(table[["estimate", "ci_low"]].notna().all(axis=None) for table in kept)
+        kinds = {*whole[0].interval, *whole[1].interval, change["interval"]}
+        empty = {*whole[0].ci_low.isna(), *whole[1].estimate.isna(), np.isnan(change["estimate"])}
+        assert len(empty) == 1 and empty == {"withheld" in kinds} and (len(kinds) == 1 or "withheld" not in kinds)
+        return "withheld" in kinds
+
+    with resamples(50):
+        assert scored(1, 60, 60) and scored(2, 2, 60) and scored(1, 1)
+        assert not (scored(1) or scored(2, 60, 60) or scored(2, 2, 60, 60) or scored(3, 3, 3))
 
 
 # ---------------------------------------------------------------------------------------------------- compare
@@ -313,6 +342,7 @@ def flips_by_hand(answers, base, tuned, by):
             "n_images": cells.apply(lambda cell: len(cell[["dataset", "image_id"]].drop_duplicates())),
             "base_micro": cells[base].mean(),
             "tuned_micro": cells[tuned].mean(),
+            "few": cells.apply(too_few),
             "base_macro": by_set[base],
             "tuned_macro": by_set[tuned],
         }
@@ -328,9 +358,12 @@ def test_compare_is_the_plain_reference():
         assert list(rows.index) == list(expected.index) and len(rows) > 80
         for column in ("lost", "gained", "n_questions", "n_images"):
             assert (rows[column] == expected[column]).all()
-        assert np.allclose(rows.reference_accuracy, expected[f"base_{estimand}"], atol=1e-6)
-        assert np.allclose(rows.model_accuracy, expected[f"tuned_{estimand}"], atol=1e-6)
-        assert np.allclose(rows.estimate, rows.model_accuracy - rows.reference_accuracy, atol=1e-6)
+        few = expected.few & (estimand == "macro")
+        assert (rows.interval.eq("withheld") == few).all() and expected.few.any()
+        for column, of in (("reference_accuracy", "base"), ("model_accuracy", "tuned")):
+            assert np.allclose(rows[column], expected[f"{of}_{estimand}"].mask(few), atol=1e-6, equal_nan=True)
+        change = rows.model_accuracy - rows.reference_accuracy
+        assert np.allclose(rows.estimate, change, atol=1e-6, equal_nan=True)
         single = rows.n_questions == rows.n_images
         assert (rows.p.isna() == ~single).all() and single.any() and not single.all()
         n = (expected.lost + expected.gained)[single]
@@ -349,7 +382,7 @@ def test_compare_is_antisymmetric():
     ):
         pd.testing.assert_series_equal(there[one], back[other], check_names=False)
     for one, other in (("estimate", "estimate"), ("ci_low", "ci_high"), ("ci_high", "ci_low")):
-        assert np.allclose(there[one], -back[other], atol=1e-6)
+        assert np.allclose(there[one], -back[other], atol=1e-6, equal_nan=True)
 
 
 def test_pairs_at_once_are_the_pairs_one_by_one():
@@ -368,12 +401,13 @@ def test_pairs_keep_their_own_questions():
     for tuned, rows in found.groupby("model"):
         alone = resamples(10)(stats.compare)(answers, "a", tuned, by=["organism"])
         for column in ("n_questions", "n_images", "lost", "gained", "reference_accuracy", "model_accuracy", "estimate"):
-            assert np.allclose(rows[column], alone[column]), column
+            assert np.allclose(rows[column], alone[column], equal_nan=True), column
 
 
 def test_compare_of_equal_models_is_zero():
     twin = random_answers(seed=5, models=("a",))
     found = resamples(40)(stats.compare)(pd.concat([twin, twin.assign(model="b")]), "a", "b", by=FACETS)
+    found = found[found.interval != "withheld"]
     assert (found[["estimate", "lost", "gained"]] == 0).all(axis=None)
     assert ((found.ci_low <= 0) & (found.ci_high >= 0)).all() and (found.p.dropna() == 1).all()
 

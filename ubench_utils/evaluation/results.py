@@ -9,8 +9,11 @@ import hashlib
 import io
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
+
+import pandas as pd
 
 from ..engine.store import file_digest
 from ..errors import UserError
@@ -20,6 +23,7 @@ from ..statistics import scores as stats
 RECORD = "run.json"
 TABLES = ["predictions.parquet", "scores.csv", "failures.csv"]
 ASIDE = ".ubench-unfinished"
+MISSING = re.compile(r"#N/A( N/A)?|#NA|-?1\.#(IND|QNAN)|-?(NaN|nan)|<NA>|N/A|NA|NULL|None|n/a|null")  # to pandas
 OWN = "own.json"  # in it: digests of the files that this program put into the folder, or will
 
 
@@ -68,9 +72,18 @@ def save(run, folder, beside: dict | None = None) -> Path:
 def _content(run) -> dict[str, bytes]:
     buffer = io.BytesIO()
     run.predictions.to_parquet(buffer, index=False)
-    scores = stats.score(run.answers).to_csv(index=False, float_format="%.6g")
-    failures = run.failures.to_csv(index=False)
-    return dict(zip(TABLES, (buffer.getvalue(), scores.encode(), failures.encode()), strict=True))
+    tables = (as_csv(table).encode() for table in (stats.score(run.answers), run.failures))
+    return dict(zip(TABLES, (buffer.getvalue(), *tables), strict=True))
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A table that ``pandas.read_csv`` reads without options: a name like None or NA stands in quotation marks."""
+
+    def quoted(value):
+        return f"'{value}'" if isinstance(value, str) and MISSING.fullmatch(value) else value
+
+    texts = table.select_dtypes(exclude="number")
+    return table.assign(**{name: texts[name].map(quoted) for name in texts}).to_csv(index=False, float_format="%.6g")
 
 
 def check_folder(out, inputs=(), others=()) -> None:

@@ -3,7 +3,8 @@
 Bootstrap draws give the interval (percentiles), with two exceptions. One question per image in one sub-dataset leaves
 independent answers, for which closed forms cover at small n and near 0 and 1 where a bootstrap does not: Wilson's for a
 proportion, Bonett and Price's for a paired difference. And draws without any variation would give no width: a
-proportion gets Wilson's then, a difference that of an unseen event. The column ``interval`` says which it was.
+proportion gets Wilson's then, a difference that of an unseen event. What no interval can be given for is withheld. The
+column ``interval`` says which it was.
 """
 
 import numpy as np
@@ -13,7 +14,17 @@ CONFIDENCE = 0.95
 POWER = 0.8
 
 
-def choose(low, high, *, closed=None, single=False, n_images=None, scale: float = 1.0, confidence: float = CONFIDENCE):
+def choose(
+    low,
+    high,
+    *,
+    closed=None,
+    single=False,
+    n_images=None,
+    scale: float = 1.0,
+    confidence: float = CONFIDENCE,
+    withheld=False,
+):
     """The interval of each estimate, from its bootstrap interval and what else is known of it; elementwise.
 
     Parameters
@@ -28,11 +39,13 @@ def choose(low, high, *, closed=None, single=False, n_images=None, scale: float 
         Draws without variation are widened by the upper bound of an event that was not seen in so many images.
     scale : float
         Largest size that such an estimate can have, which is the size of the unseen event.
+    withheld : array_like of bool
+        Where there is no interval, see ``resampling.withheld``.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        ``ci_low, ci_high, interval``: ``bootstrap``, ``unseen``, or the name of the closed form.
+        ``ci_low, ci_high, interval``: ``bootstrap``, ``unseen``, ``withheld``, or the name of the closed form.
     """
     name, closed_low, closed_high = closed or ("", np.nan, np.nan)
     flat = np.isclose(low, high)
@@ -43,9 +56,9 @@ def choose(low, high, *, closed=None, single=False, n_images=None, scale: float 
         low, high = np.maximum(low - slack, -scale), np.minimum(high + slack, scale)
     kinds = np.where(single, name, np.where(flat, "unseen", "bootstrap"))
     return {
-        "ci_low": np.where(single, closed_low, low),
-        "ci_high": np.where(single, closed_high, high),
-        "interval": kinds,
+        "ci_low": np.where(withheld, np.nan, np.where(single, closed_low, low)),
+        "ci_high": np.where(withheld, np.nan, np.where(single, closed_high, high)),
+        "interval": np.where(withheld, "withheld", kinds),
     }
 
 

@@ -331,6 +331,22 @@ def cell_datasets(layout: Layout, answered: np.ndarray) -> np.ndarray:
     return np.add.reduceat((_part_sums(layout, answered) > 0).astype(np.int64), layout.first, axis=0)
 
 
+def withheld(layout: Layout, answered: np.ndarray) -> np.ndarray:
+    """Where the mean over sub-datasets (macro) cannot be meant, bool, shape (n_cells, n_columns).
+
+    One image shows nothing of the scatter of its sub-dataset, and weighs as much as all those of another: with one such
+    sub-dataset beside 19 of 60 images, simulated 95 % intervals cover 55 to 69 %. And where most sub-datasets have two
+    images at most, 77 to 92 %. A single sub-dataset is its own mean.
+    """
+    seen = (_unit_sums(layout, answered) > 0).astype(np.int64)
+    n_images = np.add.reduceat(seen, layout.bounds[:-1], axis=0)
+    n, few, alone = (
+        np.add.reduceat(which.astype(np.int64), layout.first, axis=0)
+        for which in (n_images > 0, (n_images > 0) & (n_images <= 2), n_images == 1)
+    )
+    return (n > 1) & ((alone > 0) | (2 * few > n))
+
+
 def estimates(layout: Layout, values: np.ndarray, answered: np.ndarray) -> dict:
     """Mean of the answered questions' values in each cell, under both estimands.
 

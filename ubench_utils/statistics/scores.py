@@ -32,6 +32,7 @@ from .resampling import (
     paired_states,
     tabulate,
     units,
+    withheld,
 )
 
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
@@ -101,7 +102,8 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
         pooled, be they one. ``estimand`` is ``micro``, ``macro`` or, for the fine question where the answers hold
         ``right``, ``balanced``: the mean recall over the classes of all sub-datasets. ``chance`` is the mean of
         1 / n_options under the same estimand; ``chance_corrected`` is (estimate − chance) / (1 − chance).
-        ``interval`` says how it was made, see ``intervals``. Without answers the table is empty.
+        ``interval`` says how it was made, see ``intervals``: a macro mean over sub-datasets too small for it is
+        ``withheld``, and NaN. Without answers the table is empty.
     """
     if answers.empty:
         return pd.DataFrame(columns=SCORES)
@@ -137,13 +139,16 @@ def _scores(tally: Tally, layout: Layout, drawn: dict, estimands: list) -> pd.Da
     single = (n == n_images) & (cell_datasets(layout, tally.answered) == 1)
     cell, model = np.nonzero(n)
     n, n_images, single = n[cell, model].astype(int), n_images[cell, model], single[cell, model]
+    too_few = withheld(layout, tally.answered)[cell, model]
     key = layout.cells.iloc[cell].reset_index(drop=True).assign(model=np.array(tally.models)[model])[KEY]
     tables = []
     for estimand in estimands:
         of = "macro" if estimand == BALANCED else estimand
-        right, guessed = accuracy[of][cell, model], chance[of][cell, model]
+        lacking = too_few & (estimand == "macro")
+        right, guessed = np.where(lacking, np.nan, accuracy[of][cell, model]), chance[of][cell, model]
         bounds = (bound[cell, model] for bound in percentiles(drawn[of]))
-        found = choose(*bounds, closed=("wilson", *wilson(right * n_images, n_images)), single=single)
+        closed = ("wilson", *wilson(right * n_images, n_images))
+        found = choose(*bounds, closed=closed, single=single, withheld=lacking)
         tables.append(
             key.assign(
                 estimand=estimand,
@@ -178,9 +183,9 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES) -> pd.DataFrame:
     pandas.DataFrame
         Columns ``reference, model, level, question, wording, by, slice, estimand, reference_accuracy, model_accuracy,
         estimate, ci_low, ci_high, interval`` (``bonett-price`` for one question per image in one sub-dataset, else
-        ``bootstrap`` over images with shared draws), ``n_questions, n_images, lost`` (right before, wrong after),
-        ``gained`` and ``p`` (McNemar's, exact, two-sided; NaN where an image has several questions, whose answers are
-        not independent). Pairs that share no question have no row.
+        ``bootstrap`` over images with shared draws; ``withheld`` as for ``score``), ``n_questions, n_images, lost``
+        (right before, wrong after), ``gained`` and ``p`` (McNemar's, exact, two-sided; NaN where an image has several
+        questions, whose answers are not independent). Pairs that share no question have no row.
 
     References
     ----------
@@ -211,12 +216,14 @@ def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict)
     cell, pair = np.nonzero(n)
     lost, gained = (cell_sums(layout, states[way])[cell, pair].astype(int) for way in ("forgotten", "learned"))
     n, n_images, one_each, single = (counts[cell, pair] for counts in (n, n_images, one_each, single))
+    too_few = withheld(layout, answered)[cell, pair]
     closed = ("bonett-price", *bonett_price(lost, gained, n))
     base, tuned = (estimates(layout, right, answered) for right in (before, after))
     tables = []
     for estimand in ESTIMANDS:
         bounds = (bound[cell, pair] for bound in percentiles(drawn[estimand]))
-        right, then = base[estimand][cell, pair], tuned[estimand][cell, pair]
+        lacking = too_few & (estimand == "macro")
+        right, then = (np.where(lacking, np.nan, of[estimand][cell, pair]) for of in (base, tuned))
         tables.append(
             layout.cells.iloc[cell]
             .reset_index(drop=True)
@@ -226,7 +233,7 @@ def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict)
                 reference_accuracy=right,
                 model_accuracy=then,
                 estimate=then - right,
-                **choose(*bounds, closed=closed, single=single, n_images=n_images),
+                **choose(*bounds, closed=closed, single=single, n_images=n_images, withheld=lacking),
                 n_questions=n.astype(int),
                 n_images=n_images,
                 lost=lost,
@@ -285,9 +292,11 @@ def contrast(answers: pd.DataFrame, weights: dict, estimand: str = "micro") -> d
     plain = sorted(weights.values()) == [-1, 1] and n == n_images and cell_datasets(pooled, answered).item() == 1
     closed = ("bonett-price", *bonett_price((values < 0).sum(), (values > 0).sum(), n))
     bounds = (bound.item() for bound in percentiles(drawn[estimand]))
-    found = choose(*bounds, closed=closed, single=plain, n_images=n_images, scale=np.abs(factors).sum() / 2)
+    lacking = estimand == "macro" and withheld(pooled, answered).item()
+    scale = np.abs(factors).sum() / 2
+    found = choose(*bounds, closed=closed, single=plain, n_images=n_images, scale=scale, withheld=lacking)
     return {
-        "estimate": estimates(pooled, values, answered)[estimand].item(),
+        "estimate": np.nan if lacking else estimates(pooled, values, answered)[estimand].item(),
         **{name: bound.item() for name, bound in found.items()},
         "n_questions": n,
         "n_images": n_images,
