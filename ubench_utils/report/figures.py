@@ -318,7 +318,7 @@ def heatmap(
     tops = style.named(across, names, LONG)
     letters = max(len(str(name)) for name in tops.values())
     wide = 0.065 * len(across) * letters > 4.4 / min(columns, len(cells))
-    inches = height * len(down) + (0.6 if wide and columns > 1 else 0)
+    inches = height * len(down) + (max(0.6, 0.04 * letters) if wide and columns > 1 else 0)
     figure = _figure(cells, [inches] * len(cells), WIDTH, sharex=columns == 1)
     sides = style.named(down, names, LONG if columns == 1 else 26)
     for cell in cells:
