@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,8 @@ def executed(jobs: Iterable[tuple]) -> Iterator[tuple]:
     tuple
         Number of the job and the executed notebook, or the UserError that says which cell failed; as they end.
     """
-    coming, running = enumerate(jobs), {}
+    coming = enumerate(jobs)
+    running: dict[Future, int] = {}
     with ThreadPoolExecutor(AT_A_TIME) as threads, _shared_cores():
         while True:
             for number, job in islice(coming, AT_A_TIME - len(running)):
