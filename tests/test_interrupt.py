@@ -15,7 +15,8 @@ WORK = {
     "program": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])",
     "pages": "from nbformat import v4; from ubench_utils.pages.execution import executed\n"
     "cell = v4.new_code_cell('import time; time.sleep(600)')\n"
-    "list(executed([(v4.new_notebook(cells=[cell]), {}, 'x')] * 2))",
+    "about = {'kernelspec': {'name': 'python3', 'language': 'python', 'display_name': 'Python 3'}}\n"
+    "list(executed([(v4.new_notebook(cells=[cell], metadata=about), {}, 'x')] * 2))",
     "handlers of a library": "import asyncio, signal\nasync def run():\n"
     "    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)\n"
     "    await asyncio.sleep(600)\nasyncio.run(run())",
@@ -34,7 +35,7 @@ def test_a_signal_ends_everything(work, number, code):
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.7)
-    expected, end = {"program": 1, "pages": 4}.get(work, 0), time.time() + 60  # a tracker, a server and two pages
+    expected, end = {"program": 1, "pages": 2}.get(work, 0), time.time() + 60  # kernels
     while len(children := psutil.Process(process.pid).children(recursive=True)) < expected and time.time() < end:
         time.sleep(0.1)
     assert len(children) == expected

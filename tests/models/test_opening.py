@@ -180,3 +180,11 @@ def test_float32_takes_no_tf32_while_it_computes_and_leaves_the_setting(monkeypa
 def test_sources_without_files_stay_as_they_are():
     model = open_model("open_clip:ViT-B-32")
     assert model.is_unchanged() and sources.states(model.source) == ()
+
+
+def test_a_model_goes_by_the_name_that_was_given():
+    """A name and the model string behind it are two columns of a run, with the same facts."""
+    spec = find_model("demo-base").spec
+    one, other = open_model("demo-base"), open_model(spec)
+    assert (one.name, other.name) == ("demo-base", spec) and one.identity == other.identity
+    assert other.card.category == one.card.category

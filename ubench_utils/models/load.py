@@ -59,7 +59,8 @@ def _of_name(name: str) -> Model:
             if parent == merge.equal_parent:
                 return _parent(parent, of_parent).named(name)
         card = ModelCard(name, name)
-    return _of_card(card or find_model(name))
+    opened = _of_card(card or find_model(name))
+    return opened if opened.name == name else opened.named(name)  # as it was given, with the facts of the card
 
 
 def _of_card(card: ModelCard) -> Model:
