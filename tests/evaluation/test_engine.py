@@ -2,7 +2,6 @@
 
 import io
 import multiprocessing
-import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import torch
 from helpers.opened import forget
 from helpers.runs import KEY, evaluate, predictions, same, shuffle_options, straightforward
 from helpers.samples import DEMO, as_dataset, png
+from helpers.victims import work
 from PIL import Image
 
 from ubench_utils.data.benchmark import load_benchmark
@@ -207,24 +207,6 @@ def test_other_weights_under_the_same_path_are_another_model_within_a_session(ro
 
 
 # Interruptions, sharing, damage
-
-
-def work(cache, path, out, chunks=None, barrier=None):
-    """Evaluate in a process of its own; kill it as soon as it starts to encode chunk number `chunks`."""
-    os.environ["UBENCH_CACHE"] = cache
-    encode.CHUNK = 8
-    encode_images, calls = DualEncoder.encode_images, []
-
-    def encode_or_die(self, pixels):
-        calls.append(1)
-        if chunks is not None and len(calls) > chunks:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return encode_images(self, pixels)
-
-    DualEncoder.encode_images = encode_or_die
-    if barrier:
-        barrier.wait()
-    predictions(path).to_parquet(out)
 
 
 @pytest.fixture(scope="module")
