@@ -6,17 +6,17 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 from helpers.refusals import refused
 from helpers.samples import as_dataset, png
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from ubench_utils.data.benchmark import REQUIRED_COLUMNS, decode, draw, load_benchmark
-from ubench_utils.data.questions import _answer_index, build_questions
+from ubench_utils.data.benchmark import FACETS, REQUIRED_COLUMNS, Benchmark, draw, load_benchmark
+from ubench_utils.data.questions import build_questions
 
 pytestmark = pytest.mark.usefixtures("cache")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real_sample.parquet"
@@ -57,14 +57,6 @@ def test_the_row_of_an_error_is_that_of_the_file(rows, parquet):
     rows[0]["dataset"] = "opencell"
     rows[5]["captions"]["domain_1"]["answer_idx"] = "9"
     refused(lambda: build_questions(load_benchmark(parquet(rows))), "row 5")
-
-
-@given(st.integers(-3, 9), st.integers(1, 8))
-@settings(max_examples=50, deadline=None)
-def test_an_answer_index_is_an_index_or_refused(index, n):
-    options = tuple("abcdefgh"[:n])
-    wanted = index if 0 <= index < n else None
-    assert _answer_index(index, options) == _answer_index(str(index), options) == wanted
 
 
 def test_an_empty_dataset_is_refused(rows, tmp_path, parquet):
@@ -173,10 +165,6 @@ def test_questions_are_those_of_the_rows(rows, parquet):
 
 
 def test_cognition_questions_are_question_and_option():
-    from datasets import Dataset
-
-    from ubench_utils.data.benchmark import Benchmark
-
     rows = Dataset.from_list(
         [
             {
@@ -185,10 +173,6 @@ def test_cognition_questions_are_question_and_option():
             }
         ]
     )
-    import pandas as pd
-
-    from ubench_utils.data.benchmark import FACETS
-
     images = pd.DataFrame([{"dataset": "d", "image_id": "i", "image_hash": "h", **dict.fromkeys(FACETS, "x")}])
     asked = build_questions(Benchmark("local", rows, images, "f")).iloc[0]
     assert asked.options == ("Which stage? early", "Which stage? late") and asked.level == "cognition"
@@ -264,24 +248,6 @@ def test_a_sample_names_how_many_sub_datasets_it_misses():
     found = datasets[draw(datasets, 10)]
     assert [(found == name).sum() for name in ("large", "middle", "small")] == [6, 4, 0]
     assert len(draw(datasets, 1000)) == 100 and (np.diff(draw(datasets, 50)) > 0).all()
-
-
-def test_16_bit_greyscale_is_scaled_not_clipped():
-    values = np.array([[0, 257, 300, 1000, 20000, 32768, 65278, 65535]], dtype=np.uint16)
-    out = np.asarray(decode(png(values)["bytes"]))
-    assert out.shape == (1, 8, 3) and out.dtype == np.uint8
-    for channel in range(3):
-        np.testing.assert_array_equal(out[..., channel], np.round(values / 257).astype(np.uint8))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
-def test_every_mode_becomes_rgb(mode):
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)).convert(mode)
-    buffer = io.BytesIO()
-    image.save(buffer, "TIFF" if mode == "CMYK" else "PNG")
-    decoded = decode(buffer.getvalue())
-    assert decoded.mode == "RGB" and decoded.size == (5, 6)
-    np.testing.assert_array_equal(np.asarray(decoded), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs the project's shared data")

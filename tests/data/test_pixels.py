@@ -4,17 +4,12 @@ import struct
 
 import numpy as np
 import pytest
-from helpers.images import chunk, page, png_file, saved, tiff
+from helpers.images import COLOUR, FLAT, GREY, check, chunk, found, page, png_file, saved, scaled, tiff
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError, features
 
 from ubench_utils.data import pixels
-from ubench_utils.data.pixels import Unreadable, decode, size
+from ubench_utils.data.pixels import Unreadable, decode
 
-RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 65536, (6, 5, 1)).astype(np.uint16)
-COLOUR = RNG.integers(0, 65536, (6, 5, 3)).astype(np.uint16)
-FLAT = np.zeros((32, 48, 3), np.uint8)  # blocks, which lossy formats keep; no symmetry
-FLAT[:16, :24], FLAT[16:, 24:], FLAT[:8, 40:] = (200, 30, 30), (20, 60, 220), 255
 LOSSLESS = {
     "PNG": {},
     "TIFF": {},
@@ -22,25 +17,6 @@ LOSSLESS = {
     "WEBP": {"lossless": True, "exact": True},
 }
 OTHERS = {"JPEG": {"quality": 95, "subsampling": 0}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
-SEVERAL = {"PNG", "GIF", "WEBP", "TIFF", "AVIF", "MPO"}
-
-
-def scaled(values, top=65535):
-    """8 bits of larger values, as RGB."""
-    grey = np.round(values / (top / 255)).astype(np.uint8)
-    return np.broadcast_to(grey, (*grey.shape[:2], 3))
-
-
-def found(encoded):
-    return decode(encoded).info["found"]
-
-
-def check(encoded, expected, tolerance=0):
-    """Pixels and size are as expected."""
-    image = decode(encoded)
-    assert image.mode == "RGB" and image.size == size(encoded)
-    assert image.size == (image.info["found"]["width"], image.info["found"]["height"])
-    np.testing.assert_allclose(np.asarray(image).astype(int), np.asarray(expected).astype(int), atol=tolerance)
 
 
 # Depth
@@ -134,15 +110,27 @@ def test_samples_in_planes_are_read_or_refused_but_not_misread():
             decode(tiff(page(COLOUR, planar=True, deflate=deflate)))
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_becomes_rgb(mode):
+    image = Image.fromarray(FLAT).convert(mode)
+    check(saved(image, "TIFF" if mode == "CMYK" else "PNG"), image.convert("RGB"))
+
+
 def test_other_colours_are_converted_or_refused():
     image = Image.fromarray(FLAT)
-    check(saved(image.convert("CMYK"), "TIFF"), image.convert("CMYK").convert("RGB"))
     check(saved(image.convert("YCbCr"), "TIFF"), image, tolerance=2)
     with pytest.raises(Unreadable, match="store it as RGB"):
         decode(saved(image.convert("LAB"), "TIFF"))
 
 
 # White is zero
+
+
+def test_a_tiff_that_does_not_say_what_zero_is():
+    strips, tags, order = page(GREY)
+    del tags[262]
+    with pytest.raises(Unreadable, match="does not say whether zero is black or white"):
+        decode(tiff((strips, tags, order)))
 
 
 @pytest.mark.parametrize("deflate", [False, True])
@@ -291,95 +279,6 @@ def test_a_broken_tag_does_not_fail_the_picture(junk):
     check(tiff(page(COLOUR, tags={700: b"a text, where bytes belong\0"})), scaled(COLOUR))
 
 
-# Pages
-
-
-@pytest.mark.parametrize("format_", sorted(SEVERAL))
-def test_several_pages_or_frames_are_refused(format_):
-    others = [Image.fromarray(FLAT[::-1].copy()), Image.fromarray(FLAT[:, ::-1].copy())]
-    encoded = saved(FLAT, format_, save_all=True, append_images=others)
-    for read in (decode, size):
-        with pytest.raises(Unreadable, match="the file holds 3 (pages|frames); store the plane or projection you mean"):
-            read(encoded)
-
-
-def test_reduced_copies_are_no_pages():
-    small, whole = page(GREY[:3], tags={254: 1}), page(GREY)
-    for encoded in (tiff(small, whole), tiff(whole, small), tiff(whole, page(GREY[:3], tags={255: 2}))):
-        check(encoded, scaled(GREY))
-        (note,) = pixels.notes({"a": found(encoded)}, {})
-        assert "1 of 1 images holds smaller copies" in note
-    for refused in (tiff(whole, whole), tiff(small, whole, whole), tiff(whole, page(GREY, tags={254: 4}))):
-        with pytest.raises(Unreadable, match="store the plane"):
-            decode(refused)
-    check(tiff(small), scaled(GREY[:3]))  # nothing else is there
-
-
-@pytest.mark.parametrize(
-    "tags",
-    [
-        {270: b"ImageJ=1.54f\nimages=5\nslices=5\n\0"},
-        {270: b'{"shape": [5, 6, 5]}\0'},
-        {32997: 5},
-        {33629: (1,) * 10},
-    ],
-    ids=["ImageJ", "tifffile", "volume", "MetaMorph"],
-)
-def test_a_stack_within_one_page_is_refused(tags):
-    one, more = tiff(page(GREY, tags=tags)), np.concatenate([GREY] * 5)
-    strips, known, order = page(more, tags={**tags, 257: 6, 278: 6})
-    for read in (decode, size):
-        with pytest.raises(Unreadable, match=r"a stack of (5|10) planes in one page; store the plane or projection"):
-            read(tiff((strips, known, order)))
-    if 270 in tags:  # the words alone, which a program kept as it saved one plane
-        check(one, scaled(GREY))
-
-
-def test_the_picture_is_not_taken_for_its_copy():
-    for refused, why in (
-        (tiff(page(GREY, tags={254: 1, 330: 8})), "a small copy, and the picture itself where it is not read"),
-        (tiff(page(GREY), page(GREY, photometric=9)), "several pages, one of a kind that Pillow cannot read"),
-        (2 * (b"P5 5 6 65535\n" + GREY.astype(">u2").tobytes()), "several pictures, one after the other"),
-        (2 * (b"P6 48 32 255\n" + FLAT.tobytes()), "several pictures, one after the other"),
-        (2 * (b"P4 9 3\n" + bytes(6)), "several pictures, one after the other"),
-    ):
-        with pytest.raises(Unreadable, match=f"the file holds {why}.*; store the plane or projection you mean"):
-            decode(refused)
-    check(b"P5 5 6 65535\n" + GREY.astype(">u2").tobytes() + b"\n", scaled(GREY))
-
-
-def test_a_tiff_that_does_not_say_what_zero_is():
-    strips, tags, order = page(GREY)
-    del tags[262]
-    with pytest.raises(Unreadable, match="does not say whether zero is black or white"):
-        decode(tiff((strips, tags, order)))
-
-
-def test_a_cameras_preview_or_gain_map_is_no_page():
-    small = Image.fromarray(FLAT[::4, ::4].copy())
-    encoded = saved(FLAT, "MPO", save_all=True, append_images=[small], quality=95, subsampling=0)
-    check(encoded, FLAT, tolerance=12)
-    assert found(encoded)["pages"] == 2
-    alone = encoded[: encoded.rindex(b"\xff\xd8")]  # some program dropped the preview and left the list of pictures
-    check(alone, FLAT, tolerance=12)
-    second = encoded.index(b"MPF\0") + 54 + 16  # its kind, after headers and the first entry
-    assert encoded[second - 16 : second - 12] == struct.pack("<I", 0x030000)
-    for kind, is_page in ((0x010001, False), (0x020001, True), (0x020002, True)):  # thumbnail, panorama, stereo
-        other = encoded[:second] + struct.pack("<I", kind) + encoded[second + 4 :]
-        if is_page:
-            with pytest.raises(Unreadable, match="the file holds 2 frames"):
-                decode(other)
-        else:
-            check(other, FLAT, tolerance=12)
-
-
-def test_samples_without_a_meaning_are_told():
-    four = np.dstack([FLAT, FLAT[..., :1]])
-    encoded = tiff(page(four, tags={338: 0}))
-    check(encoded, FLAT)
-    assert "hold samples without a stated meaning" in pixels.notes(dict.fromkeys("ab", found(encoded)), {})[0]
-
-
 # Formats, damage, trouble
 
 
@@ -403,7 +302,7 @@ def test_other_formats_are_refused_before_their_plugin_sees_them(encoded, monkey
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "PPM", "JPEG2000"])
 def test_a_cut_file_is_refused(format_):
-    noise = RNG.integers(0, 256, (64, 80, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 80, 3)).astype(np.uint8)
     encoded = saved(noise, format_)
     for share in (0.1, 0.5, 0.95):
         with pytest.raises(Unreadable):
@@ -476,3 +375,10 @@ def test_reasons_are_counted_and_the_rarest_are_not_spelt_out():
     assert pixels.notes({"s/a": found(saved(FLAT, "PNG"))}, failed) == [
         "6 of 7 images cannot be read and count for nothing: 3 × it is cut; 1 × no image; 2 more reasons"
     ]
+
+
+def test_samples_without_a_meaning_are_told():
+    four = np.dstack([FLAT, FLAT[..., :1]])
+    encoded = tiff(page(four, tags={338: 0}))
+    check(encoded, FLAT)
+    assert "hold samples without a stated meaning" in pixels.notes(dict.fromkeys("ab", found(encoded)), {})[0]

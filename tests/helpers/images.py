@@ -7,6 +7,31 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from ubench_utils.data.pixels import decode, size
+
+GREY, COLOUR = (np.random.default_rng(0).integers(0, 65536, (6, 5, n)).astype(np.uint16) for n in (1, 3))
+FLAT = np.zeros((32, 48, 3), np.uint8)  # blocks, which lossy formats keep; no symmetry
+FLAT[:16, :24], FLAT[16:, 24:], FLAT[:8, 40:] = (200, 30, 30), (20, 60, 220), 255
+
+
+def scaled(values, top=65535):
+    """8 bits of larger values, as RGB."""
+    grey = np.round(values / (top / 255)).astype(np.uint8)
+    return np.broadcast_to(grey, (*grey.shape[:2], 3))
+
+
+def found(encoded):
+    """What a file was found to be."""
+    return decode(encoded).info["found"]
+
+
+def check(encoded, expected, tolerance=0):
+    """Check that pixels and size are as expected."""
+    image = decode(encoded)
+    assert image.mode == "RGB" and image.size == size(encoded)
+    assert image.size == (image.info["found"]["width"], image.info["found"]["height"])
+    np.testing.assert_allclose(np.asarray(image).astype(int), np.asarray(expected).astype(int), atol=tolerance)
+
 
 def saved(image, format_, **options) -> bytes:
     """Encode an image or an array with Pillow."""

@@ -17,9 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import UserError, first_line
-from . import columns
+from . import columns, pixels
 from .pixels import decode  # noqa: F401  (part of reading a dataset)
-from .storage import class_names, open_table, picture_bytes, with_class_names
+from .storage import open_table, picture_bytes, with_class_names
 
 if TYPE_CHECKING:
     import datasets
@@ -30,19 +30,8 @@ DATASETS = {
     "demo": "built-in synthetic sample, drawn by code; no network needed",
     HUB_NAME: f"μ-Bench on the Hugging Face Hub, split test, revision {HUB_REVISION[:7]}; 3.6 GB",
 }
-REQUIRED_COLUMNS = [
-    "image_id",
-    "image",
-    "label_name",
-    "dataset",
-    "domain",
-    "subdomain",
-    "modality",
-    "submodality",
-    "stain",
-    "captions",
-    "questions",
-]
+COARSE = ["domain", "subdomain", "modality", "submodality", "stain"]  # columns, and types of question
+REQUIRED_COLUMNS = ["image_id", "image", "label_name", "dataset", *COARSE, "captions", "questions"]
 OPTIONAL_COLUMNS = ["microns_per_pixel", "ncbitaxon_name", "synthetic", "scale"]
 FACETS = [
     "modality",
@@ -149,8 +138,7 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     if len(rows) == 0:
         raise UserError(f"dataset '{name}' has no rows")
     _check_types(rows.data.schema, name)
-    images, more = _describe(rows, name)
-    notes += more
+    images = _describe(rows, name, notes)
     official = _known_datasets().official.reindex(images.dataset).to_numpy()
     outside = official == False  # noqa: E712 (unknown names are NaN and stay)
     if outside.any():
@@ -179,9 +167,8 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
             "95 % intervals of macro averages cover 80 to 95 % there, and with a single image none is given"
         )
     images["image_hash"] = _image_hashes(rows, images, folder)
-    fingerprint = _fingerprint(rows, images)
     revision = HUB_REVISION if name == HUB_NAME else None
-    return Benchmark(name, rows, images, fingerprint, revision, notes, folder=folder)
+    return Benchmark(name, rows, images, _fingerprint(rows, images), revision, notes, folder=folder)
 
 
 def open_rows(name: str) -> tuple:
@@ -193,10 +180,9 @@ def open_rows(name: str) -> tuple:
     columns, folder = REQUIRED_COLUMNS + OPTIONAL_COLUMNS, None
     notes: list[str] = []
     if name in DATASETS:
-        table = _built_in() if name == "demo" else _from_hub()
-        names = class_names(table.features.arrow_schema)
-        kept = [column for column in columns if column in table.column_names]
-        table = with_class_names(table.data.table.select(kept), names)
+        known = _known_rows(name)
+        kept = [column for column in columns if column in known.column_names]
+        table = with_class_names(known.data.table.select(kept), known.features.arrow_schema)
     elif "\0" not in name and os.path.exists(os.path.expanduser(name)):
         table, folder, notes = open_table(name, columns)
     else:
@@ -208,13 +194,11 @@ def open_rows(name: str) -> tuple:
         raise UserError(f"cannot read dataset '{name}': {first_line(error)}; {wanted}") from error
 
 
-def _built_in():
-    from ..demo.sample import draw_sample
+def _known_rows(name: str) -> "datasets.Dataset":
+    if name == "demo":
+        from ..demo.sample import draw_sample
 
-    return draw_sample()
-
-
-def _from_hub():
+        return draw_sample()
     import datasets
 
     try:
@@ -230,20 +214,15 @@ def _check_types(schema: pa.Schema, name: str) -> None:
         if not (pa.types.is_struct(kind) or pa.types.is_null(kind)):
             raise UserError(f"dataset '{name}', column {column}: expected a struct of question types, found {kind}")
     kind = schema.field("image").type
-    parts = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else None
-    if parts is None:
-        right = _may_be(kind, columns.is_bytes) or _may_be(kind, columns.is_text)
+    allowed = {"bytes": (columns.is_bytes, pa.types.is_null), "path": (columns.is_text, pa.types.is_null)}
+    if pa.types.is_struct(kind):
+        parts = {part.name: part.type for part in kind if part.name in allowed}
+        right = bool(parts) and all(any(test(parts[part]) for test in allowed[part]) for part in parts)
     else:
-        own, path = (parts.get(part, pa.null()) for part in ("bytes", "path"))
-        right = not parts.keys().isdisjoint(("bytes", "path"))
-        right = right and _may_be(own, columns.is_bytes) and _may_be(path, columns.is_text)
+        right = any(test(kind) for tests in allowed.values() for test in tests)
     if not right:
         expected = "image bytes, paths, or a struct of bytes and path"
         raise UserError(f"dataset '{name}', column image: expected {expected}, found {kind}")
-
-
-def _may_be(kind: pa.DataType, is_right) -> bool:
-    return pa.types.is_null(kind) or is_right(kind)
 
 
 def _known_datasets() -> pd.DataFrame:
@@ -273,27 +252,25 @@ def draw(datasets, limit: int) -> np.ndarray:
     return np.sort(np.concatenate(rows))
 
 
-def _describe(rows, name: str) -> tuple[pd.DataFrame, list]:
-    """Facets of every image, and notes on what was named or is not stated."""
-    numbers = np.arange(len(rows))
-    read = [
-        column for column in REQUIRED_COLUMNS + OPTIONAL_COLUMNS if column not in ("image", "captions", "questions")
-    ]
-    table = rows.select_columns([column for column in read if column in rows.column_names]).with_format("arrow")[:]
-    images, notes, rewritten = pd.DataFrame(index=range(len(rows))), [], {}
+def _describe(rows, name: str, notes: list[str]) -> pd.DataFrame:
+    """Facets of every image; adds notes on what was named or is not stated."""
+    there = set(rows.column_names) - {"image", "captions", "questions"}
+    read = [column for column in REQUIRED_COLUMNS + OPTIONAL_COLUMNS if column in there]
+    table = rows.select_columns(read).with_format("arrow")[:]
+    images, rewritten = pd.DataFrame(index=range(len(rows))), {}
     for column, values in zip(table.column_names, table.columns, strict=True):
         where = f"dataset '{name}', column {column}"
         if column == "image_id":
-            images[column] = columns.keys(values, where, numbers)
+            images[column] = columns.keys(values, where)
         elif column == "synthetic":
-            images[column] = columns.synthetic(values, where, numbers)
+            images[column] = columns.synthetic(values, where)
         elif column == "microns_per_pixel":
             images[column], unread = columns.pixel_sizes(values, where)
             if unread:
                 shown = repr(str(unread[0])[:20])
                 notes.append(f"{len(unread):,} pixel sizes are no positive number, such as {shown}: not stated")
         else:
-            images[column], rewritten[column] = columns.names(values, where, numbers)
+            images[column], rewritten[column] = columns.names(values, where)
     if any(rewritten.values()):
         changed = ", ".join(column for column in rewritten if rewritten[column])
         notes.append(
@@ -310,7 +287,7 @@ def _describe(rows, name: str) -> tuple[pd.DataFrame, list]:
         if nameless.any():
             row = int(nameless.to_numpy().argmax())
             raise UserError(
-                f"dataset '{name}', column dataset, row {numbers[row]} (image_id {images.image_id[row]}): null, and "
+                f"dataset '{name}', column dataset, row {row} (image_id {images.image_id[row]}): null, and "
                 f"neither its stain nor its class is of Held et al. 2010 ({nameless.sum()} such rows); name it"
             )
         notes.append(f"{unnamed.sum()} rows without a sub-dataset named as Held et al. 2010 from stain and class")
@@ -318,25 +295,21 @@ def _describe(rows, name: str) -> tuple[pd.DataFrame, list]:
     if twice.any():
         row = int(twice.to_numpy().argmax())
         raise UserError(
-            f"dataset '{name}', row {numbers[row]}: the key (dataset {images.dataset[row]}, "
+            f"dataset '{name}', row {row}: the key (dataset {images.dataset[row]}, "
             f"image_id {images.image_id[row]}) occurs twice ({twice.sum()} repeated rows); keys must be unique"
         )
 
     known = _known_datasets().reindex(images.dataset)
-    scale = pd.Series(known.scale.to_numpy(), index=images.index)
-    images["scale"] = images.scale.where(images.scale.notna(), scale) if "scale" in images else scale
+    images = images.reindex(columns=images.columns.union(OPTIONAL_COLUMNS, sort=False))
+    images["scale"] = images.scale.where(images.scale.notna(), pd.Series(known.scale.to_numpy(), index=images.index))
     images["taxonomy"] = known.taxonomy.to_numpy()
-    images["organism"] = images.pop("ncbitaxon_name") if "ncbitaxon_name" in images else None
-    if "microns_per_pixel" not in images:
-        images["microns_per_pixel"] = np.nan
-    if "synthetic" not in images:
-        images["synthetic"] = None
+    images["organism"] = images.ncbitaxon_name
     unscaled = sorted(set(images.dataset[images.scale.isna()]))
     if unscaled:
         notes.append(f"scale not stated for {', '.join(unscaled)}; add a column `scale` to break results down by it")
     text = [column for column in FACETS if column != "microns_per_pixel"]
     images[text] = images[text].astype(object).where(images[text].notna(), NOT_STATED)
-    return images.assign(row=numbers)[["row", "dataset", "image_id", "label_name", *FACETS]], notes
+    return images.assign(row=np.arange(len(images)))[["row", "dataset", "image_id", "label_name", *FACETS]]
 
 
 def _image_hashes(rows, images: pd.DataFrame, folder: Path | None) -> list[str]:
@@ -344,7 +317,7 @@ def _image_hashes(rows, images: pd.DataFrame, folder: Path | None) -> list[str]:
     hashes = []
     for image, dataset, image_id in zip(rows["image"], images.dataset, images.image_id, strict=True):
         try:
-            hashes.append(hashlib.sha256(picture_bytes(image, folder)).hexdigest()[:32])
+            hashes.append(pixels.name(picture_bytes(image, folder)))
         except OSError as error:
             hashes.append(f"absent: {dataset}/{image_id}: {error}")
     return hashes

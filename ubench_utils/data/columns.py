@@ -14,19 +14,21 @@ import pyarrow as pa
 from ..errors import UserError
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-SYNTHETIC = dict.fromkeys(("yes", "true", "1", "synthetic"), True) | dict.fromkeys(("no", "false", "0", "real"), False)
+SYNTHETIC = {
+    **dict.fromkeys(("yes", "true", "1", "synthetic"), "synthetic"),
+    **dict.fromkeys(("no", "false", "0", "real"), "real"),
+}
 
 
-def names(column: pa.ChunkedArray, where: str, rows: np.ndarray) -> tuple[pd.Series, int]:
+def names(column: pa.ChunkedArray, where: str) -> tuple[pd.Series, int]:
     """Names of a column, such as its stains; blanks around them are dropped, what is empty is null.
 
     Parameters
     ----------
     column : pyarrow.ChunkedArray
+        Of all rows of a file, so that a value's number is that of its row.
     where : str
         Dataset and column, for messages.
-    rows : numpy.ndarray of int
-        Number of every value's row in the file, for messages.
 
     Returns
     -------
@@ -42,19 +44,19 @@ def names(column: pa.ChunkedArray, where: str, rows: np.ndarray) -> tuple[pd.Ser
     """
     found = text(column, where)
     kept = [value and unicodedata.normalize("NFC", value.strip()) or None for value in found]
-    for row, value in zip(rows, kept, strict=True):
+    for row, value in enumerate(kept):
         _check_printable(value, f"{where}, row {row}")
     changed = sum(bool(kept) and value != kept for value, kept in zip(found, kept, strict=True))
     return pd.Series(kept, dtype="str"), changed
 
 
-def keys(column: pa.ChunkedArray, where: str, rows: np.ndarray) -> pd.Series:
+def keys(column: pa.ChunkedArray, where: str) -> pd.Series:
     """Image ids as they are; numbers become text. Parameters and errors as for ``names``; none may be empty."""
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        found = [None if value is None or value != value else str(value) for value in column.to_pylist()]
+        found = [None if value is None else str(value) for value in _values(column)]
     else:
         found = text(column, where)
-    for row, value in zip(rows, found, strict=True):
+    for row, value in enumerate(found):
         if value is None or not value.strip():
             raise UserError(f"{where}: {'null' if value is None else 'empty'} in row {row}")
         _check_printable(value, f"{where}, row {row}")
@@ -84,7 +86,7 @@ def pixel_sizes(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, list]:
         given = [value and value.strip() or None for value in column.to_pylist()]
         found = [float(value) if value and NUMBER.fullmatch(value) else np.nan for value in given]
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or _is_empty(column):
-        given = [None if value is None or value != value else value for value in column.to_pylist()]
+        given = _values(column)
         found = [np.nan if value is None else float(value) for value in given]
     else:
         raise UserError(f"{where}: holds values of type {kind} where numbers are expected (micrometres per pixel)")
@@ -93,20 +95,19 @@ def pixel_sizes(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, list]:
     return sizes, [value for value, size in zip(given, sizes, strict=True) if value is not None and np.isnan(size)]
 
 
-def synthetic(column: pa.ChunkedArray, where: str, rows: np.ndarray) -> pd.Series:
+def synthetic(column: pa.ChunkedArray, where: str) -> pd.Series:
     """Whether images are synthetic: ``synthetic``, ``real`` or null, from truth values, 0 and 1, or yes and no."""
     kind = column.type
     if pa.types.is_boolean(kind):
-        found = column.to_pylist()
+        found = [None if value is None else str(value).casefold() for value in column.to_pylist()]
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        found = [None if value is None or value != value else f"{value:g}" for value in column.to_pylist()]
+        found = [None if value is None else f"{value:g}" for value in _values(column)]
     else:
         found = [value and value.strip().casefold() or None for value in text(column, where)]
-    for row, value in zip(rows, found, strict=True):
-        if isinstance(value, str) and value not in SYNTHETIC:
+    for row, value in enumerate(found):
+        if value is not None and value not in SYNTHETIC:
             raise UserError(f"{where}, row {row}: '{value[:40]}' says neither yes nor no (true, false, yes, no, 1, 0)")
-    values = [SYNTHETIC[value] if isinstance(value, str) else value for value in found]
-    return pd.Series([value if value is None else "synthetic" if value else "real" for value in values], dtype=object)
+    return pd.Series([value and SYNTHETIC[value] for value in found], dtype=object)
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -120,9 +121,15 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def _is_empty(column: pa.ChunkedArray) -> bool:
-    """Whether all values are null or, as pandas writes missing ones, NaN."""
-    floats = pa.types.is_floating(column.type)
-    return column.null_count == len(column) or floats and all(v is None or v != v for v in column.to_pylist())
+    """Whether all values are missing."""
+    if pa.types.is_floating(column.type):
+        return all(value is None for value in _values(column))
+    return column.null_count == len(column)
+
+
+def _values(column: pa.ChunkedArray) -> list:
+    """Values of a column, None for NaN too, which is how pandas writes what is missing."""
+    return [None if value != value else value for value in column.to_pylist()]
 
 
 def _check_printable(name: str | None, where: str) -> None:

@@ -104,7 +104,6 @@ def decode(encoded: bytes) -> Image.Image:
 
 def size(encoded: bytes) -> tuple[int, int]:
     """Width and height of an image file as shown, from its header; raises as ``decode`` does."""
-
     return _checked(_size, encoded)
 
 
@@ -192,13 +191,7 @@ def _decoded(encoded: bytes) -> Image.Image:
     if image.format == "PNG":
         Image.open(io.BytesIO(encoded), formats=["PNG"]).verify()  # decoding alone passes over the checksums
     bits = _bits(image, tags, encoded)
-    found = {
-        "format": image.format,
-        "mode": image.mode,
-        "bits": bits,
-        "pages": image.info["pages"],
-        "unshown": sum(kind == 0 for kind in tags.get(338, ())),
-    }
+    mode, pages = image.mode, image.info["pages"]  # loading changes them
     turned = _orientation(image) if tags else 1  # by Pillow, as it loads a TIFF
     values = _sixteen(image, encoded)
     if values is None:
@@ -214,7 +207,6 @@ def _decoded(encoded: bytes) -> Image.Image:
         rgb = Image.fromarray(np.broadcast_to(levels[values], (*values.shape[:2], 3)))
     if alpha is not None and np.asarray(alpha).min() == 255:
         alpha = None
-    found["transparent"] = alpha is not None
     if alpha is not None:
         shown = np.asarray(rgb if values is None else values)[np.asarray(alpha) > 0]
         ends = (shown.min(), shown.max()) if shown.size else (top, top)
@@ -227,7 +219,13 @@ def _decoded(encoded: bytes) -> Image.Image:
         ends = values.min(), values.max()
     if not tags and (turned := _orientation(image)) > 1:
         rgb = rgb.transpose(TURNS[turned])
-    found |= {
+    found = {
+        "format": image.format,
+        "mode": mode,
+        "bits": bits,
+        "pages": pages,
+        "unshown": sum(kind == 0 for kind in tags.get(338, ())),
+        "transparent": alpha is not None,
         "orientation": turned,
         "low": int(ends[0]),
         "high": int(ends[1]),

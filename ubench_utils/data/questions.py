@@ -15,9 +15,9 @@ import pandas as pd
 
 from ..errors import UserError, shown
 from ..files import read_yaml
-from .benchmark import FACETS, Benchmark
+from .benchmark import COARSE, FACETS, Benchmark
 
-COARSE = ["domain", "subdomain", "modality", "submodality", "stain"]
+TYPES = [*COARSE, "classification"]  # whose options are scored as captions
 LEVELS = {**dict.fromkeys(COARSE, "coarse"), "classification": "fine", "cognition": "cognition"}
 WORDINGS = [0, 1]
 HEADLINE_WORDING = 1  # the wording of the official tables
@@ -45,14 +45,13 @@ def read_templates(path: str) -> dict[str, dict[str, str]]:
     if not isinstance(content, dict) or not content:
         raise UserError(f"{who}: write NAME: {{QUESTION TYPE: sentence with {SLOT}}}")
     wordings = {file.stem: content} if all(isinstance(value, str) for value in content.values()) else content
-    types = [*COARSE, "classification"]
     for name, sentences in wordings.items():
         where = f"{who}, wording '{shown(name)}'"
         if not isinstance(sentences, dict) or not sentences:
             raise UserError(f"{where}: write {{QUESTION TYPE: sentence with {SLOT}}}")
         for question, sentence in sentences.items():
-            if question not in types:
-                raise UserError(f"{where}: no question type '{shown(question)}'; the types are {', '.join(types)}")
+            if question not in TYPES:
+                raise UserError(f"{where}: no question type '{shown(question)}'; the types are {', '.join(TYPES)}")
             if not isinstance(sentence, str):  # it may hold itself
                 raise UserError(f"{where}, {question}: write a sentence with {SLOT}, not a {type(sentence).__name__}")
             if SLOT not in sentence:
@@ -164,18 +163,18 @@ def _checked(entries, column: str) -> dict:
 
 def _unasked(captions: dict, questions: dict):
     """Yield (field, reason) of what has options, but no name of this benchmark or no captions to choose among."""
-    known = {f"{question}_{wording}" for question in [*COARSE, "classification"] for wording in WORDINGS}
+    known = {f"{question}_{wording}" for question in TYPES for wording in WORDINGS}
     reason = f"no type of this benchmark, so not asked; the types are {', '.join(LEVELS)}"
     for column, entries, names in (("captions", captions, known), ("questions", questions, LEVELS)):
         yield from ((f"{column}.{name}", reason) for name in entries.keys() - names if entries[name].get("options"))
-    for question in questions.keys() & {*COARSE, "classification"} - {"subdomain"}:  # whose captions are built
+    for question in questions.keys() & {*TYPES} - {"subdomain"}:  # whose captions are built
         if questions[question].get("options") and not any(f"{question}_{wording}" in captions for wording in WORDINGS):
             yield f"questions.{question}", "its captions are null, so it is asked in no wording of the benchmark"
 
 
 def _of_row(captions: dict, questions: dict, left_out: Counter):
     """Yield (question, wording, entry, field, sentences) of one row: ``sentences`` turns options into captions."""
-    for question in [*COARSE, "classification"]:
+    for question in TYPES:
         for wording in WORDINGS:
             name = f"{question}_{wording}"
             caption = captions.get(name) or {}

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,11 +76,11 @@ def open_table(name: str, columns: list[str]) -> tuple[pa.Table, Path, list[str]
     return table, folders.pop() if len(folders) == 1 else path.absolute(), notes
 
 
-def with_class_names(table: pa.Table, names: dict[str, list]) -> pa.Table:
-    """The table without metadata, its ClassLabel columns as text; ``names`` is from ``class_names``."""
-    for column, classes in names.items():
-        numbers = table.column(column) if table.column_names.count(column) == 1 else None
-        if numbers is None or not (pa.types.is_integer(numbers.type) or pa.types.is_floating(numbers.type)):
+def with_class_names(table: pa.Table, noted: pa.Schema) -> pa.Table:
+    """The table without metadata, its ClassLabel columns as text, by the schema in which `datasets` noted the names."""
+    for column, classes in _class_names(noted).items():
+        numbers = table.column(column) if column in table.column_names else pa.nulls(0)
+        if not (pa.types.is_integer(numbers.type) or pa.types.is_floating(numbers.type)):
             continue
         if pa.types.is_floating(numbers.type):  # as a column with gaps becomes in pandas
             numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
@@ -98,7 +99,7 @@ def with_class_names(table: pa.Table, names: dict[str, list]) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def class_names(schema: pa.Schema) -> dict[str, list]:
+def _class_names(schema: pa.Schema) -> dict[str, list]:
     """Names of the classes of every ClassLabel column, as the library `datasets` notes them in a file's schema."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -175,7 +176,7 @@ def _read(file: Path, columns: list[str]) -> pa.Table:
     try:
         table = _read_parquet(file, columns) if file.suffix.lower() == ".parquet" else _map_arrow(file, columns)
         table.validate(full=True)
-        return with_class_names(table, class_names(table.schema))
+        return with_class_names(table, table.schema)
     except UserError as error:
         raise UserError(f"{file.name}, {error}") from error
     except Exception as error:  # pyarrow raises many kinds on damaged files
@@ -184,10 +185,8 @@ def _read(file: Path, columns: list[str]) -> pa.Table:
 
 def _read_parquet(file: Path, columns: list[str]) -> pa.Table:
     with pa.OSFile(str(file)) as source, pq.ParquetFile(source, page_checksum_verification=True) as parquet:
-        schema = parquet.schema_arrow
-        fields = _once([field for field in schema if field.name in columns])
-        batches = parquet.iter_batches(BATCH, columns=[field.name for field in fields])
-        return pa.Table.from_batches(list(batches), pa.schema(fields)).replace_schema_metadata(schema.metadata)
+        schema = _once(parquet.schema_arrow, columns)
+        return pa.Table.from_batches(parquet.iter_batches(BATCH, columns=schema.names), schema)
 
 
 def _map_arrow(file: Path, columns: list[str]) -> pa.Table:
@@ -196,15 +195,16 @@ def _map_arrow(file: Path, columns: list[str]) -> pa.Table:
         table = pa.ipc.open_stream(mapped).read_all()  # as `datasets` writes it
     except pa.ArrowInvalid:
         table = pa.ipc.open_file(mapped).read_all()
-    return table.select([field.name for field in _once([field for field in table.schema if field.name in columns])])
+    return table.select(_once(table.schema, columns).names)
 
 
-def _once(fields: list) -> list:
-    names = [field.name for field in fields]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"column {name}: there are {names.count(name)} of this name")
-    return fields
+def _once(schema: pa.Schema, columns: list[str]) -> pa.Schema:
+    """The fields of those columns, each of a name of its own."""
+    fields = [field for field in schema if field.name in columns]
+    for name, n in Counter(field.name for field in fields).items():
+        if n > 1:
+            raise UserError(f"column {name}: there are {n} of this name")
+    return pa.schema(fields, schema.metadata)
 
 
 def files_of(path: Path) -> tuple[list[Path], list[str]]:
