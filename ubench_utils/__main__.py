@@ -28,7 +28,9 @@ def end_when_told() -> None:
 
     def wait() -> None:
         number = signal.sigwait(signals)
-        children = _children()
+        import psutil
+
+        children = [child.pid for child in psutil.Process().children(recursive=True)]  # kernels, builders and theirs
         what = "stopped" if number == signal.SIGINT else "told to end"
         start = "\n" if sys.stderr.isatty() else ""  # a progress bar may stand in this line
         os.write(2, f"{start}ubench: {what}; what was encoded is in the cache\n".encode())
@@ -39,13 +41,6 @@ def end_when_told() -> None:
         os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _children() -> list[int]:
-    """Process numbers of the kernels and builders that this process started, and of theirs."""
-    import psutil
-
-    return [child.pid for child in psutil.Process().children(recursive=True)]
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ import shlex
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -21,10 +23,13 @@ from .files import parse_yaml
 from .models.registry import KINDS, SPEC_HELP, ModelCard, model_cards
 from .text import one_line
 
+if TYPE_CHECKING:
+    from .evaluation.run import Evaluation
+
 LONGEST_LINE = 2000  # characters of a message; a name in it may have many more
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code.
 
     0; 2 after a user's mistake, told in one line; 1 where something failed that should have been told so, in one line
@@ -58,8 +63,8 @@ def main(arguments=None) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    """Message of an exception without line breaks and control characters, which a name from a file may hold."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    """Message of an exception; a name in it may be long."""
+    text = one_line(str(error))
     return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE // 2]} … {text[-LONGEST_LINE // 2 :]}"
 
 
@@ -140,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _evaluation_options(parser, default_models: bool = False) -> None:
+def _evaluation_options(parser: argparse.ArgumentParser, default_models: bool = False) -> None:
     parser.add_argument(
         "--dataset", default="demo", metavar="D", help="demo, a Hub name or a local path (default: demo)"
     )
@@ -161,11 +166,11 @@ def _evaluation_options(parser, default_models: bool = False) -> None:
     )
 
 
-def _settings(options) -> dict:
+def _settings(options: argparse.Namespace) -> dict:
     return {name: getattr(options, name) for name in ("limit", "device", "precision", "templates")}
 
 
-def _run(options) -> None:
+def _run(options: argparse.Namespace) -> None:
     from .pages.runner import run_book
 
     extra = {}
@@ -179,13 +184,13 @@ def _run(options) -> None:
     print(f"{len(pages)} pages executed, {others}; tables in _build/tables. Next: ubench build")
 
 
-def _build(options) -> None:
+def _build(options: argparse.Namespace) -> None:
     from .pages.site import build_book
 
     print(f"The book is built. Open {build_book()}")
 
 
-def _evaluate(options) -> None:
+def _evaluate(options: argparse.Namespace) -> None:
     from .evaluation.evaluate import evaluate
     from .evaluation.results import check_folder
 
@@ -194,7 +199,7 @@ def _evaluate(options) -> None:
     _report(run, _saved(run, options.out))
 
 
-def _score(options) -> None:
+def _score(options: argparse.Namespace) -> None:
     """Score a file of answers, and write a models file that gives it its name, for every page and command."""
     from .evaluation.evaluate import evaluate
     from .evaluation.results import check_folder
@@ -225,7 +230,7 @@ def _score(options) -> None:
 
 
 @contextmanager
-def _models_file(file: str):
+def _models_file(file: str) -> Iterator[None]:
     """Let ``$UBENCH_MODELS`` name one more file for a while, to the kernels of the notebooks too."""
     before = os.environ.get("UBENCH_MODELS")
     os.environ["UBENCH_MODELS"] = os.pathsep.join(filter(None, (before, file)))
@@ -238,7 +243,7 @@ def _models_file(file: str):
             os.environ["UBENCH_MODELS"] = before
 
 
-def _saved(run, out: str, beside: dict | None = None) -> Path:
+def _saved(run: "Evaluation", out: str, beside: dict | None = None) -> Path:
     try:
         return run.save(out, beside)
     except OSError as error:
@@ -247,7 +252,7 @@ def _saved(run, out: str, beside: dict | None = None) -> Path:
         ) from error
 
 
-def _report(run, folder: Path) -> None:
+def _report(run: "Evaluation", folder: Path) -> None:
     """Print what a user has to know."""
     for note in run.record["dataset"]["notes"]:
         print(f"note: {one_line(note)}")  # it may hold names of the dataset
@@ -264,29 +269,25 @@ def _report(run, folder: Path) -> None:
     print(f"predictions.parquet, scores.csv, failures.csv and run.json are in {folder}")
 
 
-def _print_scores(run) -> None:
-    from .report.tables import percent
-    from .statistics import scores as stats
-    from .statistics.scores import headline, overall
+def _print_scores(run: "Evaluation") -> None:
+    from .report.text import percent, points
+    from .statistics.scores import compare_wordings, headline, score, totals
 
-    table = headline(stats.score(run.answers, by=()))
-    for (model, level), rows in table.groupby(["model", "level"], sort=False):
-        row = rows[rows.question == overall(rows, level)].iloc[0]
-        print(
-            f"{model}: {level} {percent(row.estimate, row.ci_low, row.ci_high)} % of {row.n_questions:,} questions, "
-            f"chance {percent(row.chance)} %"
-        )
+    for row in totals(headline(score(run.answers, by=()))).itertuples():
+        share = percent(row.estimate, row.ci_low, row.ci_high)
+        asked = f"{row.n_questions:,} questions, chance {percent(row.chance)} %"
+        print(f"{row.model}: {row.level} {share} % of {asked}")
     names = run.record["dataset"]["wordings"]
     guessers = [model for model, passport in run.record["models"].items() if passport["guesses"]]
-    for row in stats.compare_wordings(run.answers[~run.answers.model.isin(guessers)]).itertuples():
+    for row in compare_wordings(run.answers[~run.answers.model.isin(guessers)]).itertuples():
         if row.estimand == "micro" and row.question == "all":
             print(
                 f"{row.model}: {row.level} in wording {names[row.wording]} {percent(row.model_accuracy)} %, "
-                f"{percent(row.estimate, row.ci_low, row.ci_high, sign='+')} points from the headline"
+                f"{points(row.estimate, row.ci_low, row.ci_high)} points from the headline"
             )
 
 
-def _list(options) -> None:
+def _list(options: argparse.Namespace) -> None:
     if options.what == "datasets":
         for name, about in DATASETS.items():
             print(f"{name:16} {about}")
@@ -300,17 +301,13 @@ def _list(options) -> None:
         print(f"{form:28} {about}")
 
 
-def _doctor(options) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     from .doctor import examine
 
     return 2 if examine(options.models, options.device) else 0
 
 
-def _train(options) -> None:
+def _train(options: argparse.Namespace) -> None:
     from .demo.train import train
 
     train(Path(options.out), **({} if options.seed is None else {"seed": options.seed}))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

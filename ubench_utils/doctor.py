@@ -3,8 +3,11 @@
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import psutil
 
 from .engine.device import choose_device
 from .engine.store import cache_dir
@@ -17,7 +20,7 @@ PACKAGES = ("torch", "open_clip_torch", "transformers", "datasets", "papermill",
 ROOM = 3  # copies of the weights that loading and encoding take at the most, roughly
 
 
-def examine(models=(), device: str = "auto") -> int:
+def examine(models: Sequence[str] = (), device: str = "auto") -> int:
     """Print what works; with models, load each and encode one image and one text with it.
 
     Parameters
@@ -99,7 +102,7 @@ def _loaded(name: str, device: str) -> tuple[str, str]:
         return "ok", f"{name}: no weights to load"
     size = sum(file.stat().st_size for file in opened.files)
     free = _free_memory(device)
-    if free is not None and ROOM * size > free:
+    if ROOM * size > free:
         raise UserError(
             f"model '{name}': its weights are {size / 1e9:.1f} GB and it may need {ROOM} times that; "
             f"{free / 1e9:.1f} GB are free on {device}: use another device or machine"
@@ -113,19 +116,13 @@ def _loaded(name: str, device: str) -> tuple[str, str]:
     )
 
 
-def _free_memory(device: str) -> int | None:
-    """Free bytes of the GPU, or of the machine where it tells."""
+def _free_memory(device: str) -> int:
+    """Free bytes of the GPU or of the machine."""
     if device == "cuda":
         import torch
 
         return torch.cuda.mem_get_info()[0]
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux: it does not tell
-    return None
+    return psutil.virtual_memory().available
 
 
 def _compares(base: str, tuned: str, device: str) -> bool:

@@ -21,9 +21,9 @@ def choose_device(device: str, precision: str) -> tuple[str, str]:
     for value, allowed, what in ((device, DEVICES, "device"), (precision, PRECISIONS, "precision")):
         if value not in allowed:
             raise UserError(f"{what} '{value}' is not one of {', '.join(allowed)}")
-    if device != "cpu" and not (
-        device == "auto" and sys.platform == "linux" and not any(map(os.path.exists, GPU_NODES))
-    ):
+    if device == "auto" and sys.platform == "linux" and not any(map(os.path.exists, GPU_NODES)):
+        device = "cpu"
+    if device != "cpu":
         import torch
 
         works = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -31,8 +31,6 @@ def choose_device(device: str, precision: str) -> tuple[str, str]:
             device = next((name for name, there in works.items() if there), "cpu")
         elif not works[device]:
             raise UserError(f"device '{device}' is not there on this machine; use --device auto or cpu")
-    elif device == "auto":
-        device = "cpu"
     if precision == "auto":
         precision = "float16" if device == "cuda" else "float32"
     return device, precision

@@ -30,9 +30,9 @@ from ..data.benchmark import HUB_NAME, HUB_REVISION, Benchmark, Rows, load_bench
 from ..data.storage import files_of, picture_paths
 from ..engine import store
 from ..errors import UserError
+from ..files import file_state
 from ..models.load import open_model
 from ..models.model import Model
-from ..models.registry import ModelCard
 from ..statistics import scores as stats
 from .results import save
 
@@ -72,11 +72,6 @@ class Evaluation:
     def answers(self) -> pd.DataFrame:
         """Predictions joined with the facets of their questions: what ``stats`` reads."""
         return stats.join_answers(self.predictions, self.questions)
-
-    @cached_property
-    def cards(self) -> dict[str, ModelCard]:
-        """Card of each model of the run, by its name."""
-        return {model: ModelCard(**passport["card"]) for model, passport in self.record["models"].items()}
 
     @property
     def settings(self) -> dict[str, str]:
@@ -153,10 +148,10 @@ def open_run(key: str, dataset: str, limit: int | None) -> Evaluation | None:
     return Evaluation(benchmark, questions, predictions, failures, record)
 
 
-def keep_run(run: Evaluation, key: str | None, again: Callable[[], str | None]) -> Evaluation:
+def keep_run(run: Evaluation, key: str, again: Callable[[], str | None]) -> Evaluation:
     """Write a run under its key, and return it; ``again`` gives the key as it would be now."""
     lasting = run.failures.empty and not run.benchmark.images.image_hash.str.startswith("absent").any()
-    if key and lasting and key == again():
+    if lasting and key == again():
         tables = {f"{name}.parquet": _parquet(getattr(run, name)) for name in ("questions", "predictions", "failures")}
         _keep(_folder("runs", key), {**tables, "run.json": json.dumps(run.record).encode()})
     return run
@@ -172,23 +167,14 @@ def _dataset_key(name: str, limit: int | None) -> str | None:
         states = _states(files)
     except (UserError, OSError, ValueError):  # the opening says what is wrong
         return None
-    return (
-        store.digest([str(name), str(path.absolute()), states, repr(limit), _code(), _versions()])
-        if _settled(states)
-        else None
-    )
+    if not _settled(states):
+        return None
+    return store.digest([name, str(path.absolute()), states, repr(limit), _code(), _versions()])
 
 
 def _states(files) -> list:
-    """Size, times and inode of each file; None of one that is not there."""
-    found: list = []
-    for file in files:
-        try:
-            facts = os.stat(file)
-            found.append([facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino])
-        except (OSError, ValueError):
-            found.append(None)
-    return found
+    """State of each file, as JSON gives it back; None of one that is not there."""
+    return [state and list(state) for state in map(file_state, files)]
 
 
 def _settled(states: list) -> bool:
