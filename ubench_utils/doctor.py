@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -39,10 +39,11 @@ def examine(models: Sequence[str] = (), device: str = "auto") -> int:
         _sample()
         return 0
     device, _ = choose_device(device, "auto")
-    works = {model: _loads(model, device) for model in dict.fromkeys(models)}
-    found = pairs([model for model, works_ in works.items() if works_])
-    works |= {base: _loads(base, device) for base, _ in found if base not in works}
-    compared = [_compares(base, tuned, device) for base, tuned in found if works[base]]
+    works = {model: _passes(_loaded, model, device) for model in dict.fromkeys(models)}
+    sound = [model for model in works if works[model]]
+    works |= {base: _passes(_loaded, base, device) for base, _ in pairs(sound) if base not in works}
+    found = [(base, tuned) for base, tuned in pairs(sound, with_weights=True) if works[base]]
+    compared = [_passes(_compared, tuned, device, base) for base, tuned in found]
     return list(works.values()).count(False) + compared.count(False)
 
 
@@ -82,15 +83,15 @@ def _sample() -> None:
         _works(False, f"built-in sample: {error}")
 
 
-def _loads(name: str, device: str) -> bool:
-    """Whether a model can be loaded; says what it is, or why not."""
+def _passes(check: Callable[..., tuple[str, str]], model: str, *others: str) -> bool:
+    """Whether a check of a model passes; tells what it found, or why it fails."""
     try:
-        _tell(*_loaded(name, device))
+        _tell(*check(model, *others))
     except UserError as error:
         _tell("fails", str(error))
         return False
     except Exception as error:  # none is expected; the other models are still looked at
-        _tell("fails", f"model '{name}': {first_line(error)}")
+        _tell("fails", f"model '{model}': {first_line(error)}")
         return False
     return True
 
@@ -125,17 +126,9 @@ def _free_memory(device: str) -> int:
     return psutil.virtual_memory().available
 
 
-def _compares(base: str, tuned: str, device: str) -> bool:
-    """Whether a pair differs in its weights alone, so that it can be compared and mixed; says why not."""
+def _compared(tuned: str, device: str, base: str) -> tuple[str, str]:
+    """Check that a pair differs in its weights alone, so that it can be compared and mixed."""
     from .models.merging import check_mixable
 
-    models = open_model(base), open_model(tuned)
-    if not all(model.has_weights for model in models):
-        return True
-    try:
-        check_mixable(*(model.load(device) for model in models))
-    except UserError as error:
-        _tell("fails", str(error))
-        return False
-    _tell("ok", f"{base} and {tuned}: one architecture, activation and preprocessing; they can be mixed")
-    return True
+    check_mixable(*(open_model(model).load(device) for model in (base, tuned)))
+    return "ok", f"{base} and {tuned}: one architecture, activation and preprocessing; they can be mixed"

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from helpers.opened import identity
 from helpers.runs import KEY, evaluate, predictions, same
 from helpers.samples import DEMO, png
@@ -233,3 +234,37 @@ def test_another_version_shares_no_pixels(rows, parquet, monkeypatch, change, tm
     assert not np.allclose(older.p_answer, newer.p_answer)
     monkeypatch.setenv("UBENCH_CACHE", str(tmp_path / "another"))
     assert newer.equals(predictions(path))
+
+
+# Memory
+
+
+@pytest.mark.parametrize("fits", [1, 3, 10])
+def test_out_of_memory_halves_the_batch(fits):
+    items, sizes = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32), []
+
+    def encoder(batch):
+        sizes.append(len(batch))
+        if len(batch) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return batch * 2
+
+    np.testing.assert_array_equal(work.encode_batched(encoder, items), items * 2)
+    good = [size for size in sizes if size <= fits]
+    assert sum(good) == 40 and sizes[0] == 40 and len(sizes) - len(good) <= 6
+
+
+def test_out_of_memory_with_one_image_is_told():
+    def encoder(batch):
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(UserError, match="batch of one"):
+        work.encode_batched(encoder, np.zeros((4, 2)))
+
+
+def test_other_errors_of_the_encoder_are_not_swallowed():
+    def encoder(batch):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        work.encode_batched(encoder, np.zeros((4, 2)))

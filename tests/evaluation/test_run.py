@@ -1,8 +1,8 @@
-"""Runs as folders: opened where they are whole and nothing changed, computed again otherwise."""
+"""Runs in the cache: opened where they are whole and nothing changed, computed again otherwise."""
 
 import io
-import json
 import shutil
+from functools import partial
 
 import pandas as pd
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pytest
 from helpers.runs import evaluate
 from PIL import Image
 
+from ubench_utils.demo import sample
 from ubench_utils.engine import store
 from ubench_utils.engine.work import picture
 from ubench_utils.errors import UserError
@@ -33,7 +34,13 @@ def loads(monkeypatch):
     return found
 
 
-def folders(kind="runs"):
+@pytest.fixture
+def small_demo(monkeypatch):
+    """The demo with four images of each sub-dataset."""
+    monkeypatch.setattr(sample, "draw_sample", partial(sample.draw_sample, images_per_set=4))
+
+
+def entries(kind="runs"):
     return sorted((store.cache_dir() / kind).glob("*"))
 
 
@@ -59,13 +66,13 @@ def test_an_opened_run_is_the_run_that_was_computed(rows, parquet, loads, counte
     assert again.record == first.record
 
 
-def test_other_models_on_the_same_images_hash_nothing(loads):
+def test_other_models_on_the_same_images_hash_nothing(loads, small_demo):
     for models in (["random"], ["demo-base"], ["demo-base", "random"]):
         evaluate("demo", models, limit=20)
-    assert loads == ["demo"] and len(folders()) == 3 and len(folders("benchmarks")) == 1
+    assert loads == ["demo"] and len(entries()) == 3 and len(entries("benchmarks")) == 1
 
 
-def test_the_drawn_images_are_kept(loads):
+def test_the_drawn_images_are_kept(loads, small_demo):
     first, again = (evaluate("demo", ["random"], limit=5).benchmark for _ in range(2))
     assert len(loads) == 1 and isinstance(again.rows, runs.Rows)
     assert [again.image_bytes(row) for row in range(5)] == [first.image_bytes(row) for row in range(5)]
@@ -86,7 +93,7 @@ def test_whatever_enters_a_run_makes_it_another(rows, parquet, loads, model_fold
     evaluate(path, [name])
     parquet(rows[1:7])  # the same name, other rows
     evaluate(path, [name])
-    assert len(folders()) == 6 and len(loads) == 3
+    assert len(entries()) == 6 and len(loads) == 3
 
 
 def test_changed_code_opens_no_run(rows, parquet, loads, monkeypatch):
@@ -97,40 +104,39 @@ def test_changed_code_opens_no_run(rows, parquet, loads, monkeypatch):
     assert len(loads) == 2
 
 
-@pytest.mark.parametrize("file", ["predictions.parquet", "run.json", "seal.json"])
-def test_a_damaged_run_is_noted_and_made_again(rows, parquet, loads, capsys, file):
+def test_a_damaged_run_is_noted_and_made_again(rows, parquet, loads, capsys):
     path = parquet(rows[:4])
     first = evaluate(path, ["random"])
-    (folder,) = folders()
-    content = (folder / file).read_bytes()
-    for damage in (content[:-9], content[:-9] + b"123456789", b""):
-        (folder / file).write_bytes(damage)
+    (entry,) = entries()
+    content = entry.read_bytes()
+    half = len(content) // 2
+    for damage in (content[:-9], content[:half] + b"123456789" + content[half + 9 :], b""):
+        entry.write_bytes(damage)
         assert evaluate(path, ["random"]).predictions.equals(first.predictions)
-        assert "in the cache is damaged" in capsys.readouterr().err
+        assert "is damaged" in capsys.readouterr().err
         assert evaluate(path, ["random"]).predictions.equals(first.predictions) and not capsys.readouterr().err
 
 
 def test_a_run_under_another_name_is_not_opened(rows, parquet, loads, capsys):
     path = parquet(rows[:4])
     evaluate(path, ["random"])
-    (folder,) = folders()
+    (entry,) = entries()
     other = evaluate(path, ["demo-base"])
-    (mine,) = set(folders()) - {folder}
-    shutil.rmtree(mine)
-    folder.rename(mine)
+    (mine,) = set(entries()) - {entry}
+    entry.replace(mine)
     assert evaluate(path, ["demo-base"]).predictions.equals(other.predictions)
-    assert "in the cache is damaged" in capsys.readouterr().err
+    assert "belongs under another name" in capsys.readouterr().err
 
 
 def test_a_file_written_just_now_may_change_within_a_tick(rows, parquet, monkeypatch):
     evaluate(parquet(rows[:4]))
-    assert not folders() and not folders("benchmarks")
+    assert not entries() and not entries("benchmarks")
 
 
 def test_a_failure_may_pass_so_the_run_is_not_kept(rows, parquet, loads):
     rows[1]["image"] = None
     path = parquet(rows[:6])
-    assert len(evaluate(path).failures) == 1 and not folders()
+    assert len(evaluate(path).failures) == 1 and not entries()
     assert len(evaluate(path).failures) == 1 and len(loads) == 2
 
 
@@ -190,21 +196,18 @@ def test_an_audit_that_is_asked_for_is_there(rows, parquet, loads):
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(rows, parquet, loads, monkeypatch):
     path = parquet(rows[:4])
     first = evaluate(path, ["random"])
-    blocked = store.cache_dir()
     for kind in ("runs", "benchmarks"):
-        for folder in folders(kind):
-            folder.rename(blocked / folder.name)
-        (blocked / kind).rmdir()
-        (blocked / kind).write_text("in the way")
+        shutil.rmtree(store.cache_dir() / kind)
+        (store.cache_dir() / kind).write_text("in the way")
     assert evaluate(path, ["random"]).predictions.equals(first.predictions)
 
 
 def test_runs_that_are_not_used_any_more_go(rows, parquet, loads, monkeypatch):
     monkeypatch.setattr(runs, "KEPT", 2)
     path = parquet(rows[:6])
-    for limit in (1, 2, 3, 4):
+    for limit in (1, 2, 1, 3):
         evaluate(path, ["random"], limit=limit)
-    assert len(folders()) == 2
-    evaluate(path, ["random"], limit=4)
-    assert len(loads) == 4
-    assert json.loads((folders()[0] / "run.json").read_text())["dataset"]["images"] in (3, 4)
+    assert len(entries()) == 2 and len(loads) == 3
+    for limit in (1, 3):  # which were used last
+        evaluate(path, ["random"], limit=limit)
+    assert len(loads) == 3

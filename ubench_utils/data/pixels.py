@@ -56,6 +56,12 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+UNUSUAL = {  # what a note says of the pictures of which a fact is above the usual
+    "have transparent pixels, which are laid on white": ("transparent", False),
+    "are turned or mirrored, as the file says": ("orientation", 1),
+    "hold smaller copies of the picture, which are passed over": ("pages", 1),
+    "hold samples without a stated meaning, which are not shown": ("unshown", 0),
+}
 STORE_ONE = "store the plane or projection you mean as a picture of its own"
 ORIENTATION = 274  # number of the tag in EXIF and TIFF
 TURNED_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")  # where a PNG may state its orientation
@@ -342,15 +348,9 @@ def notes(found: dict, failed: dict) -> list[str]:
     kinds = {
         f"use less than 1/16 of their range, {dark:,} of them near black; unless that is meant, store them scaled to 8 "
         "bits, or as TIFF that states the range in MaxSampleValue": narrow,
-        "have transparent pixels, which are laid on white": [name for name in found if found[name]["transparent"]],
-        "are turned or mirrored, as the file says": [name for name in found if found[name]["orientation"] > 1],
-        "hold smaller copies of the picture, which are passed over": [
-            name for name in found if found[name]["pages"] > 1
-        ],
-        "hold samples without a stated meaning, which are not shown": [
-            name for name in found if found[name]["unshown"]
-        ],
     }
+    for what, (fact, usual) in UNUSUAL.items():
+        kinds[what] = [name for name in found if found[name][fact] > usual]
     singular = {"use": "uses", "have": "has", "are": "is", "hold": "holds"}
     of, lines = len(found) + len(failed), []
     for what, names in kinds.items():

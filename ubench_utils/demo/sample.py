@@ -381,9 +381,7 @@ def draw_sample(seed=TEST_SEED, images_per_set=IMAGES_PER_SET):
                     "polygon": [],
                 }
             )
-    features = sample_features()
-    columns = {name: [row[name] for row in rows] for name in features}
-    return Dataset.from_dict(columns, features=features, split="test")
+    return Dataset.from_list(rows, features=sample_features(), split="test")
 
 
 def sample_features():

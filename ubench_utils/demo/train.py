@@ -184,13 +184,6 @@ def save(model, folder, merges, config):
         new.rename(folder)
 
 
-def load(folder):
-    """The model of a folder in evaluation mode, its preprocessing and its tokenizer."""
-    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    tokenizer = open_clip.SimpleTokenizer(str(Path(folder) / MERGES), context_length=model.context_length)
-    return model.eval(), preprocess, tokenizer
-
-
 def train(out_dir, seed=TRAIN_SEED):
     """Train the base and its specialists and save each as a folder that open_clip loads.
 

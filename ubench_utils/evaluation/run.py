@@ -1,22 +1,19 @@
-"""A run is a folder of tables, written once: whoever wants it again opens it, and nothing is hashed or answered twice.
+"""A run is its tables, written once: whoever wants it again opens it, and nothing is hashed or answered twice.
 
-In the cache lie ``benchmarks/KEY``, the images of a dataset with their facets and hashes, and ``runs/KEY``, the
-questions, predictions, failures and the record of an evaluation. A key holds all that determines the content: the
+Entries of the store hold them as files: ``benchmarks`` the images of a dataset with their facets and hashes, ``runs``
+the questions, predictions, failures and the record of an evaluation. A key holds all that determines the content: the
 dataset (its revision, or the state of its files), the code that reads and answers, the versions of the libraries, the
-identities of the models and the settings. A folder appears whole, by a rename, and is sealed with the digest of each
-file; what is damaged is noted and made again. What may be otherwise the next time is not kept: a run in which an
-image failed, a dataset whose files were written just now.
+identities of the models and the settings. What may be otherwise the next time is not kept: a run in which an image
+failed, a dataset whose files were written just now.
 """
 
-import hashlib
 import io
 import json
 import os
-import secrets
-import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
 from importlib.metadata import version
@@ -29,6 +26,7 @@ import pyarrow as pa
 from ..data.benchmark import HUB_NAME, HUB_REVISION, Benchmark, Rows, load_benchmark, open_rows
 from ..data.storage import files_of, picture_paths
 from ..engine import store
+from ..engine.work import is_absent
 from ..errors import UserError
 from ..files import file_state
 from ..models.load import open_model
@@ -39,9 +37,9 @@ from .results import save
 PACKAGE = Path(__file__).parents[1]
 ROOMS = ("demo", "data", "engine", "models", "evaluation")  # whose code decides what is in a run
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "transformers", "datasets", "pandas", "numpy", "pillow")
-SEAL = "seal.json"
+RUN_TABLES = ("questions", "predictions", "failures")
 SETTLED = 2  # seconds; a file that was written later may be written again within one tick of its clock
-KEPT = 20  # folders of each kind, those used last
+KEPT = 20  # entries of each kind, those used last
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,11 @@ def open_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     its hash names when it is decoded (``work.picture``).
     """
     key = _dataset_key(name, limit)
-    folder = _folder("benchmarks", key) if key else None
-    found = _read(folder) if folder else None
-    if key and found:
+    if key is None:
+        return load_benchmark(name, limit)
+    entry = store.entry("benchmarks", key)
+    found = _read(entry)
+    if found:
         facts = json.loads(found["benchmark.json"])
         if _states(facts["pictures"]) == list(facts["pictures"].values()):
             images = _table(found["images.parquet"])
@@ -114,8 +114,8 @@ def open_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
             about = {name: facts[name] for name in ("fingerprint", "revision", "notes")}
             return Benchmark(name, rows, images, **about, folder=facts["folder"] and Path(facts["folder"]))
     benchmark = load_benchmark(name, limit)
-    if folder and key == _dataset_key(name, limit) and not benchmark.images.image_hash.str.startswith("absent").any():
-        _keep_benchmark(folder, benchmark)
+    if key == _dataset_key(name, limit) and not is_absent(benchmark.images).any():
+        _keep_benchmark(entry, benchmark)
     return benchmark
 
 
@@ -129,12 +129,10 @@ def run_key(dataset: str, limit: int | None, models: list[Model], settings: list
 def open_run(key: str, dataset: str, limit: int | None) -> Evaluation | None:
     """The run of a key, or None where it is not there."""
     started = time.monotonic()
-    found = _read(_folder("runs", key))
+    found = _read(store.entry("runs", key))
     if not found:
         return None
-    questions, predictions, failures = (
-        _table(found[f"{name}.parquet"]) for name in ("questions", "predictions", "failures")
-    )
+    questions, predictions, failures = (_table(found[f"{name}.parquet"]) for name in RUN_TABLES)
     for column in ("options", "labels"):
         questions[column] = questions[column].map(tuple)
     record = json.loads(found["run.json"])
@@ -150,10 +148,10 @@ def open_run(key: str, dataset: str, limit: int | None) -> Evaluation | None:
 
 def keep_run(run: Evaluation, key: str, again: Callable[[], str | None]) -> Evaluation:
     """Write a run under its key, and return it; ``again`` gives the key as it would be now."""
-    lasting = run.failures.empty and not run.benchmark.images.image_hash.str.startswith("absent").any()
+    lasting = run.failures.empty and not is_absent(run.benchmark.images).any()
     if lasting and key == again():
-        tables = {f"{name}.parquet": _parquet(getattr(run, name)) for name in ("questions", "predictions", "failures")}
-        _keep(_folder("runs", key), {**tables, "run.json": json.dumps(run.record).encode()})
+        tables = {f"{name}.parquet": _parquet(getattr(run, name)) for name in RUN_TABLES}
+        _keep(store.entry("runs", key), {**tables, "run.json": json.dumps(run.record).encode()})
     return run
 
 
@@ -193,11 +191,10 @@ def _versions() -> dict:
     return {name: version(name) for name in LIBRARIES} | {"python": sys.version}
 
 
-def _keep_benchmark(folder: Path, benchmark: Benchmark) -> None:
-    table = benchmark.rows.with_format("arrow")[:] if benchmark.folder or benchmark.name == "demo" else None
+def _keep_benchmark(entry: Path, benchmark: Benchmark) -> None:
     pictures = {}
     if benchmark.folder:
-        files = [str(benchmark.folder / path) for path in picture_paths(table)]
+        files = [str(benchmark.folder / path) for path in picture_paths(benchmark.rows.with_format("arrow")[:])]
         pictures = dict(zip(files, _states(files), strict=True))
         if not _settled(list(pictures.values())):
             return
@@ -209,16 +206,16 @@ def _keep_benchmark(folder: Path, benchmark: Benchmark) -> None:
         "pictures": pictures,
     }
     content = {"images.parquet": _parquet(benchmark.images), "benchmark.json": json.dumps(facts).encode()}
-    if table is not None and not benchmark.folder:  # what lies in no file
-        buffer = io.BytesIO()
+    if benchmark.name == "demo":  # what lies in no file
+        table, buffer = benchmark.rows.with_format("arrow")[:], io.BytesIO()
         with pa.ipc.new_stream(buffer, table.schema) as stream:
             stream.write_table(table)
         content["rows.arrow"] = buffer.getvalue()
-    _keep(folder, content)
+    _keep(entry, content)
 
 
 def _rows(name: str, limit: int | None, key: str, numbers: np.ndarray, drawn: bytes | None):
-    """The rows of a known dataset, which lie in its files, or in its folder where it has none."""
+    """The rows of a known dataset, which lie in its files, or were drawn."""
     if drawn is not None:
         import datasets
 
@@ -244,55 +241,22 @@ def _table(content: bytes) -> pd.DataFrame:
     return table
 
 
-def _folder(kind: str, key: str) -> Path:
-    return store.cache_dir() / kind / key
-
-
-def _read(folder: Path) -> dict[str, bytes] | None:
-    """Files of a folder by name, or None where it is missing or damaged."""
-    try:
-        seal = json.loads((folder / SEAL).read_bytes())
-        found = {name: (folder / name).read_bytes() for name in seal["files"]}
-        whole = seal == _seal(folder, found)
-        os.utime(folder)
-    except FileNotFoundError:
+def _read(path: Path) -> dict[str, bytes] | None:
+    """Files of an entry by name, or None where it is missing or damaged."""
+    found = store.read(path)
+    if found is None:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if whole:
-        return found
-    print(f"ubench: {folder.parent.name}/{folder.name} in the cache is damaged; making it again", file=sys.stderr)
-    return None
+    with suppress(OSError):  # a cache of somebody else
+        os.utime(path)  # it was used now
+    return {name: content.tobytes() for name, content in found.items()}
 
 
-def _seal(folder: Path, files: dict[str, bytes]) -> dict:
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    return {"of": f"{folder.parent.name}/{folder.name}", "files": digests}
+def _keep(path: Path, files: dict[str, bytes]) -> None:
+    """Write an entry, and remove those that were not used for longest.
 
-
-def _keep(folder: Path, files: dict[str, bytes]) -> None:
-    """Put a folder in place whole; a cache that cannot be written to costs the time of the next run, nothing else."""
-    aside = folder.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        aside.mkdir(parents=True)
-        for name, content in {**files, SEAL: json.dumps(_seal(folder, files)).encode()}.items():
-            (aside / name).write_bytes(content)
-        if os.path.lexists(folder):
-            os.replace(folder, aside / "before")
-        os.replace(aside, folder)
-        shutil.rmtree(folder / "before", ignore_errors=True)
-    except OSError:
-        shutil.rmtree(aside, ignore_errors=True)
-    _prune(folder.parent)
-
-
-def _prune(kind: Path) -> None:
-    """Remove the folders that were not used for longest, and what a killed run left."""
-    try:
-        ages = sorted(((place.stat().st_mtime, place) for place in kind.iterdir()), reverse=True)
-    except OSError:  # another run may do the same
-        return
-    kept = [(age, place) for age, place in ages if place.suffix != ".part"]
-    left = [place for age, place in ages if place.suffix == ".part" and time.time() - age > store.STALE]
-    for place in [*left, *(place for _, place in kept[KEPT:])]:
-        shutil.rmtree(place, ignore_errors=True)
+    A cache that cannot be written to costs the time of the next run, nothing else.
+    """
+    with suppress(UserError, OSError):
+        store.write(path, **{name: np.frombuffer(content, np.uint8) for name, content in files.items()})
+        for old in sorted(path.parent.glob("*.npz"), key=lambda entry: entry.stat().st_mtime)[:-KEPT]:
+            old.unlink()

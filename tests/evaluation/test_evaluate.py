@@ -1,4 +1,4 @@
-"""Engine: predictions against a straightforward loop, and what interruptions, damage and sharing do to them."""
+"""Evaluations: predictions against a straightforward loop, and what interruptions and sharing do to them."""
 
 import io
 import multiprocessing
@@ -14,17 +14,14 @@ import pytest
 import torch
 from helpers.opened import forget
 from helpers.runs import KEY, evaluate, predictions, same, shuffle_options, straightforward
-from helpers.samples import DEMO, as_dataset, png
+from helpers.samples import DEMO, as_dataset
 from helpers.victims import work
 from PIL import Image
 
 from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.data.questions import build_questions
-from ubench_utils.engine import store as store
 from ubench_utils.engine import work as encode
-from ubench_utils.errors import UserError
 from ubench_utils.evaluation import evaluate as evaluate_module
-from ubench_utils.models.encoders.features import image_features
 from ubench_utils.models.encoders.network import DualEncoder
 from ubench_utils.models.load import load_model
 
@@ -257,21 +254,6 @@ def test_two_processes_at_once_on_one_cache(rows, parquet, cache, tmp_path, monk
 # Faults
 
 
-@pytest.mark.parametrize("fits", [1, 3, 10])
-def test_out_of_memory_halves_the_batch(fits):
-    items, sizes = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32), []
-
-    def encoder(batch):
-        sizes.append(len(batch))
-        if len(batch) > fits:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return batch * 2
-
-    np.testing.assert_array_equal(encode.encode_batched(encoder, items), items * 2)
-    good = [size for size in sizes if size <= fits]
-    assert sum(good) == 40 and sizes[0] == 40 and len(sizes) - len(good) <= 6
-
-
 def test_out_of_memory_gives_the_same_predictions(rows, parquet, tmp_path, monkeypatch):
     path = parquet(rows[:20])
     plenty = predictions(path)
@@ -287,22 +269,6 @@ def test_out_of_memory_gives_the_same_predictions(rows, parquet, tmp_path, monke
     same(plenty, predictions(path))
 
 
-def test_out_of_memory_with_one_image_is_told():
-    def encoder(batch):
-        raise torch.OutOfMemoryError("out of memory")
-
-    with pytest.raises(UserError, match="batch of one"):
-        encode.encode_batched(encoder, np.zeros((4, 2)))
-
-
-def test_other_errors_of_the_encoder_are_not_swallowed():
-    def encoder(batch):
-        raise RuntimeError("shapes do not match")
-
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        encode.encode_batched(encoder, np.zeros((4, 2)))
-
-
 def test_features_that_are_not_finite_are_failures(rows, parquet, monkeypatch):
     encode_images = DualEncoder.encode_images
 
@@ -316,18 +282,6 @@ def test_features_that_are_not_finite_are_failures(rows, parquet, monkeypatch):
     assert len(run.failures) == 1 and "not finite" in run.failures.reason[0]
     assert run.failures.image_id[0] not in set(run.predictions.image_id)
     assert np.isfinite(run.predictions.p_answer).all()
-
-
-def test_a_16_bit_image_is_not_white(rows, parquet):
-    """Clipped at 255 all pictures of the full range would look alike."""
-    rng = np.random.default_rng(0)
-    for row in rows[:2]:
-        row["image"] = png(rng.integers(1000, 65535, (64, 64), dtype=np.uint16).astype(np.uint16))
-    benchmark = load_benchmark(parquet(rows[:2]))
-    model = load_model("demo-base")
-    features = image_features(benchmark, "key", lambda: model)
-    pixels = store.read(next(store.cache_dir().joinpath("pixels").rglob("*.npz")))["pixels"]
-    assert 50 < pixels.std() < 90 and not np.allclose(*features.vectors)
 
 
 # Probabilities and the baseline
