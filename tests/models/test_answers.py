@@ -10,7 +10,7 @@ from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.answers import blocks, in_blocks
 from ubench_utils.models.baseline import predict_randomly
 from ubench_utils.models.encoders.features import Features, predict
-from ubench_utils.models.encoders.matching import Matches, predict_matches
+from ubench_utils.models.encoders.matching import predict_matches
 
 pytestmark = pytest.mark.usefixtures("cache")
 N, LONGEST = 2000, 5000
@@ -47,7 +47,7 @@ def matches_of(questions, images, texts):
         {(image, text) for image, row in zip(questions.image_hash, questions.options, strict=True) for text in row}
     )
     values = [images.vectors[images.row_of[image]] @ texts.vectors[texts.row_of[text]] for image, text in pairs]
-    return Matches({pair: row for row, pair in enumerate(pairs)}, np.array(values, np.float32), {}, [], 0)
+    return Features({pair: row for row, pair in enumerate(pairs)}, np.array(values, np.float32), {}, [], 0)
 
 
 def test_answers_equal_a_loop_over_the_questions(uneven):

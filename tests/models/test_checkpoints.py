@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from ubench_utils.errors import UserError
-from ubench_utils.models.checkpoints import fit, read
+from ubench_utils.models.checkpoints import Weights, fit, read
 from ubench_utils.models.load import load_model
 
 pytestmark = pytest.mark.usefixtures("cache", "small_arch")
@@ -140,7 +140,7 @@ def test_any_prefix_under_any_keys_is_taken_off(prefix, keys, junk):
     content = prefixed(values, prefix)
     for key in keys:
         content = {key: content} | ({"other": {"x": torch.ones(1)}, "epoch": 1} if junk and key != "other" else {})
-    found = fit(content, expected, lambda state: None, "model")
+    found = fit(content, expected, Weights)
     assert found.fits and all(torch.equal(found.values[key], value) for key, value in values.items())
 
 

@@ -92,7 +92,7 @@ def test_no_weight_gives_the_base_bit_for_bit(drawn):
         merging.interpolate(base, one, 0),
         merging.scale_layers(base, one, 0, 0),
         merging.task_arithmetic(base, one, other, weight=0),
-        merging.ties(base, one, other, weight=0),
+        merging.ties(base, one, other, weight=0, density=TIES_DENSITY),
     ):
         assert same_bits(merged, base)
         for value in merged.values():
@@ -173,7 +173,7 @@ def test_ties_keeps_the_right_share_of_real_weights(demo_states):
         trimmed = merging._trim(merging.task_vector(base, state), TIES_DENSITY)
         kept = sum(int((value != 0).sum()) for value in trimmed.values()) / sum(map(torch.numel, trimmed.values()))
         assert TIES_DENSITY <= kept < TIES_DENSITY + 0.01
-    merged = merging.ties(*demo_states, weight=1)
+    merged = merging.ties(*demo_states, weight=1, density=TIES_DENSITY)
     moved = sum(int((merged[key] != base[key]).sum()) for key in base) / sum(map(torch.numel, base.values()))
     assert 0.2 < moved < 0.4
 

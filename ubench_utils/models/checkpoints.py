@@ -65,8 +65,8 @@ class Weights:
         By the names that the network gives them.
     place, prefix : str
         The keys under which they lie in the file, and what was taken off their names.
-    activation, witness : str or None
-        Activation that their format states, and what of it does.
+    activation : str or None
+        What their format states; ``witness`` says what of it does.
     beside : list of str
         Names in the file that do not start with the prefix.
     missing, misshapen, odd : list of str
@@ -78,10 +78,10 @@ class Weights:
     """
 
     values: dict = field(repr=False)
-    place: str
+    place: str = ""
     prefix: str = ""
     activation: str | None = None
-    witness: str | None = None
+    witness: str = ""
     beside: list = field(default_factory=list)
     missing: list = field(default_factory=list)
     extra: dict = field(default_factory=dict, repr=False)
@@ -103,15 +103,13 @@ class Weights:
         return f"{what} are of a part for other tasks, which is left out"
 
 
-def read(files: tuple, who: str) -> dict:
+def read(files: tuple) -> dict:
     """Content of a file of weights, or of the parts of one; no code in them is run.
 
     Parameters
     ----------
     files : tuple of Path
         In safetensors' format, or of ``torch.save``.
-    who : str
-        What a message starts with.
 
     Raises
     ------
@@ -120,44 +118,43 @@ def read(files: tuple, who: str) -> dict:
     """
     content: dict = {}
     for file in files:
-        part = _read_safetensors(file, who) if _is_safetensors(file, who) else _read_pickle(file, who)
+        part = _read_safetensors(file) if _is_safetensors(file) else _read_pickle(file)
         for key in content.keys() & part.keys():
             if not _equal({key: content[key]}, part):
-                raise UserError(f"{who}: '{file}' and another part hold {shown(key)} with different values")
+                raise UserError(f"'{file}' and another part hold {shown(key)} with different values")
         content |= part
     return content
 
 
-def _is_safetensors(file: Path, who: str) -> bool:
+def _is_safetensors(file: Path) -> bool:
     try:
         with open(file, "rb") as stream:
             start = stream.read(9)
     except OSError as error:
-        raise UserError(f"{who}: cannot read '{file}' ({error.strerror})") from error
+        raise UserError(f"cannot read '{file}' ({error.strerror})") from error
     if not start:
-        raise UserError(f"{who}: '{file}' is empty")
+        raise UserError(f"'{file}' is empty")
     return file.suffix == ".safetensors" or start[8:] == b"{"
 
 
-def _read_safetensors(file: Path, who: str) -> dict:
+def _read_safetensors(file: Path) -> dict:
     from safetensors.torch import load_file
 
     try:
         return load_file(file)
     except Exception as error:  # a plain class of its own, and whatever torch says of sizes
-        raise UserError(f"{who}: '{file}' is damaged or no safetensors file ({first_line(error)})") from error
+        raise UserError(f"'{file}' is damaged or no safetensors file ({first_line(error)})") from error
 
 
-def _read_pickle(file: Path, who: str) -> dict:
+def _read_pickle(file: Path) -> dict:
     packed = zipfile.is_zipfile(file)
     if packed and _holds_script(file):
         raise UserError(
-            f"{who}: '{file}' is a TorchScript archive, which would run code as it loads; where you trust "
-            f"it, save its weights alone: torch.save(torch.jit.load('{file.name}', map_location='cpu')"
-            ".state_dict(), 'weights.pt')"
+            f"'{file}' is a TorchScript archive, which would run code as it loads; where you trust it, save its "
+            f"weights alone: torch.save(torch.jit.load('{file.name}', map_location='cpu').state_dict(), 'weights.pt')"
         )
     if file.suffix in (".npz", ".npy"):
-        raise UserError(f"{who}: '{file}' is in NumPy's format, which is not read; {SAVE_ALONE}")
+        raise UserError(f"'{file}' is in NumPy's format, which is not read; {SAVE_ALONE}")
     try:
         with torch.serialization.safe_globals([(_Unread, name) for name in _BESIDE]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -166,13 +163,13 @@ def _read_pickle(file: Path, who: str) -> dict:
         foreign = re.search(r"GLOBAL ([\w.]+)|but got <class '([\w.]+)'", str(error))
         if foreign:
             what = f"holds an object of {foreign[1] or foreign[2]} beside or around its weights"
-            raise UserError(f"{who}: '{file}' {what}, and such objects can run code; {SAVE_ALONE}") from error
+            raise UserError(f"'{file}' {what}, and such objects can run code; {SAVE_ALONE}") from error
         detail = re.search(r"WeightsUnpickler error: *(.+)", str(error))
         why = shown(detail[1]) if detail else first_line(error)
         why = f"is not loaded as a PyTorch checkpoint ({why}); if it is one, {SAVE_ALONE}"
-        raise UserError(f"{who}: '{file}' {why}") from error
+        raise UserError(f"'{file}' {why}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{who}: '{file}' holds no dictionary of weights but a {type(content).__name__}; {SAVE_ALONE}")
+        raise UserError(f"'{file}' holds no dictionary of weights but a {type(content).__name__}; {SAVE_ALONE}")
     return content
 
 
@@ -185,8 +182,8 @@ def _holds_script(file: Path) -> bool:
         return False  # whatever it is, reading it says so
 
 
-def fit(content: dict, expected: dict, convert: Callable, who: str) -> Weights | None:
-    """The weights in a file that fit a network, or those that come nearest, or None where it holds no tensors.
+def fit(content: dict, expected: dict, convert: Callable) -> Weights:
+    """The weights in a file that fit a network, or those that come nearest; see ``check_fit``.
 
     Weights are looked for in the file and in every dictionary within it; one prefix that all their names share is
     taken off.
@@ -198,9 +195,7 @@ def fit(content: dict, expected: dict, convert: Callable, who: str) -> Weights |
     expected : dict of str to torch.Tensor
         State dictionary of the network; shapes and types are looked at, so it may lie on the ``meta`` device.
     convert : callable
-        State dictionary in any format to ``Weights`` with the network's names, or None where the format is its own.
-    who : str
-        What a message starts with.
+        State dictionary in any format to ``Weights`` with the network's names.
 
     Raises
     ------
@@ -212,20 +207,21 @@ def fit(content: dict, expected: dict, convert: Callable, who: str) -> Weights |
     for other in fitting[1:]:
         if not _equal(fitting[0].values, other.values):
             raise UserError(
-                f"{who}: its file holds two sets of weights that differ, under {_named(fitting[0])} and "
+                f"its file holds two sets of weights that differ, under {_named(fitting[0])} and "
                 f"{_named(other)}; save the one that is meant alone"
             )
     if fitting:
         return fitting[0]
-    return max(found, key=lambda weights: len(expected) - len(weights.missing), default=None)
+    none = Weights({}, missing=list(expected))
+    return min(found, key=lambda weights: len(weights.missing), default=none)
 
 
-def misfit(weights: Weights | None, content: dict, expected: dict, what: str, image_px: int | None) -> str:
-    """Why weights do not fit a network, in words that follow "the checkpoint".
+def check_fit(weights: Weights, content: dict, expected: dict, what: str, image_px: int | None) -> None:
+    """Refuse weights that do not fit a network.
 
     Parameters
     ----------
-    weights : Weights or None
+    weights : Weights
         What ``fit`` returned.
     content, expected : dict
         As for ``fit``.
@@ -233,8 +229,18 @@ def misfit(weights: Weights | None, content: dict, expected: dict, what: str, im
         Name of the architecture.
     image_px : int or None
         Side of the images that the network takes, where known.
+
+    Raises
+    ------
+    UserError
+        Says why they do not.
     """
-    if weights is None:
+    if not weights.fits:
+        raise UserError(f"the checkpoint {_misfit(weights, content, expected, what, image_px)}")
+
+
+def _misfit(weights: Weights, content: dict, expected: dict, what: str, image_px: int | None) -> str:
+    if not any(states(content)):
         keys = ", ".join(sorted(map(shown, content))[:5])
         return f"holds no weights; its keys are {keys or 'none'}"
     sizes = _sizes(weights, expected, image_px)
@@ -299,7 +305,7 @@ def states(content: dict, place: str = "", depth: int = 0) -> Iterator[tuple[str
 def _fitted(state: dict, place: str, expected: dict, convert: Callable) -> Weights:
     prefix = _prefix(state, expected)
     inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    weights = convert(inner) or Weights(inner, place)
+    weights = convert(inner)
     weights.place, weights.prefix = place, prefix
     weights.beside = [key for key in state if not key.startswith(prefix) and not HARMLESS.search(key)]
     extra = {key: value for key, value in weights.values.items() if key not in expected}

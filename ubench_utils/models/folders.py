@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import UserError, first_line, shown
-from .registry import ModelCard
 
 WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a folder
 TEXT_FILES = (".json", ".txt", ".gz", ".model")  # configurations, vocabularies, merges, sentencepiece models
@@ -77,7 +76,7 @@ class Source:
     has_embeddings: bool = True
 
 
-def read_json(file: Path, who: str) -> dict:
+def read_json(file: Path) -> dict:
     """JSON object that a file of a model holds.
 
     Raises
@@ -86,13 +85,13 @@ def read_json(file: Path, who: str) -> dict:
         If it is no regular file, no JSON in UTF-8, or no object.
     """
     if not os.path.isfile(file):
-        raise UserError(f"{who}: '{file.parent}' holds no {file.name}" + " that is a file" * os.path.lexists(file))
+        raise UserError(f"'{file.parent}' holds no {file.name}" + " that is a file" * os.path.lexists(file))
     try:
         config = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{who}: '{file}' is no JSON in UTF-8 ({first_line(error)})") from error
+        raise UserError(f"'{file}' is no JSON in UTF-8 ({first_line(error)})") from error
     if not isinstance(config, dict):
-        raise UserError(f"{who}: '{file}' holds no JSON object")
+        raise UserError(f"'{file}' holds no JSON object")
     return config
 
 
@@ -104,7 +103,7 @@ def _each_once(pairs: list) -> dict:
     return found
 
 
-def refuse_code(folder: Path, who: str) -> None:
+def refuse_code(folder: Path) -> None:
     """Refuse a folder whose files name classes that only code beside them defines; nobody is asked to allow it.
 
     Raises
@@ -115,26 +114,17 @@ def refuse_code(folder: Path, who: str) -> None:
     import transformers
 
     for name, key in CLASSES.items():
-        config = read_json(folder / name, who) if os.path.isfile(folder / name) else {}
+        config = read_json(folder / name) if os.path.isfile(folder / name) else {}
         stated = config.get(key)
         known = isinstance(stated, str) and (
             stated in transformers.CONFIG_MAPPING if key == "model_type" else hasattr(transformers, stated)
         )
         if config.get("auto_map") and not known:
-            raise UserError(f"{who}: its {name} {NO_CODE}")
+            raise UserError(f"its {name} {NO_CODE}")
 
 
-def check_config(config: dict, name: str, who: str) -> None:
+def check_config(config: dict, name: str) -> None:
     """Refuse a configuration that would make a library run code of others, or read other weights than are looked at.
-
-    Parameters
-    ----------
-    config : dict
-        What its file holds.
-    name : str
-        Name of the file.
-    who : str
-        What a message starts with.
 
     Raises
     ------
@@ -146,7 +136,7 @@ def check_config(config: dict, name: str, who: str) -> None:
         key, value, depth = entries.pop()
         inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         entries += [(part, entry, depth + 1) for part, entry in inner]
-        where = f"{who}: its {name} ({shown(key)})"
+        where = f"its {name} ({shown(key)})"
         if name == "open_clip_config.json" and isinstance(value, str) and value.lower() in ("true", "false"):
             raise UserError(f"{where} is the text '{value}', which counts as true; write it without quotes")
         foreign = key == "auto_map" and (depth or name == "open_clip_config.json")
@@ -162,54 +152,53 @@ def check_config(config: dict, name: str, who: str) -> None:
             )
 
 
-def open_clip_folder(folder: Path, commit: str | None, card: ModelCard) -> Source:
+def open_clip_folder(folder: Path, commit: str | None) -> Source:
     """Source of a folder in open_clip's format; raises UserError where it is incomplete or asks for foreign code."""
-    who = f"model '{card.name}'"
     if not os.path.isdir(folder):
-        raise UserError(f"{who}: no folder '{folder}'")
-    _refuse_adapter(folder, who)
+        raise UserError(f"no folder '{folder}'")
+    _refuse_adapter(folder)
     file = folder / "open_clip_config.json"
-    config = read_json(file, who)
-    check_config(config, file.name, who)
+    config = read_json(file)
+    check_config(config, file.name)
     parts = config.get("model_cfg")
     if not isinstance(parts, dict):
-        raise UserError(f"{who}: '{file}' lacks the key model_cfg")
+        raise UserError(f"'{file}' lacks the key model_cfg")
     for name, part in (
         *((name, parts.get(name)) for name in ("text_cfg", "vision_cfg")),
         ("preprocess_cfg", config.get("preprocess_cfg", {})),
     ):
         if not isinstance(part, dict):
-            raise UserError(f"{who}: '{file}' has no {name} that is an object")
-    merges = _check_tokenizer(folder, parts["text_cfg"], who)
+            raise UserError(f"'{file}' has no {name} that is an object")
+    merges = _check_tokenizer(folder, parts["text_cfg"])
     if parts["text_cfg"].get("hf_tokenizer_name"):
-        _need_tokenizer(folder, who)
-    there = [path for path in _entries(folder, who) if path.suffix in WEIGHTS]
+        _need_tokenizer(folder)
+    there = [path for path in _entries(folder) if path.suffix in WEIGHTS]
     first = next((folder / name for name in OPEN_CLIP_WEIGHTS if folder / name in there), None)
     safe = [path for path in there if path.suffix == ".safetensors"]
     weights = [first] if first else safe or there
     if len(weights) > 1:
         names = ", ".join(path.name for path in weights)
         raise UserError(
-            f"{who}: '{folder}' holds several files of weights ({shown(names)}) and nothing says which is "
+            f"'{folder}' holds several files of weights ({shown(names)}) and nothing says which is "
             f"meant; name it {OPEN_CLIP_WEIGHTS[0]}"
         )
-    files = _files(folder, weights, WEIGHTS, who)
+    files = _files(folder, weights, WEIGHTS)
     files += tuple(path for path in merges if path not in files)
     return Source("open_clip", f"local-dir:{folder}", config, weights=tuple(weights), files=files, commit=commit)
 
 
-def _check_tokenizer(folder: Path, text: dict, who: str) -> list:
+def _check_tokenizer(folder: Path, text: dict) -> list:
     """File of merges that the configuration of a text tower names, if any; refuse settings of no published model.
 
     Settings reach the constructors of tokenizers, which would take some of them for a permission to run code.
     """
     if os.path.lexists(folder / "tokenizer_config.json"):
-        check_config(read_json(folder / "tokenizer_config.json", who), "tokenizer_config.json", who)
+        check_config(read_json(folder / "tokenizer_config.json"), "tokenizer_config.json")
     settings = text.get("tokenizer_kwargs") or {}
     unknown = sorted(set(settings) - set(TOKENIZER_KEYS)) if isinstance(settings, dict) else ["tokenizer_kwargs"]
     if unknown:
         raise UserError(
-            f"{who}: its open_clip_config.json asks for a tokenizer with {shown(unknown[0])}; "
+            f"its open_clip_config.json asks for a tokenizer with {shown(unknown[0])}; "
             f"tokenizer_kwargs may hold {', '.join(TOKENIZER_KEYS)}"
         )
     if "bpe_path" not in settings:
@@ -217,28 +206,24 @@ def _check_tokenizer(folder: Path, text: dict, who: str) -> list:
     place = str(settings["bpe_path"])
     path = folder / place
     if os.path.isabs(place) or ".." in Path(place).parts or not os.path.isfile(path):
-        raise UserError(
-            f"{who}: its open_clip_config.json names the merges '{shown(place)}', which is no file of its folder"
-        )
+        raise UserError(f"its open_clip_config.json names the merges '{shown(place)}', which is no file of its folder")
     return [path]
 
 
-def transformers_folder(folder: Path, commit: str | None, card: ModelCard, tokenizer: bool = True) -> Source:
+def transformers_folder(folder: Path, commit: str | None, *, tokenizer: bool = True) -> Source:
     """Source of a folder in transformers' format; raises UserError as ``open_clip_folder``."""
-    who = f"model '{card.name}'"
-    _refuse_adapter(folder, who)
-    config = read_json(folder / "config.json", who)
+    _refuse_adapter(folder)
+    config = read_json(folder / "config.json")
     for name in CLASSES:
         if os.path.lexists(folder / name):
-            check_config(read_json(folder / name, who), name, who)
-    weights = next((found for name in TRANSFORMERS_WEIGHTS if (found := _parts(folder, name, who))), [])
-    files = _files(folder, weights, TRANSFORMERS_WEIGHTS, who)
+            check_config(read_json(folder / name), name)
+    weights = next((found for name in TRANSFORMERS_WEIGHTS if (found := _parts(folder, name))), [])
+    files = _files(folder, weights, TRANSFORMERS_WEIGHTS)
     if tokenizer:
-        _need_tokenizer(folder, who)
+        _need_tokenizer(folder)
         if not any(os.path.isfile(folder / name) for name in ("preprocessor_config.json", "processor_config.json")):
             raise UserError(
-                f"{who}: '{folder}' holds no preprocessor_config.json, so nothing says how its images are "
-                "to be prepared"
+                f"'{folder}' holds no preprocessor_config.json, so nothing says how its images are to be prepared"
             )
     classes = config.get("architectures")
     return Source(
@@ -252,90 +237,80 @@ def transformers_folder(folder: Path, commit: str | None, card: ModelCard, token
     )
 
 
-def _parts(folder: Path, name: str, who: str) -> list:
+def _parts(folder: Path, name: str) -> list:
     """A file of weights, or those that its index names; none where neither is there."""
     index = folder / f"{name}.index.json"
     if os.path.isfile(folder / name) or not os.path.isfile(index):
         return [folder / name] * os.path.isfile(folder / name)
-    places = read_json(index, who).get("weight_map")
+    places = read_json(index).get("weight_map")
     names = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
     for part in names:
         if Path(part).name != part or not os.path.isfile(folder / part):
-            raise UserError(f"{who}: {index.name} names weights in '{shown(part)}', which is no file of '{folder}'")
+            raise UserError(f"{index.name} names weights in '{shown(part)}', which is no file of '{folder}'")
     return [folder / part for part in names]
 
 
-def conch_folder(place: str, card: ModelCard) -> Source:
-    """Weights from the Hub (gated) or a folder; the tokenizer is published with the authors' code, not beside them."""
-    who = f"model '{card.name}'"
-    folder, commit = fetched(place, card, ["pytorch_model.bin", "*.json"], also=())
+def conch_folder(folder: Path, commit: str | None) -> Source:
+    """Source of CONCH's weights; its tokenizer is published with the authors' code, not beside them."""
     weights = folder / "pytorch_model.bin"
     if not os.path.isfile(weights):
-        raise UserError(f"model '{card.name}': '{folder}' holds no pytorch_model.bin")
+        raise UserError(f"'{folder}' holds no pytorch_model.bin")
     package = find_spec("conch")
-    places = [
-        folder,
-        *(
-            Path(path) / "open_clip_custom" / "tokenizers"
-            for path in (package.submodule_search_locations or [] if package else [])
-        ),
-    ]
+    installed = package.submodule_search_locations or [] if package else []
+    places = [folder, *(Path(path) / "open_clip_custom" / "tokenizers" for path in installed)]
     tokenizer = next((path / CONCH_TOKENIZER for path in places if os.path.isfile(path / CONCH_TOKENIZER)), None)
     if tokenizer is None:
         raise UserError(
-            f"model '{card.name}': its tokenizer {CONCH_TOKENIZER} is missing; the authors publish it with "
-            "their code (folder conch/open_clip_custom/tokenizers of the repository mahmoodlab/CONCH): "
-            "install that package, or put the file and pytorch_model.bin into one folder and write "
-            "conch:DIR"
+            f"its tokenizer {CONCH_TOKENIZER} is missing; the authors publish it with their code (folder "
+            "conch/open_clip_custom/tokenizers of the repository mahmoodlab/CONCH): install that package, or put the "
+            "file and pytorch_model.bin into one folder and write conch:DIR"
         )
-    return Source(
-        "conch", str(folder), {}, weights=(weights,), files=readable((weights, tokenizer), who), commit=commit
-    )
+    files = readable((weights, tokenizer))
+    return Source("conch", str(folder), {}, weights=(weights,), files=files, commit=commit)
 
 
-def _entries(folder: Path, who: str) -> list:
+def _entries(folder: Path) -> list:
     """Regular files of a folder, sorted; pipes, folders and broken links among them hold nothing to read."""
     try:
         return [path for path in sorted(folder.iterdir()) if os.path.isfile(path)]
     except OSError as error:
-        raise UserError(f"{who}: cannot read the folder '{folder}' ({error.strerror})") from error
+        raise UserError(f"cannot read the folder '{folder}' ({error.strerror})") from error
 
 
-def _files(folder: Path, weights: list, expected: tuple, who: str) -> tuple:
+def _files(folder: Path, weights: list, expected: tuple) -> tuple:
     """Files of a folder that determine the features: all configurations and vocabularies, and the weights."""
-    there = _entries(folder, who)
+    there = _entries(folder)
     if not weights:
         odd = [path.name for path in sorted(folder.iterdir()) if path.suffix in WEIGHTS and path not in there]
         why = f"; {shown(odd[0])} is a folder, a pipe or a broken link" if odd else ""
-        raise UserError(f"{who}: '{folder}' holds no weights ({', '.join(expected)}){why}")
-    return readable((*(path for path in there if path.suffix in TEXT_FILES), *weights), who)
+        raise UserError(f"'{folder}' holds no weights ({', '.join(expected)}){why}")
+    return readable((*(path for path in there if path.suffix in TEXT_FILES), *weights))
 
 
-def _refuse_adapter(folder: Path, who: str) -> None:
+def _refuse_adapter(folder: Path) -> None:
     """Refuse an adapter (LoRA and its like), alone or beside its base: no library here adds it to the weights."""
-    found = [path.name for pattern in ADAPTERS for path in folder.glob(pattern)] if os.path.isdir(folder) else []
+    found = [path.name for pattern in ADAPTERS for path in folder.glob(pattern)]
     if found:
         file = folder / "adapter_config.json"
-        of = read_json(file, who).get("base_model_name_or_path") if os.path.isfile(file) else None
+        of = read_json(file).get("base_model_name_or_path") if os.path.isfile(file) else None
         raise UserError(
-            f"{who}: '{folder}' holds an adapter ({shown(found[0])}), which would be left out; merge it "
-            f"into its base{f' ({shown(of)})' if of else ''} first, with peft's merge_and_unload, and save "
-            "the whole model"
+            f"'{folder}' holds an adapter ({shown(found[0])}), which would be left out; merge it into its "
+            f"base{f' ({shown(of)})' if of else ''} first, with peft's merge_and_unload, and save the whole model"
         )
 
 
-def _need_tokenizer(folder: Path, who: str) -> None:
+def _need_tokenizer(folder: Path) -> None:
     for name in (*TOKENIZERS, *TOKENIZER_PARTS):
         if os.path.lexists(folder / name) and not os.path.isfile(folder / name):  # a library would do without it
-            raise UserError(f"{who}: '{folder / name}' is a folder, a pipe or a broken link")
+            raise UserError(f"'{folder / name}' is a folder, a pipe or a broken link")
     if not any(os.path.isfile(folder / name) for name in TOKENIZERS):
         raise UserError(
-            f"{who}: '{folder}' holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights with "
+            f"'{folder}' holds no tokenizer ({', '.join(TOKENIZERS)}); save it beside the weights with "
             "tokenizer.save_pretrained"
         )
 
 
-def readable(files: tuple, who: str) -> tuple:
+def readable(files: tuple) -> tuple:
     """The files, all of which this user may read.
 
     Raises
@@ -345,7 +320,7 @@ def readable(files: tuple, who: str) -> tuple:
     """
     closed = [file for file in files if not os.access(file, os.R_OK)]
     if closed:
-        raise UserError(f"{who}: no permission to read '{closed[0]}'")
+        raise UserError(f"no permission to read '{closed[0]}'")
     return files
 
 
@@ -354,37 +329,34 @@ def local(place: str) -> Path:
     return Path(os.path.expanduser(place))
 
 
-def fetched(place: str, card: ModelCard, patterns=FETCHED, also=("*.bin",)) -> tuple[Path, str | None]:
+def fetched(place: str, revision: str | None, patterns=FETCHED) -> tuple[Path, str | None]:
     """A folder and no commit, or the files of a Hub repository and its commit; see ``snapshot``."""
     folder = local(place)
     if os.path.isdir(folder):
         return folder, None
     if place.startswith((".", "/", "~")) or place.count("/") != 1:
-        raise UserError(f"model '{card.name}': no folder '{place}'")
-    return snapshot(place, card, patterns, also)
+        raise UserError(f"no folder '{place}'")
+    return snapshot(place, revision, patterns)
 
 
-def snapshot(repository: str, card: ModelCard, patterns=FETCHED, also=("*.bin",)) -> tuple[Path, str]:
-    """Files of a Hub repository that match, and its commit; ``also`` those too where there are no safetensors."""
+def snapshot(repository: str, revision: str | None, patterns=FETCHED) -> tuple[Path, str]:
+    """Files of a Hub repository that match, and its commit; pickles too where there are no safetensors."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    who = f"model '{card.name}'"
     try:
-        folder = Path(snapshot_download(repository, revision=card.revision, allow_patterns=list(patterns)))
-        if also and not list(folder.glob("*.safetensors")):
-            snapshot_download(repository, revision=card.revision, allow_patterns=list(also))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+        if not list(folder.glob("*.safetensors")):
+            snapshot_download(repository, revision=revision, allow_patterns=["*.bin"])
     except GatedRepoError as error:
         raise UserError(
-            f"{who}: access to '{repository}' on the Hub is gated; ask for it on the model's page there with your "
+            f"access to '{repository}' on the Hub is gated; ask for it on the model's page there with your "
             "account, then log in with `hf auth login` or set HF_TOKEN, and try again"
         ) from error
     except RevisionNotFoundError as error:
-        raise UserError(f"{who}: '{repository}' on the Hub has no revision '{card.revision}'") from error
+        raise UserError(f"'{repository}' on the Hub has no revision '{revision}'") from error
     except RepositoryNotFoundError as error:
-        raise UserError(
-            f"{who}: there is no '{repository}' on the Hub, or it is private and you are not logged in"
-        ) from error
+        raise UserError(f"there is no '{repository}' on the Hub, or it is private and you are not logged in") from error
     except Exception as error:  # offline, disk full, interrupted: each its own class
-        raise UserError(f"{who}: cannot fetch '{repository}' from the Hub ({first_line(error)})") from error
+        raise UserError(f"cannot fetch '{repository}' from the Hub ({first_line(error)})") from error
     return folder, folder.name

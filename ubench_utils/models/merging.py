@@ -1,8 +1,8 @@
 """Merging the weights of models of one architecture.
 
-The ways of merging are pure functions on state dictionaries. All arithmetic is in float32 and every result has the
-base's keys, shapes and dtypes; integer buffers are the base's. Running means and variances of batch normalisation are
-treated like weights. Nothing given is changed.
+The ways of merging are pure functions on state dictionaries (names to torch.Tensor) of equal keys and shapes. All
+arithmetic is in float32 and every result has the base's keys, shapes and dtypes; integer buffers are the base's.
+Running means and variances of batch normalisation are treated like weights. Nothing given is changed.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 
 from ..errors import UserError
 from .encoders.network import DualEncoder
-from .registry import TIES_DENSITY, Merge
+from .registry import Merge
 from .sources import differing
 
 # Which tower a parameter belongs to, by the start of its name; after _WRAPPERS are gone, the number of its block (and
@@ -101,14 +101,13 @@ def interpolate(base: dict, tuned: dict, alpha: float) -> dict:
 
     Parameters
     ----------
-    base, tuned : dict of str to torch.Tensor
-        State dictionaries of equal keys and shapes.
+    base, tuned : dict
     alpha : float
         Between 0 and 1.
     """
     if alpha == 1:
         return {key: value.clone() for key, value in tuned.items()}
-    return _interpolate_each(base, tuned, dict.fromkeys(base, alpha))
+    return {key: _lerp(value, tuned[key], alpha) for key, value in base.items()}
 
 
 def scale_layers(base: dict, tuned: dict, first: float, last: float) -> dict:
@@ -121,8 +120,7 @@ def scale_layers(base: dict, tuned: dict, first: float, last: float) -> dict:
 
     Parameters
     ----------
-    base, tuned : dict of str to torch.Tensor
-        State dictionaries of equal keys and shapes.
+    base, tuned : dict
     first, last : float
         Factors of the shallowest and of the deepest layer, between 0 and 1.
 
@@ -135,7 +133,7 @@ def scale_layers(base: dict, tuned: dict, first: float, last: float) -> dict:
         key: first + (last - first) * (depth.layer / (depth.layers - 1)) if depth.layer < depth.layers - 1 else last
         for key, depth in layer_depths(base).items()
     }
-    return _interpolate_each(base, tuned, factors)
+    return {key: _lerp(value, tuned[key], factors[key]) for key, value in base.items()}
 
 
 def task_arithmetic(base: dict, *tuned: dict, weight: float) -> dict:
@@ -145,8 +143,7 @@ def task_arithmetic(base: dict, *tuned: dict, weight: float) -> dict:
 
     Parameters
     ----------
-    base, *tuned : dict of str to torch.Tensor
-        State dictionaries of equal keys and shapes.
+    base, *tuned : dict
     weight : float
         λ; one number for all specialists.
 
@@ -162,17 +159,13 @@ def task_arithmetic(base: dict, *tuned: dict, weight: float) -> dict:
 def uniform_soup(base: dict, *others: dict) -> dict:
     """Uniform soup: the mean of all models, θ = Σ θ_i / n.
 
-    Equal models give themselves exactly. Source: Wortsman et al. 2022 (model soups, arXiv 2203.05482).
-
-    Parameters
-    ----------
-    base, *others : dict of str to torch.Tensor
-        State dictionaries of equal keys and shapes; integer buffers and dtypes are those of the first.
+    Equal models give themselves exactly; integer buffers and dtypes are those of the first. Source: Wortsman et al.
+    2022 (model soups, arXiv 2203.05482).
     """
     return task_arithmetic(base, *others, weight=1 / (1 + len(others)))
 
 
-def ties(base: dict, *tuned: dict, weight: float, density: float = TIES_DENSITY) -> dict:
+def ties(base: dict, *tuned: dict, weight: float, density: float) -> dict:
     """TIES merging: trim each task vector, elect a sign for each entry, and average the entries that agree with it.
 
     Trimming keeps the density·n entries of largest magnitude of a whole task vector (and others equal to the smallest
@@ -182,8 +175,7 @@ def ties(base: dict, *tuned: dict, weight: float, density: float = TIES_DENSITY)
 
     Parameters
     ----------
-    base, *tuned : dict of str to torch.Tensor
-        State dictionaries of equal keys and shapes.
+    base, *tuned : dict
     weight : float
         λ.
     density : float
@@ -207,10 +199,6 @@ def ties(base: dict, *tuned: dict, weight: float, density: float = TIES_DENSITY)
 def task_vector(base: dict, tuned: dict) -> dict:
     """Task vector τ = θ_tuned − θ_base of the floating-point entries, float32. Source: Ilharco et al. 2023."""
     return {key: tuned[key].float() - value.float() for key, value in base.items() if value.is_floating_point()}
-
-
-def _interpolate_each(base: dict, tuned: dict, alphas: dict) -> dict:
-    return {key: _lerp(value, tuned[key], alphas[key]) for key, value in base.items()}
 
 
 def _lerp(value: torch.Tensor, other: torch.Tensor, alpha: float) -> torch.Tensor:

@@ -6,6 +6,8 @@ Nobody outside asks which family a model is of, but what it can do: a capability
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +44,15 @@ class Answers:
     passport: dict = field(default_factory=dict)
 
 
+@contextmanager
+def naming(model: str) -> Iterator[None]:
+    """Begin the message of whatever is wrong with a model by its name."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"model '{model}': {error}") from error.__cause__
+
+
 class Model(ABC):
     """A model by its card, opened but not loaded.
 
@@ -58,7 +69,8 @@ class Model(ABC):
 
     def __init__(self, card: ModelCard, parents: "tuple[Model, ...]" = ()):
         self.card, self.parents = card, parents
-        self.source: Source | None = resolve(card) if self.has_files and not parents else None
+        with naming(card.name):
+            self.source: Source | None = resolve(card) if self.has_files and not parents else None
         self._states = states(self.source) if self.source else ()
 
     @property

@@ -130,7 +130,7 @@ def cards_state() -> tuple:
 def _cards(state: tuple) -> dict[str, ModelCard]:
     cards = {name: card for path, _ in state for name, card in _read_cards(path).items()}
     for name, card in cards.items():
-        known = card.base is None or card.base in cards or str(card.base).partition(":")[0] in KINDS
+        known = card.base is None or card.base in cards or _is_string(card.base)
         if not known or card.base == name:
             raise UserError(
                 f"entry '{name}': its base '{card.base}' is no model string and no other entry of "
@@ -199,8 +199,12 @@ def find_model(name: str) -> ModelCard:
     card = listed(name, cards)
     if card:
         return card
-    if name.partition(":")[0] in KINDS and name.partition(":")[2]:
-        return merged_card(name, parse_merge(name)) if is_merge(name) else ModelCard(name, name)
+    if is_merge(name):
+        merge = parse_merge(name)
+        parents = dict(zip(merge.parents, merge.cards, strict=True))
+        return replace(parents[merge.equal_parent], name=name) if merge.equal_parent else ModelCard(name, name)
+    if _is_string(name):
+        return ModelCard(name, name)
     lower = {card.lower(): card for card in cards}
     near = get_close_matches(name.lower(), lower, n=1)
     hint = f" (near it: {lower[near[0]]})" if near else ""
@@ -244,10 +248,10 @@ class Merge:
         return self.parents[1] if self.parameters.get("alpha") == 1 else None
 
 
-def merged_card(name: str, merge: Merge) -> ModelCard:
-    """Card of a merge by its model string: that of the parent where it equals one."""
-    cards = dict(zip(merge.parents, merge.cards, strict=True))
-    return replace(cards[merge.equal_parent], name=name) if merge.equal_parent else ModelCard(name, name)
+def _is_string(name: str) -> bool:
+    """Whether a text has the form of a model string."""
+    kind, _, rest = name.partition(":")
+    return kind in KINDS and bool(rest)
 
 
 def is_merge(spec: str) -> bool:
@@ -320,7 +324,7 @@ def _split_parents(models: str) -> tuple:
     parents, start = [], 0
 
     def known(name: str) -> bool:
-        return name in cards or (name.partition(":")[0] in KINDS and bool(name.partition(":")[2]))
+        return name in cards or _is_string(name)
 
     for end in range(1, len(parts) + 1):
         if end == len(parts) or any(known("+".join(parts[end:stop])) for stop in range(len(parts), end, -1)):
@@ -334,10 +338,10 @@ def _split_parents(models: str) -> tuple:
 def root(name: str) -> str | None:
     """The model that a model descends from by the ``base`` entries of models.yml, None where nothing is known of it."""
     cards, seen = model_cards(), set()
-    card = listed(name, cards) or find_model(name)
+    card = find_model(name)
     while card.base and card.name not in seen:
         seen.add(card.name)
-        card = listed(card.base, cards) or find_model(card.base)
+        card = find_model(card.base)
     return card.name if seen or card.name in cards else None
 
 

@@ -29,30 +29,35 @@ def resolve(card: ModelCard) -> Source:
     """
     kind, _, rest = card.spec.partition(":")
     if kind == "hf-hub":
-        return open_clip_folder(*snapshot(rest, card), card)
+        return open_clip_folder(*snapshot(rest, card.revision))
     if kind == "local-dir":
-        return open_clip_folder(local(rest), None, card)
+        return open_clip_folder(local(rest), None)
     if kind == "hf":
-        return transformers_folder(*fetched(rest, card), card)
+        return transformers_folder(*fetched(rest, card.revision))
     if kind == "conch":
-        return conch_folder(rest, card)
+        return conch_folder(*fetched(rest, card.revision, ("pytorch_model.bin", "*.json")))
     if kind == "predictions":
         path = local(rest)
         if not os.path.isfile(path):
-            raise UserError(f"model '{card.name}': no file '{rest}' with answers")
+            raise UserError(f"no file '{rest}' with answers")
         return Source("predictions", str(path), {}, files=(path,))
-    if kind != "open_clip":
-        raise UserError(f"model '{card.name}': '{card.spec}' is no model string; `ubench list models` shows the forms")
-    arch, at, place = rest.partition("@")
+    if kind == "open_clip":
+        return _of_architecture(card)
+    raise UserError(f"'{card.spec}' is no model string; `ubench list models` shows the forms")
+
+
+def _of_architecture(card: ModelCard) -> Source:
+    """Source of one of open_clip's own architectures, with a tag, a checkpoint, weights of transformers, or none."""
+    arch, at, place = card.spec.removeprefix("open_clip:").partition("@")
     arch, slash, tag = arch.partition("/")
     if (at and not place) or (slash and not tag) or (place and tag):
-        raise UserError(f"model '{card.name}': write open_clip:ARCH/TAG or open_clip:ARCH@FILE, not '{card.spec}'")
+        raise UserError(f"write open_clip:ARCH/TAG or open_clip:ARCH@FILE, not '{card.spec}'")
     config = _arch_config(arch)
     if place.startswith("hf:"):
-        folder = transformers_folder(*fetched(place.removeprefix("hf:"), card), card, tokenizer=False)
+        folder = transformers_folder(*fetched(place.removeprefix("hf:"), card.revision), tokenizer=False)
         if folder.config.get("model_type") != "clip":
             raise UserError(
-                f"model '{card.name}': '{place}' is of type {folder.config.get('model_type')}, only CLIP "
+                f"'{place}' is of type {folder.config.get('model_type')}, only CLIP "
                 f"weights fit an open_clip architecture; evaluate it as '{place}'"
             )
         files = (*folder.weights, Path(folder.arch) / "config.json")
@@ -60,9 +65,9 @@ def resolve(card: ModelCard) -> Source:
     if place:
         path = local(place)
         if not os.path.isfile(path):
-            raise UserError(f"model '{card.name}': no checkpoint file '{place}'")
+            raise UserError(f"no checkpoint file '{place}'")
         beside = path.with_name("config.json")  # of weights in transformers' format: says which activation
-        files = readable((path, *([beside] * os.path.isfile(beside))), f"model '{card.name}'")
+        files = readable((path, *([beside] * os.path.isfile(beside))))
         return Source("open_clip", arch, config, weights=(path,), files=files)
     if tag:
         from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
@@ -70,11 +75,11 @@ def resolve(card: ModelCard) -> Source:
         entry = get_pretrained_cfg(arch, tag)
         if not entry:
             tags = ", ".join(list_pretrained_tags_by_model(arch)) or "none"
-            raise UserError(f"model '{card.name}': open_clip has no tag '{tag}' for {arch}; it has: {tags}")
+            raise UserError(f"open_clip has no tag '{tag}' for {arch}; it has: {tags}")
         try:
             file = Path(download_pretrained(entry))
         except Exception as error:  # network, Hub and file system each have their own
-            raise UserError(f"model '{card.name}': cannot fetch its weights ({first_line(error)})") from error
+            raise UserError(f"cannot fetch its weights ({first_line(error)})") from error
         return Source("open_clip", arch, config, tag=tag, weights=(file,), files=(file,))
     return Source("open_clip", arch, config)
 

@@ -25,8 +25,7 @@ from .replies import NO_OPTION, read_reply
 KEY = ["dataset", "image_id", "question", "wording"]
 SHOWN = 3  # rows that a note names
 DOUBTFUL = 0.2  # share of replies without an option from which a note doubts the file
-TEXT = ("dataset", "image_id", "question", "answer")  # columns that are text whatever they look like
-GIVEN = ("scores", "predicted_idx", "answer")  # what may be answered with, the most telling first
+TEXT = ("dataset", "image_id", "question")  # columns that are text whatever they look like
 SEPARATORS = ",;\t"
 ROUNDED = 0.04  # how far from 1 rounded probabilities of a question may add up
 
@@ -76,18 +75,9 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
     table, unused = _read(path)
     asked, notes = _match(table, questions, path)
     notes += unused
-    if "scores" in asked:
-        predictions, note = _from_scores(asked, path)
-        notes.append(note)
-    elif "predicted_idx" in asked:
-        predicted = _indices(asked, path)
-        if predicted.min() == 1 and (predicted == asked.n_options - 1).any():
-            notes.append("index 0 never occurs and the last option does: were the options counted from 1? Count from 0")
-        predictions = _from_choices(asked, predicted)
-    else:
-        predicted, note = _from_replies(asked)
-        notes.append(note)
-        predictions = _from_choices(asked, predicted)
+    column = next(column for column in READ if column in asked)
+    predictions, note = READ[column](asked, path)
+    notes += [note] if note else []
     n = int(questions.wording.isin(set(asked.wording)).sum())
     if n > len(predictions):
         notes.append(
@@ -113,7 +103,7 @@ def _read(path) -> tuple[pd.DataFrame, list[str]]:
         raise UserError(f"cannot read '{path}' ({first_line(error)})") from error
     table.columns = [str(name).strip() for name in table.columns]
     numbered = sorted((c for c in table if re.fullmatch(r"score_\d{1,6}", c)), key=lambda c: int(c.split("_")[1]))
-    needed = [*KEY, *GIVEN, *numbered]
+    needed = [*KEY, *READ, *numbered]
     twice = [name for name, n in Counter(table.columns).items() if n > 1 and name in needed]
     if twice:
         raise UserError(f"'{path}' has two columns named {twice[0]}")
@@ -129,11 +119,10 @@ def _read(path) -> tuple[pd.DataFrame, list[str]]:
     if missing:
         found = ", ".join(table.columns[:6])
         raise UserError(
-            f"'{path}' lacks the column {missing[0]} (found: {found[:80]}); needed are image_id, question, "
-            "and one of predicted_idx, answer, scores (with dataset where image_id repeats), separated by "
-            "commas"
+            f"'{path}' lacks the column {missing[0]} (found: {found[:80]}); needed are image_id, question, and one of "
+            "predicted_idx, answer, scores (with dataset where image_id repeats), separated by commas"
         )
-    given = [column for column in GIVEN if column in table]
+    given = [column for column in READ if column in table]
     if not given:
         raise UserError(
             f"'{path}' says nothing of what was answered; add one of the columns predicted_idx, answer, "
@@ -144,7 +133,7 @@ def _read(path) -> tuple[pd.DataFrame, list[str]]:
     columns = [*(column for column in KEY if column in table), given[0]]
     for column in columns:
         _check_cells(table[column], path)
-    text = {column: _as_text(table[column]) for column in columns if column in TEXT and column != "answer"}
+    text = {column: _as_text(table[column]) for column in columns if column in TEXT}
     if "dataset" in text:  # read as the dataset's own names are
         text["dataset"] = text["dataset"].map(lambda name: unicodedata.normalize("NFC", name.strip()))
     others = ", ".join(given[1:])
@@ -168,7 +157,7 @@ def _read_text(content: bytes, path) -> pd.DataFrame:
         mark: {cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True))}
         for mark in ([told[1]] if told else SEPARATORS)
     }
-    mark = max(names, key=lambda mark: len(names[mark] & {*KEY, *GIVEN}))
+    mark = max(names, key=lambda mark: len(names[mark] & {*KEY, *READ}))
     # "None" is a stain and "NA" may be a name: only an empty field is missing. A row longer than the header is refused.
     cells = pd.read_csv(
         io.StringIO(text),
@@ -185,12 +174,11 @@ def _read_text(content: bytes, path) -> pd.DataFrame:
 def _check_cells(column: pd.Series, path) -> None:
     """Refuse cells that are no text and no number, where these are needed."""
     nested = (list, tuple, dict, set, bytes, np.ndarray)
-    wrong = [row for row, cell in enumerate(column) if isinstance(cell, nested)] if column.name != "scores" else []
-    truth = [row for row, cell in enumerate(column) if isinstance(cell, bool | np.bool_)] if not wrong else []
-    if wrong or (truth and column.name == "predicted_idx"):
-        row = (wrong or truth)[0]
-        kind = "list" if isinstance(column.iloc[row], np.ndarray) else type(column.iloc[row]).__name__
-        raise UserError(f"'{path}', column {column.name}, row {row}: a {kind}, where a text or a number is needed")
+    refused = {"scores": (), "predicted_idx": (*nested, bool, np.bool_)}.get(str(column.name), nested)
+    for row, cell in enumerate(column):
+        if isinstance(cell, refused):
+            kind = "list" if isinstance(cell, np.ndarray) else type(cell).__name__
+            raise UserError(f"'{path}', column {column.name}, row {row}: a {kind}, where a text or a number is needed")
 
 
 def _as_text(column: pd.Series) -> pd.Series:
@@ -262,8 +250,8 @@ def _named(row, keys) -> str:
     return ", ".join(f"{key} {getattr(row, key)}" for key in keys)
 
 
-def _indices(asked: pd.DataFrame, path) -> np.ndarray:
-    """Chosen indices as integers; refuses what is no index of its question."""
+def _from_indices(asked: pd.DataFrame, path) -> tuple[pd.DataFrame, str]:
+    """Predictions of chosen indices, and a doubt; refuses what is no index of its question."""
     index = pd.to_numeric(asked.predicted_idx.astype(object), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     wrong = ~((index >= 0) & (index < asked.n_options) & (index == np.floor(index))).to_numpy()
     if wrong.any():
@@ -273,7 +261,9 @@ def _indices(asked: pd.DataFrame, path) -> np.ndarray:
             f"{row.n_options} options of {_named(row, KEY)} ({wrong.sum():,} such rows); count from 0 and "
             "leave out rows without an answer"
         )
-    return index.astype(int)
+    from_one = index.min() == 1 and (index == asked.n_options - 1).any()
+    doubt = "index 0 never occurs and the last option does: were the options counted from 1? Count from 0"
+    return _from_choices(asked, index.astype(int)), doubt if from_one else ""
 
 
 def _from_choices(asked: pd.DataFrame, predicted: np.ndarray) -> pd.DataFrame:
@@ -320,8 +310,8 @@ def _numbers(cell) -> np.ndarray:
     return np.array(numbers, dtype=float) if sound else np.array([])
 
 
-def _from_replies(asked: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """Options that the replies choose, and a note on how they were read."""
+def _from_replies(asked: pd.DataFrame, path) -> tuple[pd.DataFrame, str]:
+    """Predictions of replies in words, and how these were read."""
     replies = zip(asked.answer, asked.labels, asked.options, strict=True)
     read = [read_reply(*reply) for reply in replies]
     index, n = np.array([option for option, _ in read]), Counter(how for _, how in read)
@@ -335,4 +325,8 @@ def _from_replies(asked: pd.DataFrame) -> tuple[np.ndarray, str]:
         note += f" and count as wrong, such as {shown}"
         if n["none"] / len(index) > DOUBTFUL:
             note += "; so many that the file may be in a form that is not read"
-    return index, note
+    return _from_choices(asked, index), note
+
+
+# What may be answered with, the most telling first, and how it is read.
+READ = {"scores": _from_scores, "predicted_idx": _from_indices, "answer": _from_replies}

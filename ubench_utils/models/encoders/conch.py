@@ -14,11 +14,12 @@ from open_clip.transformer import AttentionalPooler, TextTransformer
 from timm.models.vision_transformer import VisionTransformer
 
 from ...errors import UserError, first_line
-from ..checkpoints import Weights, fit, misfit, read, states
+from ..checkpoints import Weights, check_fit, fit, read, states
 from ..folders import Source
 from ..registry import ModelCard
+from .hf import too_long
 from .network import DualEncoder
-from .openclip import spatial
+from .openclip import pixels
 
 # Configuration `conch_ViT-B-16` of the authors' repository; the context is 127 tokens and the class token.
 IMAGE_SIZE, PATCH, WIDTH, LAYERS, HEADS = 448, 16, 768, 12, 12
@@ -79,51 +80,43 @@ def load(card: ModelCard, source: Source) -> DualEncoder:
     """
     from transformers import PreTrainedTokenizerFast
 
-    who = f"model '{card.name}'"
     if card.preprocess:
-        raise UserError(f"{who}: `preprocess` in its entry is for models of open_clip; CONCH's is fixed")
-    content = read(source.weights, who)
+        raise UserError("`preprocess` in its entry is for models of open_clip; CONCH's is fixed")
+    content = read(source.weights)
     names = [list(state) for _, state in states(content)]
     blocks = [re.search(r"visual\.trunk\.blocks\.(\d+)\.", key) for keys in names for key in keys]
     layers = 1 + max((int(block[1]) for block in blocks if block), default=0)
     if layers > max(map(len, names), default=1):
-        raise UserError(f"{who}: the checkpoint numbers more layers than it has weights")
+        raise UserError("the checkpoint numbers more layers than it has weights")
     with torch.device("meta"):
         expected = Conch(layers).state_dict()
-    weights = fit(content, expected, _without_captions, who)
-    if weights is None or not weights.fits:
-        raise UserError(f"{who}: the checkpoint {misfit(weights, content, expected, 'CONCH', IMAGE_SIZE)}")
+    weights = fit(content, expected, _without_captions)
+    check_fit(weights, content, expected, "CONCH", IMAGE_SIZE)
     network = Conch(layers)
     network.load_state_dict(weights.values, strict=False)
     try:
         special = {"bos_token": "<start_of_text>", "eos_token": "<end_of_text>", "pad_token": "<pad>"}
         tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(source.files[1]), **special)
     except Exception as error:  # the tokenizers library raises plain exceptions
-        raise UserError(f"model '{card.name}': cannot load its tokenizer ({first_line(error)})") from error
+        raise UserError(f"cannot load its tokenizer ({first_line(error)})") from error
 
     def tokenize(texts):
         return tokenizer(
             list(texts), padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt"
         ).input_ids
 
-    def truncated(texts):
-        return np.array([len(ids) > CONTEXT for ids in tokenizer(list(texts)).input_ids], bool)
-
     return DualEncoder(
         card.name,
         network,
         RECIPE,
-        spatial=partial(spatial, RECIPE),
+        preprocess=partial(pixels, RECIPE),
         tokenize=tokenize,
-        truncated=truncated,
-        image_tower=lambda network, images: network.encode_image(images),
-        text_tower=lambda network, tokens: network.encode_text(tokens),
+        truncated=partial(too_long, tokenizer, CONTEXT),
         context_length=CONTEXT,
         activation="gelu",
         activation_from="the architecture, which has no other",
-        inverse_temperature=lambda network: network.logit_scale.detach().exp(),
     )
 
 
 def _without_captions(state: dict) -> Weights:
-    return Weights({key: value for key, value in state.items() if not key.startswith(UNUSED)}, "")
+    return Weights({key: value for key, value in state.items() if not key.startswith(UNUSED)})

@@ -6,7 +6,7 @@ Nothing here imports torch, so that what is cached needs none.
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,10 +14,10 @@ import pandas as pd
 from ...data.benchmark import Benchmark
 from ...engine import store
 from ...errors import UserError
-from ..model import Answers, Model
+from ..model import Answers, Model, naming
 from ..registry import ModelCard, parse_merge
 from .features import Features, image_features, predict, text_features
-from .matching import Matches, match_images, predict_matches
+from .matching import match_images, predict_matches
 
 if TYPE_CHECKING:
     from .network import DualEncoder
@@ -56,7 +56,8 @@ class Encoder(Model):
         from . import network
 
         if self.merge is None:
-            loaded = network.load(self._loaded_as, device)
+            with naming(self._loaded_as.name):
+                loaded = network.load(self._loaded_as, device)
         else:
             from ..merging import merge_models
 
@@ -100,16 +101,18 @@ class Encoder(Model):
         facts = self.facts(device, precision)
         key, load = self._key(precision), self._loader(device, precision)
         started = time.monotonic()
-        seen: Features | Matches
         if facts["has_embeddings"]:
             text = text_features(_texts(questions), key, load)
-            seen, truncated = image_features(benchmark, key, load), text.truncated
-            self._check(benchmark, seen.failed)
+            seen = image_features(benchmark, key, load)
+        else:
+            seen = text = match_images(benchmark, questions, key, load)
+        hashes = benchmark.images.image_hash
+        if hashes.isin(seen.failed).all():
+            first = seen.failed[hashes.iloc[0]]
+            raise UserError(f"model '{self.name}': none of {len(hashes)} images could be encoded ({first})")
+        if facts["has_embeddings"]:
             predictions = predict(questions, seen, text, facts["logit_scale"])
         else:
-            seen = match_images(benchmark, questions, key, load)
-            truncated = seen.truncated
-            self._check(benchmark, seen.failed)
             predictions = predict_matches(questions, seen)
         seconds = time.monotonic() - started
         passport = {
@@ -118,8 +121,8 @@ class Encoder(Model):
             "identity": self.identity,
             "commits": self.commits,
             "texts": len(_texts(questions)),
-            "texts_truncated": len(truncated),
-            "images": len(benchmark.images.image_hash.unique()),
+            "texts_truncated": len(text.truncated),
+            "images": hashes.nunique(),
             "images_failed": len(seen.failed),
             "images_encoded_now": seen.encoded,
             "seconds": round(seconds, 3),
@@ -127,24 +130,11 @@ class Encoder(Model):
         }
         return Answers(predictions, seen.failed, seen.found, passport)
 
-    def _check(self, benchmark: Benchmark, failed: dict) -> None:
-        hashes = benchmark.images.image_hash
-        if hashes.isin(failed).all():
-            first = failed[hashes.iloc[0]]
-            raise UserError(f"model '{self.name}': none of {len(hashes)} images could be encoded ({first})")
-
     def _key(self, precision: str) -> str:
         return store.digest({"identity": self.identity, "precision": precision})
 
     def _loader(self, device: str, precision: str) -> "Callable[[], DualEncoder]":
-        loaded: list[DualEncoder] = []
-
-        def load() -> "DualEncoder":
-            if not loaded:
-                loaded.append(self.load(device, precision))
-            return loaded[0]
-
-        return load
+        return cache(partial(self.load, device, precision))
 
 
 def _texts(questions: pd.DataFrame) -> set[str]:

@@ -20,9 +20,10 @@ from ..answers import BLOCK, choose, in_blocks, option_rows, softmax
 class Features:
     """Features of a model: ``vectors`` float32 of shape (n, d), one row per key (image hash or text).
 
-    ``failed`` maps the keys that could not be encoded to the reason; ``truncated`` lists the texts that were cut;
-    ``encoded`` counts what this call computed, the rest came from the cache; ``found`` says what each image file was
-    found to be (``pixels.decode``).
+    Of a matching head ``vectors`` are log-odds of shape (n,), one per pair of image hash and text. ``failed`` maps the
+    images that could not be encoded to the reason; ``truncated`` lists the texts that were cut; ``encoded`` counts what
+    this call computed, the rest came from the cache; ``found`` says what each image file was found to be
+    (``pixels.decode``).
     """
 
     row_of: dict

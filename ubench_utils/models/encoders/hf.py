@@ -19,7 +19,7 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from PIL import Image
 
 from ...errors import UserError, first_line
-from ..checkpoints import Weights, fit, layers_are_there, misfit, read
+from ..checkpoints import Weights, check_fit, fit, layers_are_there, read
 from ..folders import NO_CODE, Source, refuse_code
 from ..registry import ModelCard
 from .network import LARGEST_IMAGE, DualEncoder, quiet
@@ -28,18 +28,6 @@ from .network import LARGEST_IMAGE, DualEncoder, quiet
 PADDED_TO_CONTEXT = ("siglip", "siglip2")
 # What the numbers of the processors' `resample` mean (Pillow's).
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-
-
-def load(card: ModelCard, source: Source) -> DualEncoder:
-    """Load a dual encoder of transformers on the CPU in float32.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no dual encoder, lacks weights, or its processor or tokenizer cannot be loaded.
-    """
-    with silent():
-        return _load(card, source)
 
 
 @contextmanager
@@ -56,17 +44,25 @@ def silent() -> Iterator[None]:
         (enable_progress_bars if hub_bars else disable_progress_bars)()
 
 
-def _load(card: ModelCard, source: Source) -> DualEncoder:
-    refuse_code(Path(source.arch), f"model '{card.name}'")
+@silent()
+def load(card: ModelCard, source: Source) -> DualEncoder:
+    """Load a dual encoder of transformers on the CPU in float32.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no dual encoder, lacks weights, or its processor or tokenizer cannot be loaded.
+    """
+    refuse_code(Path(source.arch))
     if card.preprocess:
         raise UserError(
-            f"model '{card.name}': `preprocess` in its entry is for models of open_clip; this one's images "
-            "are prepared as its preprocessor_config.json says"
+            "`preprocess` in its entry is for models of open_clip; this one's images are prepared as its "
+            "preprocessor_config.json says"
         )
-    network, doubt = _network(card, source)
+    network, doubt = _network(source)
     matching = isinstance(network, transformers.BlipForImageTextRetrieval)
-    processor = _part(card, source, "image processor", transformers.AutoImageProcessor)
-    tokenizer = _part(card, source, "tokenizer", transformers.AutoTokenizer)
+    processor = _part(source, "image processor", transformers.AutoImageProcessor)
+    tokenizer = _part(source, "tokenizer", transformers.AutoTokenizer)
     text_config = getattr(network.config, "text_config", network.config)
     longest = getattr(text_config, "max_position_embeddings", None) or tokenizer.model_max_length
     context = min(longest, tokenizer.model_max_length)
@@ -79,57 +75,56 @@ def _load(card: ModelCard, source: Source) -> DualEncoder:
         texts = [text.lower() if lower else text for text in texts]
         return dict(tokenizer(texts, padding=padding, truncation=True, max_length=context, return_tensors="pt"))
 
-    def truncated(texts):
-        return np.array([len(ids) > context for ids in tokenizer(list(texts))["input_ids"]], bool)
-
     towers = (_blip_image, _blip_text) if matching else (_image_features, _text_features)
     return DualEncoder(
         card.name,
         network,
-        _checked_recipe(card, processor),
-        spatial=partial(_spatial, processor),
+        _checked_recipe(processor),
+        preprocess=partial(_pixels, processor),
         tokenize=tokenize,
-        truncated=truncated,
+        truncated=partial(too_long, tokenizer, context),
         image_tower=towers[0],
         text_tower=towers[1],
         context_length=context,
         activation=activation,
         activation_from=activation_from,
-        inverse_temperature=_inverse_temperature,
         matching_image=_blip_patches if matching else None,
         matching_head=_blip_match if matching else None,
         doubt=doubt,
     )
 
 
-def _network(card: ModelCard, source: Source) -> tuple[torch.nn.Module, str]:
+def too_long(tokenizer, context: int, texts) -> np.ndarray:
+    """Whether each text has more tokens than a context, told by a tokenizer of transformers; boolean of shape (n,)."""
+    return np.array([len(ids) > context for ids in tokenizer(list(texts))["input_ids"]], bool)
+
+
+def _network(source: Source) -> tuple[torch.nn.Module, str]:
     """The network with its weights, and what a user should know of them.
 
     It is built without memory first, so that what does not fit its configuration is found by names and shapes. Where
     the names do not fit to the last, transformers loads them: it knows the older names of its own models, and tells
     what it had no weight or no place for.
     """
-    who = f"model '{card.name}'"
-    config = _part(card, source, "configuration", transformers.AutoConfig)
-    content = read(source.weights, who)
+    config = _part(source, "configuration", transformers.AutoConfig)
+    content = read(source.weights)
     if not layers_are_there(source.config, content):
-        raise UserError(f"{who}: its config.json declares more layers than the file holds weights")
-    kind = _class_of(who, source, config)
+        raise UserError("its config.json declares more layers than the file holds weights")
+    kind = _class_of(source, config)
     try:
         with torch.device("meta"):
             plan = kind(config)
     except Exception as error:  # whatever the classes that are built say of a setting
-        raise UserError(f"{who}: no network can be built from its config.json ({first_line(error)})") from error
+        raise UserError(f"no network can be built from its config.json ({first_line(error)})") from error
     expected = plan.state_dict()
-    weights = fit(content, expected, lambda state: None, who)
-    if weights and not (weights.misshapen or weights.odd or weights.beside) and _mostly_there(weights, expected):
-        network, report = _filled(who, kind, config, {**weights.values, **weights.extra})
+    weights = fit(content, expected, Weights)
+    if not (weights.misshapen or weights.odd or weights.beside) and _mostly_there(weights, expected):
+        network, report = _filled(kind, config, {**weights.values, **weights.extra})
         weights.missing = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
         weights.extra = dict.fromkeys(sorted(report["unexpected_keys"]))
-    if weights is None or not weights.fits:  # transformers would go on with random weights, or without them
-        side = getattr(getattr(config, "vision_config", None), "image_size", None)
-        side = side if isinstance(side, int) else None
-        raise UserError(f"{who}: the checkpoint {misfit(weights, content, expected, kind.__name__, side)}")
+    side = getattr(getattr(config, "vision_config", None), "image_size", None)
+    # transformers would go on with random weights, or without them
+    check_fit(weights, content, expected, kind.__name__, side if isinstance(side, int) else None)
     foreign = "its config.json names code of its own, which is not run" if source.config.get("auto_map") else ""
     return network, "; ".join(filter(None, (weights.note, foreign)))
 
@@ -140,7 +135,7 @@ def _mostly_there(weights: Weights, expected: dict) -> bool:
     return missing < sum(value.numel() for value in weights.values.values()) + 1
 
 
-def _filled(who: str, kind, config, state: dict) -> tuple[torch.nn.Module, dict]:
+def _filled(kind, config, state: dict) -> tuple[torch.nn.Module, dict]:
     """Network of transformers with the weights of a state dictionary, and what did not fit."""
     try:
         with warnings.catch_warnings():
@@ -154,10 +149,10 @@ def _filled(who: str, kind, config, state: dict) -> tuple[torch.nn.Module, dict]
                 trust_remote_code=False,
             )
     except Exception as error:  # sizes, conversion, memory: each its own class
-        raise UserError(f"{who}: transformers cannot load it ({first_line(error)})") from error
+        raise UserError(f"transformers cannot load it ({first_line(error)})") from error
 
 
-def _class_of(who: str, source: Source, config):
+def _class_of(source: Source, config):
     """Class of transformers that a configuration is for; only dual encoders, and BLIP with its matching head."""
     if not source.has_embeddings:
         return transformers.BlipForImageTextRetrieval
@@ -165,27 +160,27 @@ def _class_of(who: str, source: Source, config):
     name = kind.__name__ if isinstance(kind, type) else type(config).__name__
     if name == "BlipModel":
         raise UserError(
-            f"{who}: of BLIP only the image-text retrieval models (class BlipForImageTextRetrieval) "
+            "of BLIP only the image-text retrieval models (class BlipForImageTextRetrieval) "
             "compare options, say Salesforce/blip-itm-base-coco"
         )
     if not (hasattr(kind, "get_image_features") and hasattr(kind, "get_text_features")):
         raise UserError(
-            f"{who}: a {name} has no features of images and of texts to compare; dual encoders such as "
+            f"a {name} has no features of images and of texts to compare; dual encoders such as "
             "CLIP, SigLIP and ALIGN do, and BLIP for image-text retrieval"
         )
     return kind
 
 
-def _part(card: ModelCard, source: Source, what: str, auto):
+def _part(source: Source, what: str, auto):
     try:
         return auto.from_pretrained(source.arch, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         if "trust_remote_code" in str(error):
-            raise UserError(f"model '{card.name}': its {what} {NO_CODE}") from error
-        raise UserError(f"model '{card.name}': cannot load its {what} ({first_line(error)})") from error
+            raise UserError(f"its {what} {NO_CODE}") from error
+        raise UserError(f"cannot load its {what} ({first_line(error)})") from error
 
 
-def _spatial(processor, image: Image.Image) -> np.ndarray:
+def _pixels(processor, image: Image.Image) -> np.ndarray:
     """Everything a processor does before its arithmetic: uint8 (3, size, size), or a record of patches, mask, grid."""
     fields = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
     pixels = np.asarray(fields["pixel_values"][0])
@@ -201,39 +196,36 @@ def _spatial(processor, image: Image.Image) -> np.ndarray:
     return record
 
 
-def _checked_recipe(card: ModelCard, processor) -> dict:
+def _checked_recipe(processor) -> dict:
     """Recipe of a processor that has been tried; refuse one that would fail, or fill the memory, at the first image."""
-    who = f"model '{card.name}'"
     sizes = [dict(getattr(processor, key, None) or {}) for key in ("size", "crop_size", "pad_size")]
     sides = [side for size in sizes for side in size.values() if isinstance(side, int | float)]
     patches, side = (getattr(processor, key, None) for key in ("max_num_patches", "patch_size"))
     if isinstance(patches, int) and isinstance(side, int):  # of one image, whatever its shape
         sides.append((patches * side * side) ** 0.5)
     if max(sides, default=0) > LARGEST_IMAGE:
-        raise UserError(
-            f"{who}: its preprocessing makes images of {max(sides):.0f} px; up to {LARGEST_IMAGE} are taken"
-        )
+        raise UserError(f"its preprocessing makes images of {max(sides):.0f} px; up to {LARGEST_IMAGE} are taken")
     try:
         with np.errstate(divide="ignore", invalid="ignore"):  # told below
-            recipe = _recipe(card, processor)
+            recipe = _recipe(processor)
     except UserError:
         raise
     except Exception as error:  # a mean that is no number, say: each processor has its own way to fail
-        raise UserError(f"{who}: its image processor takes no image ({first_line(error)})") from error
+        raise UserError(f"its image processor takes no image ({first_line(error)})") from error
     if not np.isfinite([recipe["mean"], recipe["std"]]).all() or not np.all(recipe["std"]):
         raise UserError(
-            f"{who}: its image processor gives no finite numbers, or the same for black and for white; "
+            "its image processor gives no finite numbers, or the same for black and for white; "
             "correct image_mean and image_std in its preprocessor_config.json"
         )
     return recipe
 
 
-def _recipe(card: ModelCard, processor) -> dict:
+def _recipe(processor) -> dict:
     """What determines the pixels, and the affine map after it as mean and standard deviation of 0…1 pixels."""
     size = dict(processor.size or {})
     output = dict(processor.crop_size or {}) if getattr(processor, "do_center_crop", False) else size
     side = output.get("height") or output.get("shortest_edge")
-    black, white = (_constant(card, processor, colour) for colour in ("black", "white"))
+    black, white = (_constant(processor, colour) for colour in ("black", "white"))
     patches = (
         f"up to {getattr(processor, 'max_num_patches', '?')} patches of {getattr(processor, 'patch_size', '?')} px"
     )
@@ -253,7 +245,7 @@ def _recipe(card: ModelCard, processor) -> dict:
     }
 
 
-def _constant(card: ModelCard, processor, colour: str) -> np.ndarray:
+def _constant(processor, colour: str) -> np.ndarray:
     """What the processor makes of an image of one colour: a number a channel, or one number for patches."""
     values = np.asarray(
         processor(Image.new("RGB", (64, 64), colour), return_tensors="np")["pixel_values"][0], dtype=np.float64
@@ -262,8 +254,7 @@ def _constant(card: ModelCard, processor, colour: str) -> np.ndarray:
         return values[:, 0, 0]
     if np.ptp(values[0, :3]) > 1e-6:
         raise UserError(
-            f"model '{card.name}': its processor scales the channels of its patches differently, which "
-            "this project cannot yet do"
+            "its processor scales the channels of its patches differently, which this project cannot yet do"
         )
     return values[0, 0]
 
@@ -277,20 +268,10 @@ def _activation(card: ModelCard, config) -> tuple[str, str]:
     text = distinct.pop() if len(distinct) == 1 else ", ".join(f"{act} ({name})" for name, act in found.items())
     if card.activation and card.activation != text:
         raise UserError(
-            f"model '{card.name}': its weights were trained with {card.activation} (says models.yml), but "
-            f"its config.json makes it compute {text}; correct hidden_act there, or `activation` in "
-            "models.yml"
+            f"its weights were trained with {card.activation} (says models.yml), but its config.json makes it compute "
+            f"{text}; correct hidden_act there, or `activation` in models.yml"
         )
     return text or "not stated", "models.yml" if card.activation else "its config.json"
-
-
-def _inverse_temperature(network) -> torch.Tensor:
-    """CLIP and SigLIP learn the logarithm of a factor, ALIGN a temperature; a matching head needs neither."""
-    if hasattr(network, "logit_scale"):
-        return network.logit_scale.detach().exp()
-    if hasattr(network, "temperature"):
-        return 1 / network.temperature.detach()
-    return torch.tensor(1.0)
 
 
 def _image_features(network, batch) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """A matching head: a model that reads image and text together, so every pair takes a pass of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -10,21 +9,10 @@ from ...data.benchmark import Benchmark
 from ...engine import store
 from ...engine.work import chunked, encode_batched, is_absent, over_images
 from ..answers import choose, in_blocks, option_rows, softmax
+from .features import Features
 
 
-@dataclass(frozen=True)
-class Matches:
-    """Log-odds of a matching head: ``values[row_of[image hash, text]]``; the rest as in ``Features``."""
-
-    row_of: dict
-    values: np.ndarray
-    failed: dict = field(default_factory=dict)
-    truncated: list = field(default_factory=list)
-    encoded: int = 0
-    found: dict = field(default_factory=dict)
-
-
-def match_images(benchmark: Benchmark, questions: pd.DataFrame, key: str, load: Callable) -> Matches:
+def match_images(benchmark: Benchmark, questions: pd.DataFrame, key: str, load: Callable) -> Features:
     """Match every image with the options of its own questions, through a model's matching head.
 
     Each image is encoded once and then compared with each of its distinct options; parameters as for
@@ -61,9 +49,9 @@ def match_images(benchmark: Benchmark, questions: pd.DataFrame, key: str, load: 
     if cut is None:
         cut = {"truncated": load().truncated(texts)}
         store.write(path, **cut)
-    return Matches(
+    return Features(
         row_of={pair: row for row, pair in enumerate(pairs)},
-        values=np.concatenate([np.zeros(0, np.float32), *(entry["values"] for entry in done.entries)]),
+        vectors=np.concatenate([np.zeros(0, np.float32), *(entry["values"] for entry in done.entries)]),
         failed=done.failed,
         truncated=[text for text, is_cut in zip(texts, cut["truncated"], strict=True) if is_cut],
         encoded=done.computed,
@@ -71,7 +59,7 @@ def match_images(benchmark: Benchmark, questions: pd.DataFrame, key: str, load: 
     )
 
 
-def predict_matches(questions: pd.DataFrame, matches: Matches) -> pd.DataFrame:
+def predict_matches(questions: pd.DataFrame, matches: Features) -> pd.DataFrame:
     """Answer every question by a matching head: the option that most likely matches the image is chosen.
 
     Every option is scored by itself, so the log-odds of one question need not add up to one answer; ``p_answer`` and
@@ -84,7 +72,7 @@ def predict_matches(questions: pd.DataFrame, matches: Matches) -> pd.DataFrame:
         option_row = option_rows(block, alphabetical)
         pairs = zip(block.image_hash, block.options, strict=True)
         rows = [[matches.row_of[image_hash, option] for option in options] for image_hash, options in pairs]
-        logits = matches.values[np.array(rows, dtype=np.int64).reshape(option_row.shape)]
+        logits = matches.vectors[np.array(rows, dtype=np.int64).reshape(option_row.shape)]
         return choose(block, logits, option_row, softmax(logits, 1.0))
 
     return in_blocks(asked, answer)

@@ -21,7 +21,7 @@ from ...engine.work import encode_batched
 from ...errors import UserError, first_line
 from ..sources import contents, image_size
 from .features import Features, predict
-from .matching import Matches, predict_matches
+from .matching import predict_matches
 
 if TYPE_CHECKING:
     from .encoder import Encoder
@@ -47,22 +47,22 @@ class DualEncoder:
     recipe : dict
         Preprocessing, JSON-able: ``size`` in pixels, ``resize_mode``, ``interpolation``, ``mean`` and ``std`` of
         pixels scaled to 0…1 (a number, or one a channel), and whatever else determines the pixels.
-    spatial : callable
-        PIL image to uint8 pixels: everything of the preprocessing that comes before scaling.
+    preprocess : callable
+        RGB image to uint8 array of shape (3, size, size): everything of the preprocessing but scaling to mean and
+        standard deviation, which ``encode_images`` does, so models that differ only in those share the decoded pixels.
+        A model of variable resolution (SigLIP 2 NaFlex) makes a record of patches, their mask and their grid.
     tokenize : callable
         Texts to what the text tower takes: token ids, or a dictionary of them and their mask; cut to the context.
     truncated : callable
         Texts to whether each has more tokens than the context holds, boolean of shape (n,).
     image_tower, text_tower : callable
-        (network, batch) to features of shape (n, d), not yet normalised.
+        (network, batch) to features of shape (n, d), not yet normalised; open_clip's methods where nothing is given.
     context_length : int
         Tokens that the text tower takes; longer texts are cut.
     activation : str
         ``gelu``, ``quickgelu`` or another, as found in the network; ``activation_from`` says what vouches for it.
     doubt : str
         What nothing vouches for and a user should check, in words.
-    inverse_temperature : callable
-        Network to the factor of the cosine similarity before the softmax.
     matching_image, matching_head : callable, optional
         (network, image batch of one) to the states of its patches; (network, these, tokens) to the log-odds that each
         text matches the image, shape (n,).
@@ -73,16 +73,15 @@ class DualEncoder:
     name: str
     network: torch.nn.Module = field(repr=False)
     recipe: dict
-    spatial: Callable = field(repr=False)
+    preprocess: Callable = field(repr=False)
     tokenize: Callable = field(repr=False)
     truncated: Callable = field(repr=False)
-    image_tower: Callable = field(repr=False)
-    text_tower: Callable = field(repr=False)
     context_length: int
     activation: str
     activation_from: str
-    inverse_temperature: Callable = field(repr=False)
     doubt: str = ""
+    image_tower: Callable = field(default=lambda network, batch: network.encode_image(batch), repr=False)
+    text_tower: Callable = field(default=lambda network, batch: network.encode_text(batch), repr=False)
     matching_image: Callable | None = field(default=None, repr=False)
     matching_head: Callable | None = field(default=None, repr=False)
     device: torch.device = torch.device("cpu")
@@ -90,8 +89,15 @@ class DualEncoder:
 
     @property
     def logit_scale(self) -> float:
-        """Factor of the cosine similarity before the softmax (the inverse temperature)."""
-        return float(self.inverse_temperature(self.network))
+        """Factor of the cosine similarity before the softmax (the inverse temperature).
+
+        CLIP and SigLIP learn its logarithm, ALIGN the temperature; a matching head needs neither.
+        """
+        if hasattr(self.network, "logit_scale"):
+            return float(self.network.logit_scale.detach().exp())
+        if hasattr(self.network, "temperature"):
+            return float(1 / self.network.temperature.detach())
+        return 1.0
 
     @property
     def has_embeddings(self) -> bool:
@@ -102,15 +108,6 @@ class DualEncoder:
     def parameters(self) -> int:
         """Number of weights."""
         return sum(parameter.numel() for parameter in self.network.parameters())
-
-    def preprocess(self, image: Image.Image) -> np.ndarray:
-        """Resize and crop as the model's recipe says: RGB image to uint8 array of shape (3, size, size).
-
-        Scaling to mean and standard deviation happens in ``encode_images``, so models that differ only in those
-        share the decoded pixels. A model of variable resolution (SigLIP 2 NaFlex) gets a record of patches, their
-        mask and their grid instead.
-        """
-        return self.spatial(image)
 
     def encode_images(self, pixels: np.ndarray) -> np.ndarray:
         """Image features, float32 of shape (n, d), L2-normalised, of pixels of shape (n, 3, size, size)."""
@@ -155,17 +152,15 @@ class DualEncoder:
             parts = [[text] for text in texts] if one_by_one else [texts]
             values = [self.match(row[0], part) for row in rows for part in parts]
             pairs = [(image_hash, text) for image_hash in hashes for text in texts]
-            matches = Matches({pair: row for row, pair in enumerate(pairs)}, np.concatenate(values))
+            matches = Features({pair: row for row, pair in enumerate(pairs)}, np.concatenate(values))
             return predict_matches(questions, matches)
         if one_by_one:
             image = np.concatenate([self.encode_images(row) for row in rows])
             text = np.concatenate([self.encode_texts([one]) for one in texts])
         else:
             image, text = encode_batched(self.encode_images, pixels), encode_batched(self.encode_texts, texts)
-        images, options = (
-            Features({key: row for row, key in enumerate(keys)}, vectors)
-            for keys, vectors in ((hashes, image), (texts, text))
-        )
+        images = Features({image_hash: row for row, image_hash in enumerate(hashes)}, image)
+        options = Features({option: row for row, option in enumerate(texts)}, text)
         return predict(questions, images, options, self.logit_scale)
 
     def _batch(self, pixels: np.ndarray):
@@ -207,16 +202,16 @@ class DualEncoder:
 @lru_cache(maxsize=3)  # a base and two specialists are loaded once for all their merges
 def load(encoder: "Encoder", device: str) -> DualEncoder:
     """Load the weights of an encoder that is no merge, if its files are still those of its identity."""
-    card, source = encoder.card, encoder.source
+    source = encoder.source
     assert source, "a merge has parents and no files"
     if not encoder.is_unchanged():  # what it computes would be stored under the name of the other weights
-        raise UserError(f"model '{card.name}': its files changed during the run; run it again when they are whole")
+        raise UserError("its files changed during the run; run it again when they are whole")
     before = contents(source.files)
-    model = import_module(LOADERS[source.kind]).load(card, source)
+    model = import_module(LOADERS[source.kind]).load(encoder.card, source)
     for entry, value in model.network.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             n = int((~torch.isfinite(value)).sum())
-            raise UserError(f"model '{card.name}': weight {entry} holds {n} values that are not finite")
+            raise UserError(f"weight {entry} holds {n} values that are not finite")
     for tensor in [*model.network.parameters(), *model.network.buffers()]:
         tensor.data = tensor.data.clone()  # a library may map the file, and what is written to it later would show
     model.network.to(device).eval()
@@ -225,27 +220,23 @@ def load(encoder: "Encoder", device: str) -> DualEncoder:
     except OSError:  # one is gone
         same = False
     if not same:
-        raise UserError(
-            f"model '{card.name}': its files changed while they were loaded; run it again when they are whole"
-        )
+        raise UserError("its files changed while they were loaded; run it again when they are whole")
     return _probed(replace(model, device=torch.device(device)))
 
 
 @contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """Let loggers tell errors alone, the root logger (of no name) among them, and leave them as they were."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+def quiet(name: str) -> Iterator[None]:
+    """Let a logger (of no name: the root logger) tell errors alone, and leave it as it was."""
+    logger = logging.getLogger(name)
+    level, handlers = logger.level, list(logger.handlers)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-            if not logger.handlers:  # or the first line to the root logger gives it one for good
-                logger.addHandler(logging.NullHandler())
+        logger.setLevel(logging.ERROR)
+        if not handlers:  # or the first line to the root logger gives it one for good
+            logger.addHandler(logging.NullHandler())
         yield
     finally:
-        for logger, level, handlers in before:
-            logger.setLevel(level)
-            logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 def _probed(model: DualEncoder) -> DualEncoder:
@@ -253,28 +244,21 @@ def _probed(model: DualEncoder) -> DualEncoder:
     try:
         image = model._normalised(model.image_tower, model._batch(model.preprocess(Image.new("RGB", (64, 64)))[None]))
     except Exception as error:  # each library has its own
-        size = image_size(model.recipe)
-        raise UserError(
-            f"model '{model.name}': its weights do not take the images of {size} that its preprocessing "
-            f"makes ({first_line(error, 120)})"
-        ) from error
+        size, why = image_size(model.recipe), first_line(error, 120)
+        raise UserError(f"its weights do not take the images of {size} that its preprocessing makes ({why})") from error
     try:
         text = model._normalised(model.text_tower, model._tokens(["a micrograph"]))
     except Exception as error:
-        raise UserError(
-            f"model '{model.name}': its weights do not take the tokens that its tokenizer makes "
-            f"({first_line(error, 120)})"
-        ) from error
+        why = first_line(error, 120)
+        raise UserError(f"its weights do not take the tokens that its tokenizer makes ({why})") from error
     if not (np.isfinite(image).all() and np.isfinite(text).all()):
-        raise UserError(f"model '{model.name}': its weights make features that are not finite")
+        raise UserError("its weights make features that are not finite")
     if not 0 < model.logit_scale < float("inf"):
         raise UserError(
-            f"model '{model.name}': its temperature makes a factor of {model.logit_scale:g} between "
-            "similarities and answers, which says nothing"
+            f"its temperature makes a factor of {model.logit_scale:g} between similarities and answers, which "
+            "says nothing"
         )
     if image.shape != text.shape:
-        raise UserError(
-            f"model '{model.name}': image features have {image.shape[1]} numbers and text features "
-            f"{text.shape[1]}; it is no dual encoder"
-        )
+        sizes = f"image features have {image.shape[1]} numbers and text features {text.shape[1]}"
+        raise UserError(f"{sizes}; it is no dual encoder")
     return model

@@ -26,7 +26,7 @@ from open_clip.transformer import QuickGELU
 from torchvision.transforms import Compose, Normalize
 
 from ...errors import UserError, first_line, shown
-from ..checkpoints import Weights, fit, layers_are_there, misfit, read
+from ..checkpoints import Weights, check_fit, fit, layers_are_there, read
 from ..folders import Source, check_config, read_json, refuse_code
 from ..registry import ModelCard
 from .network import LARGEST_IMAGE, DualEncoder, quiet
@@ -34,6 +34,7 @@ from .network import LARGEST_IMAGE, DualEncoder, quiet
 OPENAI_RELEASE = {"input_resolution", "context_length", "vocab_size"}  # numbers that lie among its weights
 
 
+@quiet("")  # open_clip logs a line a step on the root logger
 def load(card: ModelCard, source: Source) -> DualEncoder:
     """Load an open_clip model on the CPU.
 
@@ -43,51 +44,43 @@ def load(card: ModelCard, source: Source) -> DualEncoder:
         If the checkpoint is of another architecture, size or activation, if the folder needs code of its own, or if
         the tokenizer cannot be loaded.
     """
-    with quiet(""):  # open_clip logs a line a step on the root logger
-        return _load(card, source)
-
-
-def _load(card: ModelCard, source: Source) -> DualEncoder:
     network, weights = _create(card, source)
     activation, activation_from = _check_activation(card, source, network, weights)
     stated: Any = network.visual
     recipe = {
         key: list(value) if isinstance(value, tuple) else value for key, value in stated.preprocess_cfg.items()
     } | (card.preprocess or {})
-    _check_recipe(card, recipe)
-    tokenizer = _tokenizer(card, source)
+    _check_recipe(recipe)
+    tokenizer = _tokenizer(source)
     return DualEncoder(
         card.name,
         network,
         recipe,
-        spatial=partial(spatial, recipe),
+        preprocess=partial(pixels, recipe),
         tokenize=tokenizer,
         truncated=partial(_truncated, tokenizer),
-        image_tower=lambda network, images: network.encode_image(images),
-        text_tower=lambda network, tokens: network.encode_text(tokens),
         context_length=tokenizer.context_length,
         activation=activation,
         activation_from=activation_from,
-        inverse_temperature=lambda network: network.logit_scale.detach().exp(),
-        doubt="; ".join(filter(None, (_doubt(card, source, recipe), weights.note if weights else ""))),
+        doubt="; ".join(filter(None, (_doubt(card, source, recipe), weights.note))),
     )
 
 
-def _tokenizer(card: ModelCard, source: Source):
+def _tokenizer(source: Source):
     options: dict = {}
     config = source.config.get("model_cfg", source.config)["text_cfg"]
     folder = Path(source.arch.removeprefix("local-dir:")) if "model_cfg" in source.config else None
     if config.get("hf_tokenizer_name"):
         options["trust_remote_code"] = False
         if folder:
-            refuse_code(folder, f"model '{card.name}'")
+            refuse_code(folder)
     merges = (config.get("tokenizer_kwargs") or {}).get("bpe_path")
     if merges:  # relative to the model's own folder
         options["bpe_path"] = str(folder / merges)
     try:
         return open_clip.get_tokenizer(source.arch, **options)
     except Exception as error:
-        raise UserError(f"model '{card.name}': cannot load its tokenizer ({first_line(error)})") from error
+        raise UserError(f"cannot load its tokenizer ({first_line(error)})") from error
 
 
 def _doubt(card: ModelCard, source: Source, recipe: dict) -> str:
@@ -122,7 +115,7 @@ def _doubt(card: ModelCard, source: Source, recipe: dict) -> str:
     )
 
 
-def spatial(recipe: dict, image) -> np.ndarray:
+def pixels(recipe: dict, image) -> np.ndarray:
     """open_clip's own preprocessing up to, and without, scaling: PIL image to uint8 array (3, size, size)."""
     key = tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in recipe.items())
     return np.array(_resize_of(key)(image)).transpose(2, 0, 1)
@@ -144,7 +137,7 @@ def _truncated(tokenizer, texts: list[str]) -> np.ndarray:
     return (whole[:, : kept.shape[1]] != kept).any(dim=1).numpy()
 
 
-def _check_recipe(card: ModelCard, recipe: dict) -> None:
+def _check_recipe(recipe: dict) -> None:
     """Refuse a preprocessing that would fail, or fill the memory, at the first image."""
 
     def numbers(value, least, most, n):  # one or n numbers within bounds
@@ -166,34 +159,32 @@ def _check_recipe(card: ModelCard, recipe: dict) -> None:
     wrong = [key for key, is_sound in sound.items() if not is_sound]
     if wrong:
         raise UserError(
-            f"model '{card.name}': its preprocessing has {wrong[0]} {shown(recipe[wrong[0]])}; mode is RGB, mean "
+            f"its preprocessing has {wrong[0]} {shown(recipe[wrong[0]])}; mode is RGB, mean "
             f"and std are a number a channel (std above 0), size up to {LARGEST_IMAGE} px, interpolation bicubic or "
             "bilinear, resize_mode shortest, longest or squash"
         )
 
 
-def _create(card: ModelCard, source: Source) -> tuple[torch.nn.Module, Weights | None]:
+def _create(card: ModelCard, source: Source) -> tuple[torch.nn.Module, Weights]:
     """Build the network and put its weights in their places; without a file they are random, and seeded.
 
     The network is built without memory first: a configuration that does not fit its weights is found by names and
     shapes, however large the sizes that it declares.
     """
-    who = f"model '{card.name}'"
-    content = read(source.weights, who) if source.weights else None
+    content = read(source.weights) if source.weights else None
     with tempfile.TemporaryDirectory() as folder:
         config = _configured(card, source, Path(folder))
         if content is None:
-            return _built(who, folder), None
+            return _built(folder), Weights({})
         if not layers_are_there(config, content):
-            raise UserError(f"{who}: its configuration declares more layers than the file holds weights")
-        plan = _built(who, folder, "meta")
+            raise UserError("its configuration declares more layers than the file holds weights")
+        plan = _built(folder, "meta")
         expected = plan.state_dict()
-        weights = fit(content, expected, partial(_converted, plan, source.weights[0]), who)
-        if weights is None or not weights.fits:
-            what = source.arch if source.arch in open_clip.list_models() else "its configuration"
-            size = np.ravel(plan.visual.image_size)[0] if hasattr(plan.visual, "image_size") else None
-            raise UserError(f"{who}: the checkpoint {misfit(weights, content, expected, what, size)}")
-        network = _built(who, folder)
+        weights = fit(content, expected, partial(_converted, plan, source.weights[0]))
+        what = source.arch if source.arch in open_clip.list_models() else "its configuration"
+        size = np.ravel(plan.visual.image_size)[0] if hasattr(plan.visual, "image_size") else None
+        check_fit(weights, content, expected, what, size)
+        network = _built(folder)
     # Not strict, for what is harmless may be absent; everything else has been compared.
     network.load_state_dict(weights.values, strict=False)
     return network, weights
@@ -201,7 +192,6 @@ def _create(card: ModelCard, source: Source) -> tuple[torch.nn.Module, Weights |
 
 def _configured(card: ModelCard, source: Source, folder: Path) -> dict:
     """Write the configuration that open_clip builds from: towers of its own, timm's or transformers' classes."""
-    who = f"model '{card.name}'"
     config = json.loads(json.dumps(source.config))
     model = config.get("model_cfg", config)
     tag = open_clip.get_pretrained_cfg(source.arch, source.tag) if source.tag else {}
@@ -211,7 +201,7 @@ def _configured(card: ModelCard, source: Source, folder: Path) -> dict:
     timm_name = model["vision_cfg"].get("timm_model_name")
     if timm_name and not (isinstance(timm_name, str) and ":" not in timm_name and timm.is_model(timm_name)):
         raise UserError(
-            f"{who}: its vision tower '{shown(timm_name)}' is no architecture of timm; the name must be "
+            f"its vision tower '{shown(timm_name)}' is no architecture of timm; the name must be "
             "one of timm.list_models()"
         )
     text_name = model["text_cfg"].get("hf_model_name")
@@ -220,10 +210,10 @@ def _configured(card: ModelCard, source: Source, folder: Path) -> dict:
             text = transformers.AutoConfig.from_pretrained(text_name, trust_remote_code=False)
         except Exception as error:  # out of reach, of an unknown type: each its own class
             raise UserError(
-                f"{who}: cannot load the configuration of its text tower '{shown(text_name)}' as one of "
+                f"cannot load the configuration of its text tower '{shown(text_name)}' as one of "
                 f"transformers ({first_line(error)}); code of its own is not run"
             ) from error
-        check_config(text.to_dict(), "text tower's config.json", who)
+        check_config(text.to_dict(), "text tower's config.json")
         plain = {key: value for key, value in text.to_dict().items() if key != "auto_map"}
         (folder / "text").mkdir()
         (folder / "text" / "config.json").write_text(json.dumps(plain), encoding="utf-8")
@@ -234,7 +224,7 @@ def _configured(card: ModelCard, source: Source, folder: Path) -> dict:
     return {"model": model, "text": plain if text_name else {}}
 
 
-def _built(who: str, folder: str, device: str = "cpu") -> torch.nn.Module:
+def _built(folder: str, device: str = "cpu") -> torch.nn.Module:
     """Network of a written configuration; its weights are random, and nothing is fetched or read for them."""
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device(device):
@@ -244,10 +234,10 @@ def _built(who: str, folder: str, device: str = "cpu") -> torch.nn.Module:
                 f"local-dir:{folder}", load_weights=False, pretrained_text=False, device=device
             )
     except Exception as error:  # whatever the classes that are built say of a setting
-        raise UserError(f"{who}: no network can be built from its configuration ({first_line(error)})") from error
+        raise UserError(f"no network can be built from its configuration ({first_line(error)})") from error
 
 
-def _check_activation(card: ModelCard, source: Source, network, weights: Weights | None) -> tuple[str, str]:
+def _check_activation(card: ModelCard, source: Source, network, weights: Weights) -> tuple[str, str]:
     """Activation of the network and who vouches for it; refuse a contradiction.
 
     OpenAI's lineage was trained with QuickGELU, LAION's with GELU; the wrong one changes features silently. The
@@ -261,8 +251,8 @@ def _check_activation(card: ModelCard, source: Source, network, weights: Weights
         stated, witness = "quickgelu" if table.get("quick_gelu") else "gelu", "open_clip's table of tags"
     elif card.activation:
         stated, witness = card.activation, "models.yml"
-    elif weights and weights.activation:
-        stated, witness = weights.activation, weights.witness or ""
+    elif weights.activation:
+        stated, witness = weights.activation, weights.witness
     elif "model_cfg" in source.config and "quick_gelu" in source.config["model_cfg"]:
         stated, witness = found, "the folder's open_clip_config.json"
     elif not source.files:
@@ -270,44 +260,43 @@ def _check_activation(card: ModelCard, source: Source, network, weights: Weights
     else:
         stated, witness = found, "nothing: neither file nor configuration says so; check it"
     if stated != found:
-        mend = f"use open_clip:{source.arch.removesuffix('-quickgelu')}" + (
-            "-quickgelu" if stated == "quickgelu" else ""
-        )
+        mend = f"use open_clip:{source.arch.removesuffix('-quickgelu')}" + "-quickgelu" * (stated == "quickgelu")
         raise UserError(
-            f"model '{card.name}': its weights were trained with {stated} (says {witness}), but the "
+            f"its weights were trained with {stated} (says {witness}), but the "
             f"architecture computes {found}; {mend}, or correct `activation` in models.yml"
         )
     return found, witness
 
 
-def _converted(network, file: Path, state: dict) -> Weights | None:
-    """Weights in another format than open_clip's present one, under its names; None for any other.
+def _converted(network, file: Path, state: dict) -> Weights:
+    """Weights in open_clip's present format, or in another under its names.
 
     OpenAI's release is a state dictionary with three extra numbers, in half precision, of QuickGELU models;
     transformers' CLIP format names its layers otherwise and states the activation in the config.json beside it.
     MobileCLIP's release and older files of open_clip, which have the text tower outside, state nothing.
     """
     if "text_model.embeddings.token_embedding.weight" in state and "visual_projection.weight" in state:
-        return Weights(from_clip_format(state), "", **_stated_activation(file.with_name("config.json")))
-    activation, witness = None, None
+        stated = _stated_activation(file.with_name("config.json"))
+        return Weights(from_clip_format(state), activation=stated, witness="its config.json")
+    activation, witness = None, ""
     if state.keys() >= OPENAI_RELEASE:
         state = {key: value for key, value in state.items() if key not in OPENAI_RELEASE}
         activation, witness = "quickgelu", "the file: OpenAI's release format"
     state = convert_state_dict(network, state)
     if "positional_embedding" in state and not hasattr(network, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
-    return Weights(state, "", activation=activation, witness=witness)
+    return Weights(state, activation=activation, witness=witness)
 
 
-def _stated_activation(config: Path) -> dict:
+def _stated_activation(config: Path) -> str | None:
     """Activation that the config.json of a CLIP in transformers' format states; its default is QuickGELU."""
-    stated = read_json(config, f"'{config.parent}'") if config.is_file() else {}
+    stated = read_json(config) if config.is_file() else {}
     if stated.get("model_type") != "clip":
-        return {"activation": None, "witness": None}
+        return None
     parts = [stated.get(part) for part in ("text_config", "vision_config")]
     names = {shown(part.get("hidden_act", "quick_gelu")) if isinstance(part, dict) else "quick_gelu" for part in parts}
-    activation = {"quick_gelu": "quickgelu"}.get(name := "/".join(sorted(names)), name)
-    return {"activation": activation, "witness": "its config.json"}
+    name = "/".join(sorted(names))
+    return {"quick_gelu": "quickgelu"}.get(name, name)
 
 
 # Names in transformers' CLIP format, and in open_clip's.
