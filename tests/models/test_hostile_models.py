@@ -184,7 +184,7 @@ def test_a_text_tower_with_its_own_code(tmp_path, trace):
 
 def test_no_call_leaves_the_question_open():
     """Every ``from_pretrained`` says that code is not run; pickles are never read without restriction."""
-    for file in PACKAGE.glob("*.py"):
+    for file in PACKAGE.rglob("*.py"):
         for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
             name = ast.unparse(call.func)
             given = {argument.arg: ast.unparse(argument.value) for argument in call.keywords}

@@ -17,11 +17,7 @@ class Baseline(Model):
     """Answers drawn uniformly from the options."""
 
     has_files = False
-
-    @property
-    def without_weights(self) -> str:
-        """Why nothing can be loaded."""
-        return "the random-choice baseline has no weights"
+    without_weights = "the random-choice baseline has no weights"
 
     @cached_property
     def identity(self) -> dict:

@@ -286,10 +286,9 @@ def layers_are_there(config, content: dict) -> bool:
         if isinstance(value, dict):
             parts += value.items()
         elif key in ("layers", "depth", "num_layers", "num_hidden_layers", "n_layer"):
-            total += sum(
-                number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)
-            )
-    return total <= max(MANY_LAYERS, *(len(state) for _, state in states(content)), 0)
+            numbers = value if isinstance(value, list) else [value]
+            total += sum(number for number in numbers if isinstance(number, int))
+    return total <= max([MANY_LAYERS, *(len(state) for _, state in states(content))])
 
 
 def states(content: dict, place: str = "", depth: int = 0) -> Iterator[tuple[str, dict]]:
@@ -319,11 +318,8 @@ def _fitted(state: dict, place: str, expected: dict, convert: Callable) -> Weigh
             weights.values[key] = value.reshape(like.shape)
         elif value.shape != like.shape:
             weights.misshapen.append(key)
-        if (
-            value.layout != torch.strided
-            or value.is_quantized
-            or (like.is_floating_point() and value.dtype not in REAL)
-        ):
+        plain = value.layout == torch.strided and not value.is_quantized
+        if not plain or (like.is_floating_point() and value.dtype not in REAL):
             weights.odd.append(key)
     return weights
 
@@ -336,7 +332,7 @@ def _prefix(state: dict, expected: dict) -> str:
         parts = key.split(".")
         for start in range(len(parts)):
             if ".".join(parts[start:]) in known:
-                prefixes[key[: len(".".join(parts[:start])) + bool(start)]] += 1
+                prefixes[".".join([*parts[:start], ""])] += 1
     return min(prefixes, key=lambda prefix: (-prefixes[prefix], len(prefix)), default="")
 
 
@@ -352,14 +348,12 @@ def _sizes(weights: Weights, expected: dict, image_px: int | None) -> str:
     """Positions of another image size or context, in words; empty where the weights differ in more than that."""
     if weights.missing or weights.extra or weights.beside:
         return ""
-    rows = []
-    for key in weights.misshapen:
-        there, wanted = ([size for size in state[key].shape if size != 1] for state in (weights.values, expected))
-        if not POSITIONS.search(key) or len(there) != 2 or len(wanted) != 2 or there[1] != wanted[1]:
-            return ""
-        rows.append((key, there[0], wanted[0]))
     facts = []
-    for key, there, wanted in rows:
+    for key in weights.misshapen:
+        shapes = [[size for size in state[key].shape if size != 1] for state in (weights.values, expected)]
+        if not POSITIONS.search(key) or any(len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1]:
+            return ""
+        there, wanted = (shape[0] for shape in shapes)
         if not re.match(r"visual|vision", key):
             facts.append(f"its positions are of {there} tokens, the architecture takes {wanted}")
             continue

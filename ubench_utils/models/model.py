@@ -66,6 +66,7 @@ class Model(ABC):
     """
 
     has_files = True
+    without_weights: str  # why nothing can be loaded, where it cannot
 
     def __init__(self, card: ModelCard, parents: "tuple[Model, ...]" = ()):
         self.card, self.parents = card, parents
@@ -87,11 +88,6 @@ class Model(ABC):
     def has_weights(self) -> bool:
         """Whether ``load`` gives its weights."""
         return self.card.has_weights
-
-    @property
-    def without_weights(self) -> str:
-        """Why nothing can be loaded, where it cannot."""
-        return f"model '{self.name}': it has no weights"
 
     @property
     def has_embeddings(self) -> bool:
@@ -156,7 +152,7 @@ class Model(ABC):
 
     def load(self, device: str = "cpu", precision: str = "float32") -> Any:
         """Load the weights, as ``load_model`` does; refused where there are none."""
-        raise UserError(f"{self.without_weights} to load")
+        raise UserError(f"{self.without_weights.format(self.name)} to load")
 
     def features(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> tuple:
         """Features of images and options, and facts of the model; refused where it answers otherwise."""

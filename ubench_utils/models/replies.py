@@ -209,9 +209,7 @@ def _visible(reply: str) -> str:
     if thinks:
         return ""
     text = "\n".join([*kept, text[start:]]).strip()
-    end = _END.search(text)
-    text = _TOKEN.sub(" ", text[: end.start()] if end else text)
-    text = _ROLE.sub("", text)
+    text = _ROLE.sub("", _TOKEN.sub(" ", _END.split(text, maxsplit=1)[0]))
     text = re.sub(r"[\0\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", "", text)
     text = re.sub("[‘’‛′`´]", "'", re.sub("[‐‑‒–—−]", "-", re.sub("[“”„«»]", '"', text)))
     text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r"\1", text)

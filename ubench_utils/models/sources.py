@@ -85,10 +85,7 @@ def _of_architecture(card: ModelCard) -> Source:
 
 
 def identity_of(card: ModelCard, source: Source) -> dict:
-    """Everything that determines what comes of a model's files but the device: the key of its cached embeddings.
-
-    The weights enter by the SHA-256 of their file, so a name can be reused for other weights without harm.
-    """
+    """What determines the answers of a model by its files; see ``Model.identity``."""
     weights: dict | str
     if source.files:
         weights = {file.name: sha for file, (_, sha) in zip(source.files, contents(source.files), strict=True)}

@@ -33,10 +33,7 @@ ROUNDED = 0.04  # how far from 1 rounded probabilities of a question may add up
 class Submission(Model):
     """A file of answers made elsewhere."""
 
-    @property
-    def without_weights(self) -> str:
-        """Why nothing can be loaded."""
-        return f"model '{self.name}' is a file of answers; it has no weights"
+    without_weights = "model '{}' is a file of answers; it has no weights"
 
     def answer(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> Answers:
         """Look the answers up; those to other questions are noted."""

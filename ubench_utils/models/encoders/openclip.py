@@ -88,31 +88,25 @@ def _doubt(card: ModelCard, source: Source, recipe: dict) -> str:
     if not source.files:
         return "its weights are random"
     stated, taken = source.config.get("preprocess_cfg", {}).get("size"), recipe["size"]
-    if stated is not None and not set(map(str, stated if isinstance(stated, list) else [stated])) <= set(
-        map(str, np.ravel(taken))
-    ):
+    sizes = set(map(str, stated if isinstance(stated, list) else [stated]))
+    if stated is not None and not sizes <= set(map(str, np.ravel(taken))):
         return f"its preprocess_cfg says images of {shown(stated)} px, its model_cfg {taken} px, which is taken"
     unknown = sorted(set(source.config.get("preprocess_cfg", {})) - set(asdict(PreprocessCfg())))
     if unknown:
         return f"its preprocess_cfg has {shown(', '.join(unknown))}, which open_clip does not know and leaves out"
     if source.tag or "model_cfg" in source.config or card.preprocess:
         return ""
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    tags = [
-        open_clip.get_pretrained_cfg(source.arch, tag) for tag in open_clip.list_pretrained_tags_by_model(source.arch)
-    ]
-    published = {
-        tuple(
-            str(list(tag[key]) if isinstance(tag.get(key), tuple) else tag.get(key) or recipe.get(key)) for key in keys
-        )
-        for tag in tags
-    }
-    if published <= {tuple(str(recipe.get(key)) for key in keys)}:
-        return ""
-    return (
-        f"its images are prepared as for OpenAI's CLIP (mean {recipe['mean'][0]:.3g}, {recipe['resize_mode']}), but "
-        f"tags of {source.arch} are published with other preprocessing; say which in the `preprocess` of its entry"
-    )
+    own = {key: recipe.get(key) for key in ("mean", "std", "interpolation", "resize_mode")}
+    for name in open_clip.list_pretrained_tags_by_model(source.arch):
+        tag = open_clip.get_pretrained_cfg(source.arch, name)
+        published = own | {key: tag[key] for key in own if tag.get(key)}
+        if json.dumps(published) != json.dumps(own):
+            return (
+                f"its images are prepared as for OpenAI's CLIP (mean {recipe['mean'][0]:.3g}, {recipe['resize_mode']}), "
+                f"but tags of {source.arch} are published with other preprocessing; say which in the `preprocess` of "
+                "its entry"
+            )
+    return ""
 
 
 def pixels(recipe: dict, image) -> np.ndarray:
