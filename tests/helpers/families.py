@@ -182,6 +182,13 @@ def blip(folder):
     return save(folder, network, processor, tokenizer)
 
 
+def edit(file, change):
+    """Change the content of a JSON file."""
+    content = json.loads(file.read_text()) if file.exists() else {}
+    change(content)
+    file.write_text(json.dumps(content))
+
+
 FAMILIES = {"clip": clip, "siglip": siglip, "siglip2": siglip2, "align": align, "blip": blip}
 
 

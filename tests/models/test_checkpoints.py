@@ -9,7 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from helpers.families import biomedclip, clip, conch, siglip
+from helpers.families import biomedclip, conch
 from helpers.opened import forget
 from helpers.refusals import refused_model
 from hypothesis import given, settings
@@ -20,12 +20,7 @@ from ubench_utils.errors import UserError
 from ubench_utils.models.checkpoints import Weights, fit, read
 from ubench_utils.models.load import load_model
 
-pytestmark = pytest.mark.usefixtures("cache", "small_arch")
-
-
-@pytest.fixture(autouse=True)
-def forget_loaded_models():
-    forget()
+pytestmark = pytest.mark.usefixtures("cache", "small_arch", "forgotten")
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +35,12 @@ def state():
     return {key: value.clone() for key, value in network.state_dict().items()}
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A CLIP and a SigLIP in transformers' format, saved once."""
-    place = tmp_path_factory.mktemp("saved")
-    return {"clip": clip(place / "clip"), "siglip": siglip(place / "siglip")}
-
-
 @pytest.fixture
-def copied(folders, tmp_path):
+def copied(saved, tmp_path):
     """Copy a folder, its weights changed, and return its model string."""
 
     def make(change=lambda state: state, family="clip", name="model.safetensors"):
-        folder = Path(shutil.copytree(folders[family], tmp_path / family, dirs_exist_ok=True))
+        folder = Path(shutil.copytree(saved(family), tmp_path / family, dirs_exist_ok=True))
         content = change(load_file(folder / "model.safetensors"))
         (folder / "model.safetensors").unlink()
         if name.endswith("safetensors"):
@@ -65,7 +53,7 @@ def copied(folders, tmp_path):
 
 
 @pytest.fixture
-def saved(tmp_path):
+def checkpoint(tmp_path):
     """Save a checkpoint of the small architecture and return its model string."""
 
     def save(content, name="weights.pt"):
@@ -120,13 +108,13 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_weights_are_found_where_training_scripts_put_them(state, saved, name):
-    assert is_loaded(saved(WRAPPED[name](state), name), state)
+def test_weights_are_found_where_training_scripts_put_them(state, checkpoint, name):
+    assert is_loaded(checkpoint(WRAPPED[name](state), name), state)
 
 
-def test_half_precision_is_read(state, saved):
+def test_half_precision_is_read(state, checkpoint):
     halves = {key: value.half() for key, value in state.items()}
-    assert is_loaded(saved(halves), {key: value.float() for key, value in halves.items()})
+    assert is_loaded(checkpoint(halves), {key: value.float() for key, value in halves.items()})
 
 
 NAMES = st.text("abcdefgh_.", min_size=1, max_size=12)
@@ -145,20 +133,20 @@ def test_any_prefix_under_any_keys_is_taken_off(prefix, keys, junk):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_a_prefix_in_a_folder_of_transformers_is_taken_off(folders, copied, name):
-    plain = load_model(f"hf:{folders['clip']}").network.state_dict()
+def test_a_prefix_in_a_folder_of_transformers_is_taken_off(saved, copied, name):
+    plain = load_model(f"hf:{saved('clip')}").network.state_dict()
     assert is_loaded(copied(lambda state: prefixed(state, "module."), name=name), plain)
 
 
-def test_wrapped_weights_and_old_buffers_in_a_folder_of_transformers(folders, copied):
-    plain = load_model(f"hf:{folders['clip']}").network.state_dict()
+def test_wrapped_weights_and_old_buffers_in_a_folder_of_transformers(saved, copied):
+    plain = load_model(f"hf:{saved('clip')}").network.state_dict()
     old = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
     assert is_loaded(copied(lambda state: {"model": {**state, **old}, "epoch": 1}, name="pytorch_model.bin"), plain)
 
 
-def test_weights_in_parts(folders, copied):
+def test_weights_in_parts(saved, copied):
     """Several files and their index: all are read, and none from elsewhere."""
-    plain = load_model(f"hf:{folders['clip']}").network.state_dict()
+    plain = load_model(f"hf:{saved('clip')}").network.state_dict()
     name = copied()
     folder = Path(name.removeprefix("hf:"))
     weights = load_file(folder / "model.safetensors")
@@ -215,18 +203,22 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_weights_that_are_not_certain_are_refused_by_their_cause(state, saved, case):
+def test_weights_that_are_not_certain_are_refused_by_their_cause(state, checkpoint, case):
     change, words = REFUSED[case]
     with pytest.raises(UserError) as caught:
-        load_model(saved(change(state)))
+        load_model(checkpoint(change(state)))
     assert "\x1b" not in str(caught.value)
-    refused_model(saved(change(state)), *words)
+    refused_model(checkpoint(change(state)), *words)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda s: {**s, **lora(s)}, ["8 weights", "lora_A", "merge"]),
+        (
+            lambda s: {k: s[k] for k in s if k != "text_projection.weight"},
+            ["lacks 1 weight, such as text_"],
+        ),
         (lambda s: {**s, "visual_projection_2.weight": torch.ones(3)}, ["visual_projection_2.weight", "no place"]),
         (lambda s: {key: value.to(torch.int8) for key, value in s.items()}, ["int8"]),
         (lambda s: {**prefixed(s, "a."), **prefixed(shifted(s), "b.")}, ["under the prefix", "alone"]),
@@ -239,8 +231,8 @@ def test_folders_of_transformers_are_held_to_the_same(copied, change, words):
 
 
 @pytest.mark.parametrize("extra", ["classifier.weight", "image_classifier.bias", "lm_head.weight"])
-def test_a_head_for_another_task_is_left_out_with_a_note(state, saved, copied, extra):
-    for name in (saved({**state, extra: torch.ones(3)}), copied(lambda s: {**s, extra: torch.ones(3)})):
+def test_a_head_for_another_task_is_left_out_with_a_note(state, checkpoint, copied, extra):
+    for name in (checkpoint({**state, extra: torch.ones(3)}), copied(lambda s: {**s, extra: torch.ones(3)})):
         assert extra in load_model(name).doubt and "left out" in load_model(name).doubt
 
 
@@ -273,9 +265,9 @@ def positions(rows, key="visual.positional_embedding", width=48):
         (positions(64, "positional_embedding"), ["64 tokens", "takes 77"]),
     ],
 )
-def test_positions_of_another_size_are_refused_with_both_sizes(state, saved, change, words):
-    refused_model(saved(change(state)), *words)
-    refused_model(f"mix:open_clip:small+{saved({'model': prefixed(change(state), 'module.')})}@0.5", *words)
+def test_positions_of_another_size_are_refused_with_both_sizes(state, checkpoint, change, words):
+    refused_model(checkpoint(change(state)), *words)
+    refused_model(f"mix:open_clip:small+{checkpoint({'model': prefixed(change(state), 'module.')})}@0.5", *words)
 
 
 @pytest.mark.parametrize(
@@ -344,10 +336,10 @@ def test_a_tower_of_transformers_in_a_folder_of_open_clip(tmp_path):
         refused_model(f"local-dir:{folder}", "model")
 
 
-def test_a_file_is_read_once_and_not_looked_at_again(state, saved, monkeypatch):
+def test_a_file_is_read_once_and_not_looked_at_again(state, checkpoint, monkeypatch):
     """Neither library is handed the file, so neither can resize, drop or run what is in it."""
     for module, name in ((open_clip.factory, "load_checkpoint"), (open_clip.factory, "load_state_dict")):
         monkeypatch.setattr(module, name, lambda *args, **kwargs: pytest.fail("open_clip read the file"))
     calls = []
     monkeypatch.setattr("ubench_utils.models.encoders.openclip.read", lambda *args: calls.append(args) or read(*args))
-    assert is_loaded(saved(state), state) and len(calls) == 1
+    assert is_loaded(checkpoint(state), state) and len(calls) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.families import bert_tokenizer, biomedclip, clip, conch
+from helpers.families import bert_tokenizer, biomedclip, conch, edit
 from helpers.opened import forget, identity
 from helpers.refusals import refused_model
 from helpers.samples import DEMO
@@ -24,13 +24,8 @@ from ubench_utils.models.folders import CONCH_TOKENIZER
 from ubench_utils.models.load import load_model
 from ubench_utils.models.registry import PACKAGE
 
-pytestmark = pytest.mark.usefixtures("cache", "small_arch")
+pytestmark = pytest.mark.usefixtures("cache", "small_arch", "forgotten")
 OPEN_CLIP, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def forget_loaded_models():
-    forget()
 
 
 @pytest.fixture
@@ -43,20 +38,9 @@ def trace(tmp_path, monkeypatch):
     assert not trace.exists(), "code of a model was run"
 
 
-@pytest.fixture(scope="module")
-def saved_clip(tmp_path_factory):
-    return clip(tmp_path_factory.mktemp("saved") / "clip")
-
-
 @pytest.fixture
-def clip_folder(saved_clip, tmp_path):
-    return Path(shutil.copytree(saved_clip, tmp_path / "clip"))
-
-
-def edit(file, change):
-    content = json.loads(file.read_text()) if file.exists() else {}
-    change(content)
-    file.write_text(json.dumps(content))
+def clip_folder(broken):
+    return broken("clip")
 
 
 def put(*path, **keys):
@@ -126,12 +110,12 @@ def test_a_configuration_that_would_fetch_or_change_code(clip_folder, change, wo
     refused_model(f"hf:{clip_folder}", "config.json", word)
 
 
-def test_a_model_that_transformers_knows_is_loaded_by_its_own_class(saved_clip, clip_folder, trace):
+def test_a_model_that_transformers_knows_is_loaded_by_its_own_class(saved, clip_folder, trace):
     """Whatever code lies beside it; a user is told."""
     add_code(clip_folder, trace)
     edit(clip_folder / "config.json", put(auto_map=OWN_MODEL))
     edit(clip_folder / "tokenizer_config.json", put(auto_map=OWN_WORDS))
-    model, plain = load_model(f"hf:{clip_folder}"), load_model(f"hf:{saved_clip}")
+    model, plain = load_model(f"hf:{clip_folder}"), load_model(f"hf:{saved('clip')}")
     assert "code of its own, which is not run" in model.doubt and not plain.doubt
     assert model.encode_texts(["a cell"]).tobytes() == plain.encode_texts(["a cell"]).tobytes()
 
