@@ -307,6 +307,10 @@ def test_strings_of_merges(spec, method, parents, parameters):
 @pytest.mark.parametrize(
     "spec",
     [
+        "mix",
+        "mix:@",
+        *(f"mix:a+b@{alpha}" for alpha in ("1.5", "-0.1", "nan", "x")),
+        *("mix:a+b", "mix:a@0.5", "mix:+b@0.5"),
         f"mix:{BASE}+{TUNED}@0.2..1.2",
         f"mix:{BASE}+{TUNED}@0.2..",
         f"mix:{BASE}+{TUNED}@0..0.5..1",

@@ -1,7 +1,7 @@
 """Models files of the user: what is wrong in them is told in one line, whatever YAML can hold."""
 
 import pytest
-from helpers.refusals import NESTED
+from helpers.refusals import NESTED, fails
 
 from ubench_utils.errors import UserError
 from ubench_utils.models.registry import model_cards
@@ -26,6 +26,17 @@ WRONG = {
     "an infinite mean": ("mine: {spec: random, preprocess: {mean: [.inf, 0, 0]}}", "mean in preprocess"),
     "another resizing": ("mine: {spec: random, preprocess: {resize_mode: stretch}}", "shortest, longest or squash"),
     "a list for a word": ("mine: {spec: random, preprocess: {interpolation: [a]}}", "bicubic or bilinear"),
+    "no mapping": ("{", "is no YAML"),
+    "a name alone": ("mine: text", "entry 'mine': write NAME: {spec"),
+    "no spec": ("mine: {colour: '#123456'}", "entry 'mine': write NAME: {spec"),
+    "an unknown key": ("mine: {spec: random, color: red}", "unknown key color; the keys are .*colour"),
+    "a colour by name": ("mine: {spec: random, colour: red5}", "#rrggbb.*red5"),
+    "another activation": ("mine: {spec: random, activation: GELU}", "activation is gelu or quickgelu"),
+    "a domain without a facet": ("mine: {spec: random, in_domain: pathology}", "in_domain.*modality"),
+    "an unknown facet": ("mine: {spec: random, in_domain: {domane: x}}", "in_domain.*modality"),
+    "an unknown base": ("mine: {spec: random, base: nosuch}", "entry 'mine': its base 'nosuch'"),
+    "itself as a base": ("mine: {spec: random, base: mine}", "entry 'mine': its base 'mine'"),
+    "an unknown preprocessing": ("mine: {spec: random, preprocess: {crop: 3}}", "preprocess.*resize_mode"),
     "preprocess as text": ("mine: {spec: random, preprocess: squash}", "preprocess is a mapping"),
 }
 
@@ -38,6 +49,11 @@ def test_a_wrong_entry_is_one_line(tmp_path, monkeypatch, name):
     with pytest.raises(UserError, match=word) as caught:
         model_cards()
     assert len(str(caught.value)) < 600
+
+
+def test_the_program_says_so(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "nowhere.yml"))
+    fails(capsys, ["list", "models"], "UBENCH_MODELS", "nowhere.yml")
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):

@@ -300,29 +300,6 @@ def test_a_pair_that_is_preprocessed_differently_is_noted(path, model_folder, tm
     assert not any("preprocessed differently" in note for note in notes)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", ["is no YAML"]),
-        ("mine: text", ["entry 'mine'", "spec"]),
-        ("mine: {colour: red}", ["entry 'mine'", "spec"]),
-        ("mine: {spec: random, color: red}", ["entry mine", "unknown key color", "colour"]),
-        ("mine: {spec: random, colour: red5}", ["entry mine", "#rrggbb", "red5"]),
-        ("mine: {spec: random, activation: GELU}", ["gelu or quickgelu"]),
-        ("mine: {spec: random, in_domain: pathology}", ["in_domain", "modality"]),
-        ("mine: {spec: random, in_domain: {domane: x}}", ["in_domain", "modality"]),
-        ("mine: {spec: random, base: nosuch}", ["mine", "base 'nosuch'"]),
-        ("mine: {spec: random, base: mine}", ["mine", "base 'mine'"]),
-        ("mine: {spec: random, preprocess: {crop: 3}}", ["preprocess", "resize_mode"]),
-    ],
-)
-def test_a_wrong_models_file(capsys, monkeypatch, tmp_path, text, words):
-    monkeypatch.setenv("UBENCH_MODELS", write(tmp_path, text))
-    fails(capsys, ["list", "models"], *words)
-    monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "nowhere.yml"))
-    fails(capsys, ["list", "models"], "UBENCH_MODELS", "nowhere.yml")
-
-
 def test_names_of_datasets_are_read_as_in_the_dataset(rows, parquet, tmp_path):
     """Blanks around a name and decomposed accents, in the answers as in the dataset itself."""
     rows[0]["dataset"] = "se\u0301rie "
