@@ -9,7 +9,7 @@ from helpers.refusals import NESTED
 from ubench_utils.data.questions import read_templates
 from ubench_utils.errors import UserError
 from ubench_utils.files import parse_yaml
-from ubench_utils.models.registry import model_cards
+from ubench_utils.models.cards import model_cards
 
 BOMB = "a: &a [1, 1]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghij"))
 NO_YAML = {

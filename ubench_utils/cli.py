@@ -20,7 +20,8 @@ from .data.benchmark import DATASETS
 from .engine.device import DEVICES, PRECISIONS
 from .errors import UserError
 from .files import parse_yaml
-from .models.registry import KINDS, SPEC_HELP, ModelCard, model_cards
+from .models.cards import KINDS, ModelCard, model_cards
+from .models.registry import SPEC_HELP
 from .text import one_line
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from ubench_utils.cli import main
 from ubench_utils.errors import UserError
+from ubench_utils.models.cards import PACKAGE
 from ubench_utils.models.encoders import network
 from ubench_utils.models.folders import CONCH_TOKENIZER
 from ubench_utils.models.load import load_model
-from ubench_utils.models.registry import PACKAGE
 
 pytestmark = pytest.mark.usefixtures("cache", "small_arch", "forgotten")
 OPEN_CLIP, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

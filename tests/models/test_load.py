@@ -16,10 +16,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ubench_utils.errors import UserError
+from ubench_utils.models.cards import PACKAGE, model_cards
 from ubench_utils.models.encoders.features import text_features
 from ubench_utils.models.load import load_model
 from ubench_utils.models.merging import interpolate, merge_models
-from ubench_utils.models.registry import PACKAGE, find_model, model_cards, parse_merge
+from ubench_utils.models.registry import find_model, parse_merge
 from ubench_utils.models.sources import resolve
 
 pytestmark = pytest.mark.usefixtures("cache", "forgotten")

@@ -10,9 +10,10 @@ from helpers.opened import forget
 from helpers.runs import evaluate
 from helpers.samples import DEMO
 
-from ubench_utils.models import registry, sources
+from ubench_utils.models import cards, sources
+from ubench_utils.models.cards import FAMILIES, ModelCard
 from ubench_utils.models.load import open_model
-from ubench_utils.models.registry import FAMILIES, ModelCard, find_model, mix_name
+from ubench_utils.models.registry import find_model, mix_name
 
 BASE, TUNED = "demo-base", "demo-pathology"
 
@@ -87,8 +88,8 @@ def test_models_yml_is_read_once_for_each_of_its_states(tmp_path, monkeypatch):
     own, read = tmp_path / "own.yml", []
     own.write_text("mine: {spec: demo}\n")
     monkeypatch.setenv("UBENCH_MODELS", str(own))
-    real = registry.read_text
-    monkeypatch.setattr(registry, "read_text", lambda path, what: read.append(path) or real(path, what))
+    real = cards.read_text
+    monkeypatch.setattr(cards, "read_text", lambda path, what: read.append(path) or real(path, what))
     for _ in range(5):
         assert find_model("mine").spec == "demo"
     assert read.count(own) == 1

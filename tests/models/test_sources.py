@@ -11,9 +11,10 @@ from helpers.refusals import refused_model
 
 from ubench_utils.cli import main
 from ubench_utils.evaluation.evaluate import evaluate
+from ubench_utils.models.cards import model_cards
 from ubench_utils.models.folders import CONCH_TOKENIZER
 from ubench_utils.models.load import load_model
-from ubench_utils.models.registry import find_model, model_cards
+from ubench_utils.models.registry import find_model
 from ubench_utils.models.sources import resolve
 
 pytestmark = pytest.mark.usefixtures("cache", "forgotten")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from ubench_utils.models import registry
+from ubench_utils.models import cards
 from ubench_utils.report import style
 
 MODELS = ["random", "demo-base", "demo-pathology"]
@@ -35,7 +35,7 @@ def test_show_hands_caption_and_alt_to_the_page(monkeypatch):
 
 
 def test_a_listed_model_keeps_its_colour():
-    listed = {name: card.colour for name, card in registry.model_cards().items()}
+    listed = {name: card.colour for name, card in cards.model_cards().items()}
     assert all(listed.values())
     for models in (["demo-pathology"], MODELS, ["open_clip:ViT-B-32", *MODELS[::-1]], list(listed)):
         colours = style.colours(models)
@@ -49,7 +49,7 @@ def test_a_model_that_others_ran_is_grey():
 
 
 def test_colours_are_distinct():
-    listed = [card.colour.lower() for card in registry.model_cards().values()]
+    listed = [card.colour.lower() for card in cards.model_cards().values()]
     every = [*listed, *(colour.lower() for colour in style.PALETTE)]
     assert len(set(every)) == len(every)
     for one, other in itertools.combinations(every, 2):
@@ -71,7 +71,7 @@ def contrast_to_white(colour):
 
 
 def test_colours_stand_out_from_white():
-    listed = {name: card.colour for name, card in registry.model_cards().items()}
+    listed = {name: card.colour for name, card in cards.model_cards().items()}
     assert [contrast_to_white(grey) for grey in ("#000000", "#777777")] == pytest.approx([21, 4.48], abs=0.01)
     light = {colour for colour in [*listed.values(), *style.PALETTE, style.GREY] if contrast_to_white(colour) < 3}
     assert light <= LIGHT

@@ -13,7 +13,7 @@ from helpers.pairs import BASE, RIGHT, SETS, TUNED, N, answers_of, mixtures
 from ubench_utils.engine import store
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models import folders, registry
+from ubench_utils.models import cards, folders
 from ubench_utils.models.encoders.features import predict
 from ubench_utils.models.encoders.network import DualEncoder
 from ubench_utils.models.load import load_model
@@ -100,7 +100,7 @@ def test_sweep_ends_are_the_parents_and_no_checkpoint_is_written(tmp_path, monke
     files = [name for name in files if not {"runs", "benchmarks"} & set(Path(name).parts)]
     assert files and {os.path.splitext(name)[1] for name in files} == {".npz", ".json"}
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (*folders.WEIGHTS, ".pt", ".ckpt")]
-    weights = registry.PACKAGE / "demo" / "base" / "open_clip_model.safetensors"
+    weights = cards.PACKAGE / "demo" / "base" / "open_clip_model.safetensors"
     for name in [name for name in files if name.endswith(".npz")]:
         with np.load(name) as arrays:
             assert not [key for key in arrays if "weight" in key or "state" in key], name

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubench_utils.models import registry
+from ubench_utils.models import cards, registry
 from ubench_utils.report import sentences, tables
 from ubench_utils.report.text import half_width
 from ubench_utils.statistics import scores as stats
@@ -54,8 +54,8 @@ def test_sides_and_grounds_come_from_the_registry():
         [PATHOLOGY, FLUORESCENCE],
         [GENERAL],
     )
-    assert specialists.sides(list(registry.model_cards()))[0] == [
-        name for name, card in registry.model_cards().items() if card.category not in ("generalist", "chance")
+    assert specialists.sides(list(cards.model_cards()))[0] == [
+        name for name, card in cards.model_cards().items() if card.category not in ("generalist", "chance")
     ]
     assert specialists.ground(PATHOLOGY) == {"domain": "pathology"} == specialists.ground("PLIP")
     assert registry.find_model("CONCH").in_domain is None  # its category's

@@ -11,8 +11,9 @@ from ..data.questions import build_questions, read_templates
 from ..engine.device import choose_device
 from ..errors import UserError
 from ..models.answers import COLUMNS
+from ..models.cards import ModelCard
 from ..models.load import open_model
-from ..models.registry import ModelCard, as_list
+from ..models.registry import as_list
 from . import record
 from .run import Evaluation, keep_run, open_benchmark, open_run, run_key
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .cards import ModelCard, cards_state, is_merge, listed
 from .model import Model
-from .registry import ModelCard, cards_state, find_model, is_merge, listed, model_cards, parse_merge
+from .registry import find_model, parse_merge
 
 if TYPE_CHECKING:
     from .encoders.network import DualEncoder
@@ -52,7 +53,7 @@ def _once(name: str, opening: Callable[[], Model]) -> Model:
 
 
 def _of_name(name: str) -> Model:
-    card = listed(name, model_cards())
+    card = listed(name)
     if card is None and is_merge(name):
         merge = parse_merge(name)
         for parent, of_parent in zip(merge.parents, merge.cards, strict=True):

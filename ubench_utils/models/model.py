@@ -17,8 +17,8 @@ import pandas as pd
 
 from ..data.benchmark import Benchmark
 from ..errors import UserError
+from .cards import ModelCard
 from .folders import Source
-from .registry import ModelCard
 from .sources import identity_of, resolve, states
 
 

@@ -15,8 +15,8 @@ from ..engine import work
 from ..engine.store import file_digest
 from ..errors import UserError, first_line, shown
 from ..files import file_state
+from .cards import ModelCard
 from .folders import Source, conch_folder, fetched, local, open_clip_folder, readable, snapshot, transformers_folder
-from .registry import ModelCard
 
 
 def resolve(card: ModelCard) -> Source:

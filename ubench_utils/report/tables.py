@@ -7,7 +7,8 @@ from markupsafe import Markup, escape
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from ..evaluation.evaluate import Evaluation
-from ..models.registry import PACKAGE, find_model
+from ..models.cards import PACKAGE
+from ..models.registry import find_model
 from ..models.sources import image_size
 from ..text import one_line
 from .sentences import environment

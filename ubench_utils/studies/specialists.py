@@ -6,7 +6,8 @@ Who is a specialist and what its own ground is come from the registry (``categor
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING
-from ..models.registry import find_model, model_cards
+from ..models.cards import model_cards
+from ..models.registry import find_model
 from ..statistics.families import compare_cells
 from ..statistics.scores import score, totals
 from . import published

@@ -14,9 +14,9 @@ from open_clip.transformer import AttentionalPooler, TextTransformer
 from timm.models.vision_transformer import VisionTransformer
 
 from ...errors import UserError, first_line
+from ..cards import ModelCard
 from ..checkpoints import Weights, check_fit, fit, read, states
 from ..folders import Source
-from ..registry import ModelCard
 from .hf import too_long
 from .network import DualEncoder
 from .openclip import pixels

@@ -14,8 +14,9 @@ import pandas as pd
 from ...data.benchmark import Benchmark
 from ...engine import store
 from ...errors import UserError
+from ..cards import ModelCard
 from ..model import Answers, Model, naming
-from ..registry import ModelCard, parse_merge
+from ..registry import parse_merge
 from .features import Features, image_features, predict, text_features
 from .matching import match_images, predict_matches
 

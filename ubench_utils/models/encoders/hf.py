@@ -19,9 +19,9 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from PIL import Image
 
 from ...errors import UserError, first_line
+from ..cards import ModelCard
 from ..checkpoints import Weights, check_fit, fit, layers_are_there, read
 from ..folders import NO_CODE, Source, refuse_code
-from ..registry import ModelCard
 from .network import LARGEST_IMAGE, DualEncoder, quiet
 
 # Families trained on texts that were padded to the whole context, and documented to need it.

@@ -26,9 +26,9 @@ from open_clip.transformer import QuickGELU
 from torchvision.transforms import Compose, Normalize
 
 from ...errors import UserError, first_line, shown
+from ..cards import ModelCard
 from ..checkpoints import Weights, check_fit, fit, layers_are_there, read
 from ..folders import Source, check_config, read_json, refuse_code
-from ..registry import ModelCard
 from .network import LARGEST_IMAGE, DualEncoder, quiet
 
 OPENAI_RELEASE = {"input_resolution", "context_length", "vocab_size"}  # numbers that lie among its weights
@@ -101,10 +101,10 @@ def _doubt(card: ModelCard, source: Source, recipe: dict) -> str:
         tag = open_clip.get_pretrained_cfg(source.arch, name)
         published = own | {key: tag[key] for key in own if tag.get(key)}
         if json.dumps(published) != json.dumps(own):
+            prepared = f"as for OpenAI's CLIP (mean {recipe['mean'][0]:.3g}, {recipe['resize_mode']})"
             return (
-                f"its images are prepared as for OpenAI's CLIP (mean {recipe['mean'][0]:.3g}, {recipe['resize_mode']}), "
-                f"but tags of {source.arch} are published with other preprocessing; say which in the `preprocess` of "
-                "its entry"
+                f"its images are prepared {prepared}, but tags of {source.arch} are published with other "
+                "preprocessing; say which in the `preprocess` of its entry"
             )
     return ""
 

@@ -4,7 +4,7 @@ import pytest
 from helpers.refusals import NESTED, fails
 
 from ubench_utils.errors import UserError
-from ubench_utils.models.registry import model_cards
+from ubench_utils.models.cards import model_cards
 
 WRONG = {
     "a list": ("- mine", "write NAME"),
