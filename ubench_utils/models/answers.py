@@ -63,15 +63,18 @@ def choose(asked: pd.DataFrame, score: np.ndarray, option_row: np.ndarray, proba
     -------
     pandas.DataFrame
         The columns of the prediction contract (but ``model``) and ``tied``: whether the highest score was reached by
-        more than one option. An exact tie goes to the option of the smallest ``option_row``, the first in the alphabet,
-        so the choice does not depend on the order of the options.
+        more than one option.
     """
     tied = (score == score.max(axis=1, keepdims=True)).sum(axis=1) > 1
     return answer_table(asked, best_options(score, option_row), probability).assign(tied=tied)
 
 
 def best_options(score: np.ndarray, option_row: np.ndarray) -> np.ndarray:
-    """Index of the highest score in each row; of tied options the one of the smallest ``option_row``."""
+    """Index of the highest score in each row, shape (n_questions,).
+
+    An exact tie goes to the option of the smallest ``option_row``, the first in the alphabet, so the choice does not
+    depend on the order of the options.
+    """
     highest = score == score.max(axis=1, keepdims=True)
     return np.where(highest, option_row, np.iinfo(option_row.dtype).max).argmin(axis=1)
 

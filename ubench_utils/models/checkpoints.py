@@ -104,12 +104,7 @@ class Weights:
 
 
 def read(files: tuple) -> dict:
-    """Content of a file of weights, or of the parts of one; no code in them is run.
-
-    Parameters
-    ----------
-    files : tuple of Path
-        In safetensors' format, or of ``torch.save``.
+    """Content of a file of weights (safetensors, or of ``torch.save``), or of its parts; no code in them is run.
 
     Raises
     ------
@@ -217,23 +212,9 @@ def fit(content: dict, expected: dict, convert: Callable) -> Weights:
 
 
 def check_fit(weights: Weights, content: dict, expected: dict, what: str, image_px: int | None) -> None:
-    """Refuse weights that do not fit a network.
+    """Refuse what ``fit`` returned where it does not fit the architecture ``what``; UserError says why.
 
-    Parameters
-    ----------
-    weights : Weights
-        What ``fit`` returned.
-    content, expected : dict
-        As for ``fit``.
-    what : str
-        Name of the architecture.
-    image_px : int or None
-        Side of the images that the network takes, where known.
-
-    Raises
-    ------
-    UserError
-        Says why they do not.
+    ``image_px`` is the side of the images that the network takes, where known.
     """
     if not weights.fits:
         raise UserError(f"the checkpoint {_misfit(weights, content, expected, what, image_px)}")

@@ -1,6 +1,5 @@
 """Opening a model by its name or model string: once a process, as long as its files and its entry are as they were."""
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,12 @@ def open_model(model: str | ModelCard) -> Model:
     """
     if isinstance(model, ModelCard):
         return _of_card(model)
-    return _once(model, lambda: _of_name(model))
+    state = cards_state()
+    before, opened = _opened.get(model, (None, None))
+    if opened is None or before != state or not opened.is_unchanged():
+        opened = _of_name(model)
+        _opened[model] = state, opened
+    return opened
 
 
 def load_model(name: str, device: str = "cpu", precision: str = "float32") -> "DualEncoder":
@@ -43,33 +47,18 @@ def load_model(name: str, device: str = "cpu", precision: str = "float32") -> "D
     return open_model(name).load(device, precision)
 
 
-def _once(name: str, opening: Callable[[], Model]) -> Model:
-    state = cards_state()
-    before, opened = _opened.get(name, (None, None))
-    if opened is None or before != state or not opened.is_unchanged():
-        opened = opening()
-        _opened[name] = state, opened
-    return opened
-
-
 def _of_name(name: str) -> Model:
     card = listed(name)
-    if card is None and is_merge(name):
-        merge = parse_merge(name)
-        for parent, of_parent in zip(merge.parents, merge.cards, strict=True):
-            if parent == merge.equal_parent:
-                return _parent(parent, of_parent).named(name)
-        card = ModelCard(name, name)
-    opened = _of_card(card or find_model(name))
+    if card or not is_merge(name):
+        opened = _of_card(card or find_model(name))
+    else:
+        same = parse_merge(name).equal_parent
+        opened = open_model(same.name) if same else _of_card(ModelCard(name, name))
     return opened if opened.name == name else opened.named(name)  # as it was given, with the facts of the card
 
 
 def _of_card(card: ModelCard) -> Model:
     merge = parse_merge(card.spec) if is_merge(card.spec) else None
-    parents = map(_parent, merge.parents, merge.cards) if merge else ()
+    parents = tuple(open_model(parent.name) for parent in merge.cards) if merge else ()
     module, kind = card.family.opened_by.split(":")
-    return getattr(import_module(module), kind)(card, tuple(parents))
-
-
-def _parent(name: str, card: ModelCard) -> Model:
-    return _once(name, lambda: _of_card(card))
+    return getattr(import_module(module), kind)(card, parents)

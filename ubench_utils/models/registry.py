@@ -49,9 +49,8 @@ def find_model(name: str) -> ModelCard:
     if card:
         return card
     if is_merge(name):
-        merge = parse_merge(name)
-        parents = dict(zip(merge.parents, merge.cards, strict=True))
-        return replace(parents[merge.equal_parent], name=name) if merge.equal_parent else ModelCard(name, name)
+        same = parse_merge(name).equal_parent
+        return replace(same, name=name) if same else ModelCard(name, name)
     if is_model_string(name):
         return ModelCard(name, name)
     cards = model_cards()
@@ -86,11 +85,11 @@ class Merge:
     cards: tuple[ModelCard, ...] = field(default=(), compare=False, repr=False)
 
     @property
-    def equal_parent(self) -> str | None:
-        """The parent that the merge equals bit for bit, None where it equals none."""
+    def equal_parent(self) -> ModelCard | None:
+        """Card of the parent that the merge equals bit for bit, None where it equals none."""
         if self.parameters.get("alpha", self.parameters.get("weight")) == 0:
-            return self.parents[0]
-        return self.parents[1] if self.parameters.get("alpha") == 1 else None
+            return self.cards[0]
+        return self.cards[1] if self.parameters.get("alpha") == 1 else None
 
 
 def parse_merge(spec: str) -> Merge:

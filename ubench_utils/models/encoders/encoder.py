@@ -76,13 +76,7 @@ class Encoder(Model):
     ) -> tuple[Features, Features, dict]:
         """Features of the images and of the options of a benchmark, and facts of the model, from the cache if there.
 
-        Parameters
-        ----------
-        benchmark : Benchmark
-        questions : pandas.DataFrame
-            As from ``build_questions``. Texts are cached together: the same questions find the same entries.
-        device, precision : str
-            As from ``choose_device``, or as in the record of an evaluation.
+        Arguments as for ``answer``. Texts are cached together: the same questions find the same entries.
 
         Raises
         ------

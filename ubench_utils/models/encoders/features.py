@@ -104,11 +104,6 @@ def predict(questions: pd.DataFrame, images: Features, texts: Features, logit_sc
         By image hash and by option text.
     logit_scale : float
         The model's inverse temperature.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As from ``choose``.
     """
 
     def answer(block):

@@ -182,16 +182,15 @@ def _part(source: Source, what: str, auto):
 
 def _pixels(processor, image: Image.Image) -> np.ndarray:
     """Everything a processor does before its arithmetic: uint8 (3, size, size), or a record of patches, mask, grid."""
-    fields = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
-    pixels = np.asarray(fields["pixel_values"][0])
+    made = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+    fields = {name: np.asarray(value[0]) for name, value in made.items()}
+    pixels = fields["pixel_values"]
     if pixels.dtype != np.uint8:
         raise ValueError(f"{type(processor).__name__} makes {pixels.dtype} before rescaling, not 8-bit pixels")
     if len(fields) == 1:
         return pixels
-    others = {name: np.asarray(value[0]) for name, value in fields.items() if name != "pixel_values"}
-    dtype = [(name, value.dtype, value.shape) for name, value in {"pixel_values": pixels, **others}.items()]
-    record = np.empty((), dtype)
-    for name, value in {"pixel_values": pixels, **others}.items():
+    record = np.empty((), [(name, value.dtype, value.shape) for name, value in fields.items()])
+    for name, value in fields.items():
         record[name] = value
     return record
 
