@@ -171,10 +171,10 @@ def _split_parents(models: str) -> tuple:
 def root(name: str) -> str | None:
     """The model that a model descends from by the ``base`` entries of models.yml, None where nothing is known of it."""
     cards, seen = model_cards(), set()
-    card = find_model(name)
+    card = listed(name) or find_model(name)
     while card.base and card.name not in seen:
         seen.add(card.name)
-        card = find_model(card.base)
+        card = listed(card.base) or find_model(card.base)
     return card.name if seen or card.name in cards else None
 
 

@@ -4,7 +4,6 @@ Nothing here imports torch, so that what is cached needs none.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
@@ -88,13 +87,13 @@ class Encoder(Model):
             raise UserError(
                 f"model '{self.name}': it compares options by a matching head, not by features of image and text"
             )
-        key, load = self._key(precision), self._loader(device, precision)
+        key, load = self._key(precision), cache(partial(self.load, device, precision))
         return image_features(benchmark, key, load), text_features(_texts(questions), key, load), facts
 
     def answer(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> Answers:
         """Answer by the option that is most like the image; weights are loaded only if something is not cached."""
         facts = self.facts(device, precision)
-        key, load = self._key(precision), self._loader(device, precision)
+        key, load = self._key(precision), cache(partial(self.load, device, precision))
         started = time.monotonic()
         if facts["has_embeddings"]:
             text = text_features(_texts(questions), key, load)
@@ -127,9 +126,6 @@ class Encoder(Model):
 
     def _key(self, precision: str) -> str:
         return store.digest({"identity": self.identity, "precision": precision})
-
-    def _loader(self, device: str, precision: str) -> "Callable[[], DualEncoder]":
-        return cache(partial(self.load, device, precision))
 
 
 def _texts(questions: pd.DataFrame) -> set[str]:
