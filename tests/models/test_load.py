@@ -164,8 +164,12 @@ def openai_state(state):
     return {**halves, **{name: torch.tensor(number) for name, number in extra.items()}}
 
 
-def test_openai_weights_under_a_gelu_architecture_are_refused(monkeypatch, tmp_path):
-    """The trap itself: the tag `openai` of ViT-B-32 loads without an error into the wrong activation."""
+def test_openai_weights_under_a_gelu_architecture_are_refused(monkeypatch, tmp_path, small_arch):
+    """The trap itself: the tag `openai` of ViT-B-32 (made small) loads without an error into the wrong activation."""
+    for end in ("", "-quickgelu"):
+        small = open_clip.get_model_config(f"small{end}")
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, f"ViT-B-32{end}", small)
+    monkeypatch.setattr("ubench_utils.models.sources._arch_config", open_clip.get_model_config)
     network = open_clip.create_model("ViT-B-32")
     file = tmp_path / "open_clip_model.safetensors"
     save_file({key: value.half() for key, value in network.state_dict().items()}, file)

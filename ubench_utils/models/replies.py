@@ -71,6 +71,8 @@ _DECLARED = re.compile(
     re.IGNORECASE,
 )
 _FINAL = re.compile(rf"(?<!\w)final\s+{_ANSWER}\W{{0,3}}{_IS}?", re.IGNORECASE)
+_NEXT_TAG = re.compile("</?answer>", re.IGNORECASE)
+_NO_BLANK = re.compile(r"[^\s\"':]")
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]{0,300}\}){0,300})\}")
 _STOP = re.compile(
     r"\n|(?<!\b\w)[.!?](?=\s|$)|\.(?= (?:here|explanation|reason|rationale)\b)|"
@@ -83,6 +85,8 @@ _LETTER = re.compile(
     rf"(?<![A-Za-z0-9_'.\-/])(?!A\s+[A-Z]|I\s)([A-Z])"  # "A Giemsa stain", "I think"
     rf"(?![A-Za-z0-9_'\-]|/\w\w|\.?\s+(?!{_GOES_ON})[^\W\d_A-Z]|\.\w|\s*[°%])"
 )
+_ALONE = re.compile(r"\W*([A-Za-z])\W*")
+_ABBREVIATED = re.compile(rf"\.\s+(?!{_GOES_ON})[a-z]")
 _BEFORE = re.compile(r"(?<![A-Za-z0-9_'])([A-Z])\s*[.):\],-]\s*[\"'(]?$")  # the words of an option
 _LEAD = re.compile(
     r"^[^\w\n]*(?:([A-Z])(?=\s*[)\]:]|[.,;/](?:\s|$)|\s+(?:-|\([^()\n]*\)\W*$)|[^\w\n?]*$|"
@@ -171,8 +175,7 @@ def read_reply(reply, labels: tuple, options: tuple = ()) -> Reading:
         begins = [letter for letter in lead if not text[: letter.start].strip(" \n([\"'")]
         return _one(declared + (begins if len({letter.option for letter in lead}) == 1 else []), n)
     if lead:
-        stop = _STOP.search(text, lead[0].end + 1)
-        end = stop.start() if stop else len(text)
+        end = _up_to(_STOP, text, lead[0].end + 1)
         beside = [one for one in (*named, *letters) if lead[0].end <= one.start < end]
         return _one(_meant(text, lead + beside), n)
     brackets = [_letter(found) for found in _IN_BRACKETS.finditer(text)]
@@ -259,11 +262,9 @@ def _named(text: str, labels: tuple) -> tuple[list[_Named], str]:
         words = [re.sub(r"(\\?[&+/])", r" ?\1 ?", re.escape(_lower(word))) for word in words]
         # "5" is no mention in "0.5", "5.2" or "-5"
         pattern = r"(?<!\w)(?<!\d[.,])(?<![ .-]-)(?<!^-)" + r"[\W_]{1,3}".join(words) + r"(?!\w|(?<=\d)[.,]\d)"
-        for mention in re.finditer(pattern, rest) if words else ():
-            found.append(_Named(index, "text", mention.start(), mention.end()))
-        for one in found:
-            if one.option == index:
-                rest = rest[: one.start] + TAKEN * (one.end - one.start) + rest[one.end :]
+        if words:
+            found += [_Named(index, "text", *mention.span()) for mention in re.finditer(pattern, rest)]
+            rest = re.sub(pattern, lambda mention: TAKEN * len(mention[0]), rest)
     return found, rest
 
 
@@ -288,7 +289,7 @@ def _leading(text: str, named: list, rest: str) -> list[_Named]:
     letters = []
     for letter in map(_letter, _LEAD.finditer(text)):
         beside = any(letter.end + gap in starts for gap in range(4))
-        abbreviated = re.compile(rf"\.\s+(?!{_GOES_ON})[a-z]").match(text, letter.end)
+        abbreviated = _ABBREVIATED.match(text, letter.end)
         if rest[letter.start] != TAKEN and (beside or not abbreviated):
             letters.append(letter)
     if len({letter.option for letter in letters}) == 1 and text[: letters[0].start].strip(" \n([\"'-"):
@@ -300,20 +301,21 @@ def _spans(text: str, pattern: re.Pattern) -> list[tuple[int, int]]:
     """From the end of every match to the end of its sentence, blanks and markup skipped."""
     spans = []
     for found in islice(pattern.finditer(text), MOST + 1):
-        blanks = re.compile(r"[\s\"':]*").match(text, found.end())
-        start = blanks.end() if blanks else found.end()
-        stop = _STOP.search(text, start + 1)
-        spans.append((start, stop.start() if stop else len(text)))
+        start = _up_to(_NO_BLANK, text, found.end())
+        spans.append((start, _up_to(_STOP, text, start + 1)))
     return spans
 
 
 def _tags(text: str) -> list[tuple[int, int]]:
     """What stands between ``<answer>`` and its closing tag, or the end."""
-    spans = []
-    for opened in re.finditer("<answer>", text, re.IGNORECASE):
-        closed = re.compile("</answer>|<answer>", re.IGNORECASE).search(text, opened.end())
-        spans.append((opened.end(), closed.start() if closed else len(text)))
-    return spans
+    opened = re.finditer("<answer>", text, re.IGNORECASE)
+    return [(tag.end(), _up_to(_NEXT_TAG, text, tag.end())) for tag in opened]
+
+
+def _up_to(pattern: re.Pattern, text: str, start: int) -> int:
+    """Where a pattern is found next, or the end."""
+    found = pattern.search(text, start)
+    return found.start() if found else len(text)
 
 
 def _within(text: str, named: list, letters: list, spans: list, labels: tuple) -> list[_Named]:
@@ -321,11 +323,10 @@ def _within(text: str, named: list, letters: list, spans: list, labels: tuple) -
     found = []
     for start, end in spans:
         part = text[start:end]
-        alone = re.fullmatch(r"\W*([A-Za-z])\W*", part)
+        alone = _ALONE.fullmatch(text, start, end)
         same = [index for index, label in enumerate(labels) if plain(label) == plain(part.strip(" \n()[]\"'"))]
         if alone:
-            at = start + alone.start(1)
-            inside = [_Named(ord(alone[1].upper()) - ord("A"), "letter", at, at + 1)]
+            inside = [_letter(alone)]
         elif same:
             inside = [_Named(index, "text", start, end) for index in same]
         else:
@@ -343,8 +344,6 @@ def _meant(text: str, found: list) -> list[_Named]:
 
 
 def _is_meant(text: str, one: _Named) -> bool:
-    before = text[max(one.start - 200, 0) : one.start]
-    borders = [found.end() for found in _BORDER.finditer(before)]
-    clause = before[borders[-1] :] if borders else before
+    clause = _BORDER.split(text[max(one.start - 200, 0) : one.start])[-1]
     after = (_REFUTED, _DENIED) if one.how == "text" else (_REFUTED,)  # "B: no" may be the option "no"
     return not _AGAINST.search(clause) and not any(pattern.match(text, one.end) for pattern in after)
