@@ -377,7 +377,7 @@ def test_any_text_is_read_without_an_error(text, labels, form):
     ],
 )
 def test_a_reply_of_a_million_characters_takes_no_time(piece):
-    started = time.monotonic()
+    started = time.process_time()
     for length in (19_000, 1_000_000):
         read_reply(piece * (length // len(piece)), LABELS, CAPTIONS)
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
