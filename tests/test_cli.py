@@ -172,7 +172,7 @@ def root(tmp_path, monkeypatch):
 def test_a_page(root, capsys):
     """One notebook through papermill: tidy, repeatable, run only when needed, never replaced by a failure."""
     arguments = ["run", "--sections", "overview", "--models", "demo-base", "--limit", "40", "--device", "cpu"]
-    page, source = root / "book" / "results" / "overview.ipynb", root / "notebooks" / "overview.md"
+    page, source = root / "book" / "results" / "overview.ipynb", root / "notebooks" / "results" / "overview.md"
     assert main(arguments) == 0
     notebook = nbformat.read(page, as_version=4)
     nbformat.validate(notebook)
