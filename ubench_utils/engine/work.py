@@ -97,7 +97,7 @@ def over_images(
         Worker, hashes, pixels of shape (n, …) and reasons why some are blank, to the arrays of the entry; ``reasons``
         among them.
     """
-    row_of_hash = {image_hash: row for row, image_hash in reversed(list(enumerate(benchmark.images.image_hash)))}
+    row_of_hash = _row_of_hash(benchmark)
     facts = _pixel_facts()
     paths = [store.entry(kind, key, [facts, of]) for of in keys]
     found = [store.read(path) for path in paths]
@@ -124,6 +124,24 @@ def over_images(
                 progress.update(len(chunks[number]))
     entries = [entry for entry in found if entry is not None]
     return Done(entries, total, _failed(benchmark, chunks, entries), _files(chunks, entries))
+
+
+def all_pixels(benchmark: Benchmark, worker: Worker) -> tuple[list[str], np.ndarray]:
+    """Content hashes of the images of a benchmark, sorted, and what a worker makes of them, from the cache if there.
+
+    Raises
+    ------
+    UserError
+        If an image cannot be read.
+    """
+    row_of_hash = _row_of_hash(benchmark)
+    chunks = chunked(row_of_hash)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        found = [_pixels(benchmark, row_of_hash, worker, threads, chunk)[0] for chunk in chunks]
+    reasons = [reason_ for entry in found for reason_ in entry["reasons"].tolist() if reason_]
+    if reasons:
+        raise UserError(f"{len(reasons)} of {len(row_of_hash)} images cannot be read; of the first: {reasons[0]}")
+    return [image_hash for chunk in chunks for image_hash in chunk], np.concatenate([one["pixels"] for one in found])
 
 
 def is_absent(images) -> np.ndarray:
@@ -203,6 +221,10 @@ def encode_batched(encode, items) -> np.ndarray:
         size = (size + 1) // 2  # outside the handler, so that the failed batch's memory is free again
         _free_device_memory()
     return np.concatenate(parts)
+
+
+def _row_of_hash(benchmark: Benchmark) -> dict[str, int]:
+    return {image_hash: row for row, image_hash in reversed(list(enumerate(benchmark.images.image_hash)))}
 
 
 def _pixel_facts() -> dict:

@@ -1,16 +1,15 @@
 """The answers of a model that is in memory, which the lessons need beside the rest."""
 
-import numpy as np
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING
-from ..engine.work import picture
+from ..engine.work import all_pixels
 from ..evaluation.evaluate import Evaluation
 from ..statistics.scores import join_answers
 
 
 def answer(model, run: Evaluation) -> pd.DataFrame:
-    """Answers of a model in memory, say in the middle of its training, to the questions of a run; nothing is cached.
+    """Answers of a model in memory, say in the middle of its training, to the questions of a run; no answer is cached.
 
     Parameters
     ----------
@@ -24,7 +23,6 @@ def answer(model, run: Evaluation) -> pd.DataFrame:
     pandas.DataFrame
         As from ``stats.join_answers``, without a column ``model``.
     """
-    images = run.benchmark.images.drop_duplicates("image_hash")
     questions = run.questions[run.questions.wording == HEADLINE_WORDING]
-    pixels = np.stack([model.preprocess(picture(run.benchmark, row)) for row in images.index])
-    return join_answers(model.answer(questions, images.image_hash, pixels), run.questions)
+    hashes, pixels = all_pixels(run.benchmark, model)
+    return join_answers(model.answer(questions, hashes, pixels), run.questions)
