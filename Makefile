@@ -20,13 +20,13 @@ check: $(SETUP)
 	$(BIN)/mypy
 
 test: check
-	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests
+	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests
 
 test-all: test slow
 
 # The tests that take long, and every executed page run again by nbval.
 slow: $(SETUP)
-	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist load -m slow tests
+	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow tests
 	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env book
 
 $(SETUP): requirements.txt pyproject.toml
