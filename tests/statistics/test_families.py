@@ -1,15 +1,12 @@
 """Forgetting: tests against enumeration and scipy, intervals against simulated truth."""
 
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.samples import FACETS, random_answers, table_of
 from helpers.simulation import SIZES, questions_of, states_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import binom, norm, permutation_test
+from hypothesis import settings
+from scipy.stats import binom
 
 from ubench_utils.statistics import families as paired
 from ubench_utils.statistics import intervals, resampling, scores
@@ -84,77 +81,6 @@ def test_models_without_a_shared_question_have_no_cell():
     assert found.empty and {"joint_low", "p_adjusted", "kept", "detectable", "small"} <= set(found.columns)
 
 
-# ------------------------------------------------------------------------------------------------- sign flips
-
-
-@relaxed
-@given(st.lists(st.integers(-6, 6), max_size=9))
-def test_sign_flip_is_the_enumeration(changes):
-    sums = [np.dot(signs, changes) for signs in itertools.product([-1, 1], repeat=len(changes))]
-    expected = np.mean(np.abs(sums) >= abs(sum(changes))) if changes else 1.0
-    assert intervals.sign_flip(changes) == pytest.approx(expected, rel=1e-12)
-
-
-def test_sign_flip_is_scipys():
-    changes = np.array([3, -1, 2, 2, 0, 1, -2, 4, 1, 1])
-    found = resamples(np.inf)(permutation_test)(
-        (changes, 0 * changes), lambda x, y: np.sum(x - y), permutation_type="samples"
-    )
-    assert intervals.sign_flip(changes) == pytest.approx(found.pvalue)
-
-
-def test_sign_flip_is_the_random_flip_where_there_are_many():
-    rng = np.random.default_rng(0)
-    changes = rng.integers(-5, 7, 400)
-    sums = np.abs(rng.choice([-1, 1], (50_000, 400)) @ changes)
-    assert intervals.sign_flip(changes) == pytest.approx((sums >= abs(changes.sum())).mean(), abs=0.005)
-
-
-@relaxed
-@given(st.integers(0, 300), st.integers(0, 300))
-def test_sign_flip_of_single_answers_is_mcnemars(lost, gained):
-    changes = np.repeat([-1, 1, 0], [lost, gained, 5])
-    assert intervals.sign_flip(changes) == pytest.approx(float(intervals.mcnemar_exact(lost, gained)), rel=1e-9)
-
-
-# ------------------------------------------------------------------------------- families and detectable effects
-
-
-@relaxed
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_the_step_down_loop(p):
-    expected, running = [0.0] * len(p), 0.0
-    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        running = max(running, min(1.0, (len(p) - rank) * p[i]))
-        expected[i] = running
-    assert intervals.holm(p) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("n_cells", [1, 10, 100])
-def test_critical_value_of_independent_cells_is_sidaks(n_cells):
-    draws = np.random.default_rng(0).normal(size=(n_cells, 20_000)) * np.linspace(1, 5, n_cells)[:, None]
-    draws = np.vstack([draws, np.zeros(20_000)])  # a cell that does not vary is left out
-    found = intervals.critical_value(draws, np.zeros(n_cells + 1), draws.std(axis=1))
-    assert found == pytest.approx(norm.isf((1 - 0.95 ** (1 / n_cells)) / 2), abs=0.04)
-
-
-def test_detectable_difference_is_found_with_80_percent_power():
-    rng = np.random.default_rng(0)
-    for n, rate in ((300, 0.1), (2000, 0.2), (80, 0.4)):
-        delta = float(intervals.detectable_difference(round(rate * (n + 2)) - 2, n, n))
-        draws = rng.multinomial(n, [(rate - delta) / 2, (rate + delta) / 2, 1 - rate], 20_000)
-        z = (draws[:, 1] - draws[:, 0]) / np.sqrt(np.maximum(draws[:, 0] + draws[:, 1], 1))
-        assert (np.abs(z) > norm.isf(0.025)).mean() == pytest.approx(0.8, abs=0.03)
-
-
-def test_detectable_difference_has_a_floor_and_shrinks_with_n():
-    n = np.array([1, 3, 10, 30, 100, 1000, 10_000])
-    none = intervals.detectable_difference(0 * n, n, n)
-    assert (np.diff(none) <= 0).all() and none[0] == 1 and (none[2:] < 1).all()
-    assert none[4] == pytest.approx((norm.isf(0.025) + norm.isf(0.2)) ** 2 / 100, abs=0.01)
-    assert intervals.detectable_difference(50, 500, 100, 0.02) == pytest.approx(2.8016 * 0.02, rel=1e-3)
-
-
 @pytest.mark.parametrize(("n", "small"), [(38, True), (39, False)])
 def test_small_cells_could_not_show_the_loss_of_a_fifth(n, small):
     answers = pd.concat([table_of("a", [1, 0] * n).iloc[:n], table_of("b", [0, 0] * n).iloc[:n]])
@@ -210,12 +136,7 @@ def test_simultaneous_intervals_cover_jointly():
             drawn.append(resampling.draws(layout, step, answered, weights)["micro"])
             true.append(resampling.estimates(layout, truth, answered)["micro"] @ [-1, 1])
             counts = {state: resampling.cell_sums(layout, states[state]) for state in ("forgotten", "learned")}
-            n = {
-                "n_questions": resampling.cell_sums,
-                "n_images": resampling.cell_images,
-                "n_datasets": resampling.cell_datasets,
-            }
-            tables.append((layout.cells.assign(**{k: f(layout, answered)[:, 0] for k, f in n.items()}), counts))
+            tables.append((resampling.answered_cells(layout, answered)[0], counts))
         drawn, true = np.concatenate(drawn), np.concatenate(true)
         cells = pd.concat([table for table, _ in tables], ignore_index=True)
         lost, gained = (np.concatenate([c[way] for _, c in tables]) for way in ("forgotten", "learned"))

@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from ubench_utils.statistics import selection
 from ubench_utils.statistics.resampling import resamples
+from ubench_utils.statistics.scores import score
 
 ALPHAS = np.arange(11) / 10
 relaxed = settings(deadline=None, derandomize=True, max_examples=40)
@@ -41,9 +42,11 @@ def plain_target(rows, weights, estimand):
 
 
 @pytest.mark.parametrize("estimand", ["micro", "macro"])
-def test_cross_fit_is_the_plain_loop(estimand):
+def test_cross_fit_is_the_plain_loop(estimand, monkeypatch):
     answers, weights = sweep_of(noise=0.9), {"in": 0.7, "out": 0.3}
-    found = resamples(200, 5)(selection.cross_fit)(answers, weights, estimand=estimand, n_folds=3, n_splits=2)
+    monkeypatch.setattr(selection, "FOLDS", 3)
+    monkeypatch.setattr(selection, "SPLITS", 2)
+    found = resamples(200, 5)(selection.cross_fit)(answers, weights, estimand=estimand)
     images = answers[["dataset", "image_id"]].drop_duplicates().sort_values(["dataset", "image_id"])
     scored = []
     for fold in resamples(200, 5)(selection._folds)(images.dataset, 3, 2):
@@ -107,10 +110,26 @@ def test_what_cannot_be_chosen_from_is_an_error():
         selection.cross_fit(answers[(answers.alpha == 0) == (answers.question == "x")])
 
 
+@pytest.mark.parametrize("n_beech", [1, 20])
+@pytest.mark.parametrize("weights", [None, {"in": 0.5, "out": 0.5}])
+def test_a_mean_over_sub_datasets_of_too_few_images_is_withheld_as_by_score(n_beech, weights):
+    answers = sweep_of(60)
+    answers = answers[(answers.dataset != "beech") | (answers.image_id < 3 * n_beech)]
+    with resamples(20):
+        found, micro = (selection.cross_fit(answers, weights, estimand=estimand) for estimand in ("macro", "micro"))
+        scores = score(answers[answers.group == "in"], by=()).query("estimand == 'macro' and question == 'all'")
+    counts = {name: found.pop(name) for name in ("n_questions", "n_images")}
+    assert counts == {"n_questions": 2 * (40 + n_beech), "n_images": 40 + n_beech}
+    withheld = scores.interval.eq("withheld").all()
+    assert np.isnan(list(found.values())).all() == withheld == (n_beech == 1)
+    assert np.isfinite(list(micro.values())).all() and (withheld or np.isfinite(list(found.values())).all())
+
+
 @pytest.mark.slow
-def test_cross_fitting_takes_the_optimism_away():
+def test_cross_fitting_takes_the_optimism_away(monkeypatch):
     """All α are equally good (0.5), so that whatever is chosen has the accuracy 0.5: the hardest choice."""
-    found = pd.DataFrame([resamples(400)(selection.cross_fit)(sweep_of(seed=seed), n_splits=10) for seed in range(300)])
+    monkeypatch.setattr(selection, "SPLITS", 10)
+    found = pd.DataFrame([resamples(400)(selection.cross_fit)(sweep_of(seed=seed)) for seed in range(300)])
     error = found.cross_fitted.std() / np.sqrt(len(found))
     print(
         f"truth 0.5000; chosen and scored on the same images {found.naive.mean():.4f}, "

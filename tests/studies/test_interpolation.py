@@ -61,13 +61,6 @@ def test_summary():
     assert found["above_line"]["ci_low"] > 0
 
 
-def test_summary_at_another_alpha():
-    swept = mixtures()
-    quarter = swept.assign(model=swept.model.str.replace("@0.5", "@0.25"))
-    found = interpolation.summary(quarter, BASE, TUNED, alpha=0.25)
-    assert found["fine_above_line"]["estimate"] == pytest.approx((20 - 0.75 * 12 - 0.25 * 16) / 24, abs=1e-6)
-
-
 def test_sweep_ends_are_the_parents_and_no_checkpoint_is_written(tmp_path, monkeypatch):
     import datasets
 

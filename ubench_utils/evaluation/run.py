@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ class Evaluation:
         return stats.join_answers(self.predictions, self.questions)
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """Device and precision, for another evaluation like this one."""
         return {name: self.record[name] for name in ("device", "precision")}
 

@@ -10,6 +10,7 @@ from scipy.stats import binom, norm
 
 from .intervals import (
     CONFIDENCE,
+    ENDS,
     POWER,
     bonett_price,
     choose,
@@ -23,8 +24,7 @@ from .intervals import (
 from .resampling import (
     CELL,
     Layout,
-    cell_datasets,
-    cell_images,
+    answered_cells,
     cell_sums,
     distinct,
     draws,
@@ -89,36 +89,17 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, *, family=None) -> pd
     Montiel Olea and Plagborg-Møller 2019, J. Appl. Econom. 34, 1-17 (sup-t bands). Holm 1979, Scand. J. Stat. 6, 65-70.
     """
     questions, states = paired_states(tabulate(answers, by), pairs)
-    columns = [
-        "reference",
-        "model",
-        *CELL,
-        "n_questions",
-        "n_images",
-        "reference_accuracy",
-        "model_accuracy",
-        "estimate",
-        "ci_low",
-        "ci_high",
-        "joint_low",
-        "joint_high",
-        "interval",
-        "p",
-        "p_adjusted",
-        "test",
-        *states,
-        "detectable",
-        "small",
-    ]
+    columns = ["reference", "model", *CELL, "n_questions", "n_images", "reference_accuracy", "model_accuracy", *ENDS]
+    columns += ["joint_low", "joint_high", "interval", "p", "p_adjusted", "test", *states, "detectable", "small"]
     if questions.empty:
         return pd.DataFrame(columns=columns)
     weights = image_weights(questions)
-    known = {}
+    known: dict = {}
     parts = [_cells(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat([cells for cells, _ in parts], ignore_index=True)
     drawn = np.concatenate([differences for _, differences in parts])
     names = pd.DataFrame(list(pairs), columns=columns[:2])
-    table = names.iloc[table.pair].reset_index(drop=True).join(table)
+    table = names.iloc[table.column].reset_index(drop=True).join(table)
     kept = table.index.isin(distinct(table).index) if family is None else family(table).to_numpy(bool)
     table, drawn = table[kept].reset_index(drop=True), drawn[kept]
     if table.empty:
@@ -134,34 +115,24 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, *, family=None) -> pd
         detectable=detectable_difference(table.forgotten + table.learned, n, table.n_images, robust),
         small=binom.sf(5, table.n_images, LARGE_EFFECT) < POWER,
     )
-    return table.sort_values(["pair", *CELL], ignore_index=True)[columns]
+    return table.sort_values(["column", *CELL], ignore_index=True)[columns]
 
 
 def _cells(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> tuple[pd.DataFrame, np.ndarray]:
     """Counts of the cells of one facet, the sign-flip p-value, and the draws of the difference (cells, resamples)."""
     answered, step = sum(states.values()), states["learned"] - states["forgotten"]
-    cell, pair = np.nonzero(cell_sums(layout, answered))
-    counts = {state: cell_sums(layout, values)[cell, pair].astype(int) for state, values in states.items()}
-    n = sum(counts.values())
+    cells, at = answered_cells(layout, answered)
+    counts = {state: cell_sums(layout, values)[at].astype(int) for state, values in states.items()}
     of, change = image_sums(layout, step)
-    starts = np.searchsorted(of, np.arange(1, len(layout.cells)))
-    flips = np.split(change.astype(int), starts)
-    table = (
-        layout.cells.iloc[cell]
-        .reset_index(drop=True)
-        .assign(
-            pair=pair,
-            n_questions=n,
-            n_images=cell_images(layout, answered)[cell, pair],
-            n_datasets=cell_datasets(layout, answered)[cell, pair],
-            reference_accuracy=(counts["kept"] + counts["forgotten"]) / n,
-            model_accuracy=(counts["kept"] + counts["learned"]) / n,
-            estimate=(counts["learned"] - counts["forgotten"]) / n,
-            p=[sign_flip(flips[row][:, column]) for row, column in zip(cell, pair, strict=True)],
-            **counts,
-        )
+    flips = np.split(change.astype(int), np.searchsorted(of, np.arange(1, len(layout.cells))))
+    table = cells.assign(
+        reference_accuracy=(counts["kept"] + counts["forgotten"]) / cells.n_questions,
+        model_accuracy=(counts["kept"] + counts["learned"]) / cells.n_questions,
+        estimate=(counts["learned"] - counts["forgotten"]) / cells.n_questions,
+        p=[sign_flip(flips[cell][:, pair]) for cell, pair in zip(*at, strict=True)],
+        **counts,
     )
-    return table, draws(layout, step, answered, weights, known)["micro"][cell, pair]
+    return table, draws(layout, step, answered, weights, known)["micro"][at]
 
 
 def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
@@ -170,7 +141,7 @@ def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
     Parameters
     ----------
     cells : pandas.DataFrame
-        The family: ``estimate, n_questions, n_images, n_datasets, forgotten, learned``.
+        The family: ``estimate, n_questions, n_images, single, forgotten, learned``.
     drawn : numpy.ndarray, shape (n_cells, n_resamples)
         Draws of the differences.
 
@@ -180,18 +151,15 @@ def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
         ``ci_low, ci_high, interval, joint_low, joint_high``, with the index of the cells.
     """
     estimate, error = cells.estimate.to_numpy(), np.nanstd(drawn, axis=1, ddof=1)
-    single = ((cells.n_questions == cells.n_images) & (cells.n_datasets == 1)).to_numpy()
 
     def interval(confidence, low, high):
-        counts = cells.forgotten, cells.learned, cells.n_questions
-        closed = ("bonett-price", *bonett_price(*counts, confidence))
-        n_images = cells.n_images.to_numpy()
-        return choose(low, high, closed=closed, single=single, n_images=n_images, confidence=confidence)
+        closed = ("bonett-price", *bonett_price(cells.forgotten, cells.learned, cells.n_questions, confidence))
+        how = {"closed": closed, "single": cells.single, "n_images": cells.n_images}
+        return choose(low, high, **how, confidence=confidence)
 
     own = interval(CONFIDENCE, *percentiles(drawn))
     critical = critical_value(drawn, estimate, error)
-    half = critical * error
-    joint = interval(1 - 2 * norm.sf(critical), estimate - half, estimate + half)
+    joint = interval(1 - 2 * norm.sf(critical), estimate - critical * error, estimate + critical * error)
     bounds = {
         "joint_low": np.minimum(joint["ci_low"], own["ci_low"]),  # a skewed percentile interval may reach over it
         "joint_high": np.maximum(joint["ci_high"], own["ci_high"]),

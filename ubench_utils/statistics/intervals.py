@@ -10,8 +10,14 @@ column ``interval`` says which it was.
 import numpy as np
 from scipy.stats import binom, norm
 
+ENDS = ["estimate", "ci_low", "ci_high"]  # columns of an estimate and its interval
 CONFIDENCE = 0.95
 POWER = 0.8
+
+
+def columns_of(name: str) -> list[str]:
+    """``ENDS`` of one estimate among several of a row: ``NAME, NAME_low, NAME_high``."""
+    return [name, f"{name}_low", f"{name}_high"]
 
 
 def choose(
@@ -40,7 +46,7 @@ def choose(
     scale : float
         Largest size that such an estimate can have, which is the size of the unseen event.
     withheld : array_like of bool
-        Where there is no interval, see ``resampling.withheld``.
+        Where there is no interval, see ``resampling.answered_cells``.
 
     Returns
     -------

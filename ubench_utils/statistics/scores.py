@@ -1,18 +1,14 @@
-"""Scores with intervals: one resampling of images serves all models, slices and differences.
+"""Scores and paired comparisons with intervals, as tables of estimates; see ``resampling`` and ``intervals``.
 
-An image carries several questions, so images, not questions, are resampled (clusters), within each sub-dataset
-(strata); all models share the draws, which makes differences paired. A single cell, one question per image within
-one sub-dataset, gets a Wilson interval instead: at small n and high accuracy it covers where a bootstrap does not.
-
-Two estimands, both named: ``micro`` pools the questions (the paper's tables), ``macro`` is the unweighted mean over
-sub-datasets (the paper's interpolation figure).
+Estimands have names: ``micro`` pools the questions (the paper's tables), ``macro`` is the unweighted mean over
+sub-datasets (the paper's interpolation figure), ``balanced`` the mean recall over classes.
 """
 
 import numpy as np
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING, NO_CHOICE
-from .intervals import bonett_price, choose, mcnemar_exact, percentiles, wilson
+from .intervals import ENDS, bonett_price, choose, mcnemar_exact, percentiles, wilson
 from .resampling import (
     CELL,
     ESTIMANDS,
@@ -20,8 +16,7 @@ from .resampling import (
     Layout,
     Tally,
     answered_by_all,
-    cell_datasets,
-    cell_images,
+    answered_cells,
     cell_sums,
     distinct,
     draws,
@@ -32,40 +27,14 @@ from .resampling import (
     paired_states,
     tabulate,
     units,
-    withheld,
 )
 
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
 KEY = ["model", *CELL]
 BALANCED, CLASS = "balanced", "_class"
-SCORES = [
-    *KEY,
-    "estimand",
-    "estimate",
-    "ci_low",
-    "ci_high",
-    "n_questions",
-    "n_images",
-    "chance",
-    "chance_corrected",
-    "interval",
-]
-COMPARISON = [
-    "model",
-    *CELL,
-    "estimand",
-    "reference_accuracy",
-    "model_accuracy",
-    "estimate",
-    "ci_low",
-    "ci_high",
-    "interval",
-    "n_questions",
-    "n_images",
-    "lost",
-    "gained",
-    "p",
-]
+SCORES = [*KEY, "estimand", *ENDS, "n_questions", "n_images", "chance", "chance_corrected", "interval"]
+COMPARISON = ["reference", "model", *CELL, "estimand", "reference_accuracy", "model_accuracy", *ENDS, "interval"]
+COMPARISON += ["n_questions", "n_images", "lost", "gained", "p"]
 
 
 def join_answers(predictions: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +91,8 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
 
 def _score(answers: pd.DataFrame, by, estimands: list, part: str = "dataset") -> list[pd.DataFrame]:
     tally = tabulate(answers, list(dict.fromkeys([*by, part])))
-    weights, known = image_weights(tally.questions), {}
+    weights = image_weights(tally.questions)
+    known: dict = {}
     return [
         _scores(
             tally, layout, draws(layout, tally.correct, tally.answered, weights, known, absent=part == CLASS), estimands
@@ -133,29 +103,22 @@ def _score(answers: pd.DataFrame, by, estimands: list, part: str = "dataset") ->
 
 def _scores(tally: Tally, layout: Layout, drawn: dict, estimands: list) -> pd.DataFrame:
     """Scores of the cells of one facet; a model without an answer in a cell has no row there."""
-    n, n_images = cell_sums(layout, tally.answered), cell_images(layout, tally.answered)
+    cells, at = answered_cells(layout, tally.answered)
+    cells = cells.assign(model=np.array(tally.models)[cells.column])
     chance = estimates(layout, tally.answered / tally.questions.n_options.to_numpy()[:, None], tally.answered)
     accuracy = estimates(layout, tally.correct, tally.answered)
-    single = (n == n_images) & (cell_datasets(layout, tally.answered) == 1)
-    cell, model = np.nonzero(n)
-    n, n_images, single = n[cell, model].astype(int), n_images[cell, model], single[cell, model]
-    too_few = withheld(layout, tally.answered)[cell, model]
-    key = layout.cells.iloc[cell].reset_index(drop=True).assign(model=np.array(tally.models)[model])[KEY]
     tables = []
     for estimand in estimands:
         of = "macro" if estimand == BALANCED else estimand
-        lacking = too_few & (estimand == "macro")
-        right, guessed = np.where(lacking, np.nan, accuracy[of][cell, model]), chance[of][cell, model]
-        bounds = (bound[cell, model] for bound in percentiles(drawn[of]))
-        closed = ("wilson", *wilson(right * n_images, n_images))
-        found = choose(*bounds, closed=closed, single=single, withheld=lacking)
+        lacking = cells.withheld & (estimand == "macro")
+        right, guessed = np.where(lacking, np.nan, accuracy[of][at]), chance[of][at]
+        closed = ("wilson", *wilson(right * cells.n_images, cells.n_images))
+        bounds = (bound[at] for bound in percentiles(drawn[of]))
         tables.append(
-            key.assign(
+            cells.assign(
                 estimand=estimand,
                 estimate=right,
-                **found,
-                n_questions=n,
-                n_images=n_images,
+                **choose(*bounds, closed=closed, single=cells.single, withheld=lacking),
                 chance=guessed,
                 chance_corrected=(right - guessed) / (1 - guessed),
             )
@@ -193,52 +156,42 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES) -> pd.DataFrame:
     """
     tally = tabulate(answers[answers.model.isin({model for pair in pairs for model in pair})], by)
     questions, states = paired_states(tally, pairs)
-    columns = ["reference", *COMPARISON]
     if questions.empty:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=COMPARISON)
     weights = image_weights(questions)
-    known = {}
+    known: dict = {}
     tables = [_comparisons(states, layout, weights, known) for layout in layouts(questions, by)]
     table = pd.concat(tables, ignore_index=True).sort_values(CELL, kind="stable")
-    table = table.sort_values(["pair", "estimand"], ascending=[True, False], kind="stable", ignore_index=True)
+    table = table.sort_values(["column", "estimand"], ascending=[True, False], kind="stable", ignore_index=True)
     names = pd.DataFrame(list(pairs), columns=["reference", "model"])
-    return names.iloc[table.pair].reset_index(drop=True).join(table)[columns]
+    return names.iloc[table.column].reset_index(drop=True).join(table)[COMPARISON]
 
 
 def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> pd.DataFrame:
-    """Comparisons in the cells of one facet; ``pair`` is the column of the states."""
+    """Comparisons in the cells of one facet; ``column`` is the pair's among the states."""
     answered = sum(states.values())
     before, after = states["kept"] + states["forgotten"], states["kept"] + states["learned"]
     drawn = draws(layout, after - before, answered, weights, known)
-    n, n_images = cell_sums(layout, answered), cell_images(layout, answered)
-    one_each = n == n_images
-    single = one_each & (cell_datasets(layout, answered) == 1)
-    cell, pair = np.nonzero(n)
-    lost, gained = (cell_sums(layout, states[way])[cell, pair].astype(int) for way in ("forgotten", "learned"))
-    n, n_images, one_each, single = (counts[cell, pair] for counts in (n, n_images, one_each, single))
-    too_few = withheld(layout, answered)[cell, pair]
-    closed = ("bonett-price", *bonett_price(lost, gained, n))
+    cells, at = answered_cells(layout, answered)
+    lost, gained = (cell_sums(layout, states[way])[at].astype(int) for way in ("forgotten", "learned"))
+    closed = ("bonett-price", *bonett_price(lost, gained, cells.n_questions))
+    p = np.where(cells.n_questions == cells.n_images, mcnemar_exact(lost, gained), np.nan)
     base, tuned = (estimates(layout, right, answered) for right in (before, after))
     tables = []
     for estimand in ESTIMANDS:
-        bounds = (bound[cell, pair] for bound in percentiles(drawn[estimand]))
-        lacking = too_few & (estimand == "macro")
-        right, then = (np.where(lacking, np.nan, of[estimand][cell, pair]) for of in (base, tuned))
+        bounds = (bound[at] for bound in percentiles(drawn[estimand]))
+        lacking = cells.withheld & (estimand == "macro")
+        right, then = (np.where(lacking, np.nan, of[estimand][at]) for of in (base, tuned))
         tables.append(
-            layout.cells.iloc[cell]
-            .reset_index(drop=True)
-            .assign(
-                pair=pair,
+            cells.assign(
                 estimand=estimand,
                 reference_accuracy=right,
                 model_accuracy=then,
                 estimate=then - right,
-                **choose(*bounds, closed=closed, single=single, n_images=n_images, withheld=lacking),
-                n_questions=n.astype(int),
-                n_images=n_images,
+                **choose(*bounds, closed=closed, single=cells.single, n_images=cells.n_images, withheld=lacking),
                 lost=lost,
                 gained=gained,
-                p=np.where(one_each, mcnemar_exact(lost, gained), np.nan),
+                p=p,
             )
         )
     return pd.concat(tables, ignore_index=True)
@@ -253,15 +206,13 @@ def compare_wordings(answers: pd.DataFrame, by=()) -> pd.DataFrame:
         The columns of ``compare_pairs`` but ``reference``; ``wording`` is the other one, ``reference_accuracy`` is that
         in the headline wording, ``model_accuracy`` that in the other. Only questions asked in both take part.
     """
-    tables = []
+    tables = [pd.DataFrame(columns=COMPARISON[1:])]
     for (model, wording), rows in answers[answers.wording != HEADLINE_WORDING].groupby(["model", "wording"], sort=True):
         headline = answers[(answers.model == model) & (answers.wording == HEADLINE_WORDING)]
         both = pd.concat([headline.assign(model="headline"), rows.assign(model="other")]).assign(wording=0)
         table = compare(both, "headline", "other", by)
         tables.append(table.assign(model=model, wording=wording).drop(columns="reference"))
-    if not tables:
-        return pd.DataFrame(columns=["model", "wording", "level", "question", "by", "slice", "estimand", "estimate"])
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def contrast(answers: pd.DataFrame, weights: dict, estimand: str = "micro") -> dict:
@@ -280,38 +231,36 @@ def contrast(answers: pd.DataFrame, weights: dict, estimand: str = "micro") -> d
         ``estimate, ci_low, ci_high, interval, n_questions, n_images``. All models share the draws, so it is paired; a
         plain difference is that of ``compare_pairs``.
     """
-    tally = answered_by_all(tabulate(answers), list(weights))
+    tally = answered_by_all(tabulate(answers[answers.model.isin(list(weights))]), list(weights))
     if tally.questions.empty:
-        nothing = dict.fromkeys(("estimate", "ci_low", "ci_high"), np.nan)
-        return {**nothing, "interval": "", "n_questions": 0, "n_images": 0}
+        return {**dict.fromkeys(ENDS, np.nan), "interval": "", "n_questions": 0, "n_images": 0}
     factors = np.array(list(weights.values()), dtype=np.float64)[:, None]
     pooled = lay_out(tally.questions.assign(level="all", question="all", wording=0))
     values, answered = tally.correct @ factors, tally.answered[:, :1]
     drawn = draws(pooled, values, answered, image_weights(tally.questions))
-    n, n_images = len(tally.questions), int(cell_images(pooled, answered).item())
-    plain = sorted(weights.values()) == [-1, 1] and n == n_images and cell_datasets(pooled, answered).item() == 1
-    closed = ("bonett-price", *bonett_price((values < 0).sum(), (values > 0).sum(), n))
-    bounds = (bound.item() for bound in percentiles(drawn[estimand]))
-    lacking = estimand == "macro" and withheld(pooled, answered).item()
-    scale = np.abs(factors).sum() / 2
-    found = choose(*bounds, closed=closed, single=plain, n_images=n_images, scale=scale, withheld=lacking)
+    cell = answered_cells(pooled, answered)[0].iloc[0]
+    closed = ("bonett-price", *bonett_price((values < 0).sum(), (values > 0).sum(), cell.n_questions))
+    found = choose(
+        *(bound.item() for bound in percentiles(drawn[estimand])),
+        closed=closed,
+        single=cell.single and sorted(weights.values()) == [-1, 1],
+        n_images=cell.n_images,
+        scale=np.abs(factors).sum() / 2,
+        withheld=estimand == "macro" and cell.withheld,
+    )
+    found = {name: value.item() for name, value in found.items()}
+    estimate = estimates(pooled, values, answered)[estimand].item()
     return {
-        "estimate": np.nan if lacking else estimates(pooled, values, answered)[estimand].item(),
-        **{name: bound.item() for name, bound in found.items()},
-        "n_questions": n,
-        "n_images": n_images,
+        "estimate": np.nan if found["interval"] == "withheld" else estimate,
+        **found,
+        "n_questions": int(cell.n_questions),
+        "n_images": int(cell.n_images),
     }
 
 
-def headline(scores: pd.DataFrame, by: str = "all", estimand: str = "micro") -> pd.DataFrame:
-    """Scores of the headline wording under one estimand, for one facet."""
-    return distinct(scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == estimand) & (scores.by == by)])
-
-
-def overall(table: pd.DataFrame, level: str) -> str:
-    """Question under which a level's overall score stands: its only type, or `all`."""
-    found = set(table.question[table.level == level])
-    return "all" if "all" in found else min(found, default="all")
+def headline(scores: pd.DataFrame, by: str = "all") -> pd.DataFrame:
+    """Micro scores of the headline wording, for one facet."""
+    return distinct(scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == "micro") & (scores.by == by)])
 
 
 def totals(scores: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .intervals import choose, percentiles
-from .resampling import answered_by_all, generator, image_weights, tabulate
+from .resampling import answered_by_all, answered_cells, generator, image_weights, lay_out, tabulate
 
 FOLDS = 5
 SPLITS = 20
@@ -20,8 +20,6 @@ def cross_fit(
     weights: dict | None = None,
     term: str = "group",
     estimand: str = "micro",
-    n_folds: int = FOLDS,
-    n_splits: int = SPLITS,
 ) -> dict:
     """Score of the α that maximises a target, by cross-fitting, against the score on the questions that chose it.
 
@@ -36,9 +34,6 @@ def cross_fit(
         Column of the answers that names the term of each row.
     estimand : {"micro", "macro"}
         Of the accuracy within each term.
-    n_folds, n_splits : int
-        The images of each sub-dataset, copies as one, are dealt into folds; each is scored by the α chosen on the
-        others. All is repeated over random splits and averaged, since one split is a matter of luck.
 
     Returns
     -------
@@ -47,7 +42,8 @@ def cross_fit(
         95 % of the resamples; ``alpha_share``: the share of resamples whose best is ``alpha``;
         ``naive``: score of ``alpha`` on all data; ``cross_fitted, ci_low, ci_high``; ``optimism``: naive −
         cross_fitted; ``over_base, over_base_low, over_base_high``: cross-fitted − base (α = 0), paired;
-        ``over_tuned, …``: the same against the fine-tuned model (α = 1); ``n_questions, n_images``.
+        ``over_tuned, …``: the same against the fine-tuned model (α = 1); ``n_questions, n_images``. All but these two
+        are NaN where ``scores.score`` would withhold the mean over sub-datasets (macro) of a term.
 
     Raises
     ------
@@ -56,6 +52,9 @@ def cross_fit(
 
     Notes
     -----
+    The images of each sub-dataset, copies as one, are dealt into ``FOLDS``; each is scored by the α chosen on the
+    others. All is repeated over random ``SPLITS`` and averaged, since one split is a matter of luck.
+
     Intervals (95 %, percentile) resample images and keep the choices of the folds; each resample is of one split, in
     turn. The variance of such draws is that of Chernozhukov et al. (2018, definition 3.3): the mean over splits of the
     variance within a split, plus that between splits. Draws of the average over splits would be too narrow, as each
@@ -84,9 +83,9 @@ def cross_fit(
     parts = _parts(questions, tally.correct, weights, term, estimand)
 
     images = questions.drop_duplicates("image").sort_values("image")
-    fold = _folds(images.stratum, n_folds, n_splits)  # (n_splits, n_images)
-    training = fold[:, None] != np.arange(n_folds)[:, None]  # (n_splits, n_folds, n_images)
-    chosen = _best(_scores(parts, training.reshape(-1, len(images)).T)).reshape(n_splits, n_folds)
+    fold = _folds(images.stratum, FOLDS, SPLITS)  # (n_splits, n_images)
+    training = fold[:, None] != np.arange(FOLDS)[:, None]  # (n_splits, n_folds, n_images)
+    chosen = _best(_scores(parts, training.reshape(-1, len(images)).T)).reshape(SPLITS, FOLDS)
     by_image = np.take_along_axis(chosen, fold, axis=1)
     parts = [
         (image, np.concatenate([hits, np.take_along_axis(hits, by_image[:, image].T, axis=1)], axis=1), *rest)
@@ -98,7 +97,7 @@ def cross_fit(
     drawn = _scores(parts, image_weights(questions))
     n_resamples = drawn.shape[1]
     cross_fitted = estimate[n:].mean()
-    redrawn_score = drawn[n + np.arange(n_resamples) % n_splits, np.arange(n_resamples)]
+    redrawn_score = drawn[n + np.arange(n_resamples) % SPLITS, np.arange(n_resamples)]
     best, redrawn = _best(estimate[:n, None]).item(), _best(drawn[:n])
     alpha_low, alpha_high = np.quantile(alphas[redrawn], [0.025, 0.975], method="inverted_cdf")
     result = {
@@ -113,10 +112,11 @@ def cross_fit(
     }
     for name, alpha in (("over_base", 0), ("over_tuned", 1)):
         at = np.flatnonzero(alphas == alpha).item()
-        result |= {
-            name: float(cross_fitted - estimate[at]),
-            **_interval(name, redrawn_score - drawn[at], len(images)),
-        }
+        result[name] = float(cross_fitted - estimate[at])
+        result |= _interval(name, redrawn_score - drawn[at], len(images))
+    terms, _ = answered_cells(lay_out(questions.assign(level="", question="all", wording=0), term), tally.answered)
+    if estimand == "macro" and terms.withheld.any():
+        result = dict.fromkeys(result, np.nan)
     return result | {"n_questions": len(questions), "n_images": len(images)}
 
 
@@ -135,7 +135,7 @@ def pareto(gain, retained) -> np.ndarray:
     points = np.column_stack([gain, retained]).astype(float)
     as_good = (points[:, None] >= points).all(axis=2)
     better = (points[:, None] > points).any(axis=2)
-    return ~(as_good & better).any(axis=0)
+    return np.logical_not((as_good & better).any(axis=0))
 
 
 def _parts(questions: pd.DataFrame, correct: np.ndarray, weights: dict, term: str, estimand: str) -> list:
@@ -157,7 +157,7 @@ def _scores(parts: list, weights: np.ndarray) -> np.ndarray:
 
     A part without an image under a weighting counts 0 there, for all columns alike.
     """
-    total = 0.0
+    total = np.zeros(())
     for image, hits, n, coefficient in parts:
         drawn = weights[image].astype(np.float32)
         size = (n @ drawn).astype(np.float64)
@@ -185,6 +185,5 @@ def _interval(name: str, drawn: np.ndarray, n_images: int | None = None) -> dict
     """Interval of draws; that of a difference has a width in any case."""
     low, high = percentiles(drawn)
     if n_images is not None:
-        found = choose(low, high, n_images=n_images)
-        low, high = found["ci_low"], found["ci_high"]
+        low, high, _ = choose(low, high, n_images=n_images).values()
     return {f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -11,15 +11,7 @@ from ..data.pixels import DIM, notes
 from ..data.questions import HEADLINE_WORDING, LEVELS, NONE_OF_THE_ABOVE
 from ..evaluation.evaluate import Evaluation
 from ..statistics.intervals import choose, percentiles, wilson
-from ..statistics.resampling import (
-    cell_images,
-    cell_sums,
-    draws,
-    estimates,
-    image_weights,
-    lay_out,
-    numbered,
-)
+from ..statistics.resampling import answered_cells, distinct, draws, estimates, image_weights, lay_out, numbered
 from ..statistics.scores import totals
 
 SHOWN_FACETS = ["modality", "scale", "domain", "stain", "organism"]
@@ -230,14 +222,14 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
     point = estimates(layout, values, ones)["micro"]
     low, high = percentiles(draws(layout, values, ones, image_weights(asked))["micro"])
     guessed = estimates(layout, ones / asked.n_options.to_numpy(np.float32)[:, None], ones)["micro"][:, 0]
-    n, n_images = cell_sums(layout, ones)[:, 0].astype(int), cell_images(layout, ones)[:, 0]
+    cells, _ = answered_cells(layout, ones)
     tables = []
     for own, rule in enumerate(hits.columns):
         over = own + hits.shape[1]
-        closed = ("wilson", *wilson(point[:, own] * n_images, n_images))
-        difference = choose(low[:, over], high[:, over], n_images=n_images)
+        closed = ("wilson", *wilson(point[:, own] * cells.n_images, cells.n_images))
+        difference = choose(low[:, over], high[:, over], n_images=cells.n_images)
         tables.append(
-            layout.cells[["level", "question"]].assign(
+            cells[["level", "question", "n_questions", "n_images"]].assign(
                 rule=rule,
                 estimate=point[:, own],
                 **choose(low[:, own], high[:, own], closed=closed),
@@ -245,11 +237,9 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
                 over_low=difference["ci_low"],
                 over_high=difference["ci_high"],
                 chance=guessed,
-                n_questions=n,
-                n_images=n_images,
             )
         )
-    return pd.concat(tables, ignore_index=True)
+    return distinct(pd.concat(tables, ignore_index=True))
 
 
 def context(run: Evaluation, looked: pd.DataFrame, source: pd.DataFrame, options: pd.DataFrame) -> dict:

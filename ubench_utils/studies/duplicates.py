@@ -119,11 +119,11 @@ def _joined(images: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     return images.join(found.assign(partner=labels[found.partner.to_numpy(int)]).set_axis(images.index))
 
 
-def alike(looked: pd.DataFrame, hamming: int = HAMMING) -> pd.DataFrame:
+def alike(looked: pd.DataFrame) -> pd.DataFrame:
     """Readable images of ``look`` with the columns of ``neighbours``, nearness being the number of equal bits."""
     readable = looked[looked.unreadable == ""]
     bits = np.stack([np.zeros(BITS, bool), *readable.phash])[1:]
-    found = neighbours(2.0 * bits - 1, readable.dataset, BITS - 2 * hamming)
+    found = neighbours(2.0 * bits - 1, readable.dataset, BITS - 2 * HAMMING)
     for column in ("nearest_within", "nearest_across"):
         found[column] = (BITS + found[column]) / 2  # the product is equal bits minus unequal ones
     return _joined(readable, found)
@@ -180,7 +180,8 @@ def closest(table: pd.DataFrame, n: int = 4) -> pd.DataFrame:
     """The nearest pairs of ``alike``, an image in one pair: ``first, second`` (labels of its index), ``nearest``."""
     nearest = table[["nearest_within", "nearest_across"]].max(axis=1)
     order = table.assign(nearest=nearest).sort_values(["nearest", "dataset", "image_id"], ascending=[False, True, True])
-    seen, pairs = set(), []
+    seen: set = set()
+    pairs: list[tuple] = []
     for row in order[order.partner >= 0].itertuples():
         if len(pairs) < n and not {row.Index, row.partner} & seen:
             seen |= {row.Index, row.partner}

@@ -48,7 +48,8 @@ def change_of(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, d
     rows = answers[answers.wording == HEADLINE_WORDING]
     inside = is_in_domain(rows, tuned)
     parts = (inside & (rows.level == "fine"), inside & (rows.level == "coarse"), ~inside)
-    return tuple(contrast(rows[part], weights) for part in parts)
+    fine, coarse, outside = (contrast(rows[part], weights) for part in parts)
+    return fine, coarse, outside
 
 
 def cells(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
@@ -206,7 +207,7 @@ def changes_of_pairs(pairs) -> dict:
 
 def angles_of_pairs(pairs) -> pd.DataFrame:
     """``task_angles`` of all bases that have two specialists or more among the pairs (base, fine-tuned)."""
-    specialists = {}
+    specialists: dict[str, list] = {}
     for base, tuned in changes_of_pairs(pairs):
         specialists.setdefault(base, []).append(tuned)
     tables = [task_angles(base, tuned) for base, tuned in specialists.items() if len(tuned) > 1]

@@ -56,11 +56,8 @@ def normality(images: pd.DataFrame) -> pd.Series:
     """
     stated = images.label_name.notna()
     normal = images.label_name.map(names_normal) & stated
-    with_both = normal.groupby(images.dataset).transform("any") & (~normal & stated).groupby(images.dataset).transform(
-        "any"
-    )
-    group = normal.map({True: NORMAL, False: OTHER})
-    return group.where(with_both & stated, NOT_STATED)
+    has_normal, has_other = (of.groupby(images.dataset).transform("any") for of in (normal, ~normal & stated))
+    return normal.map({True: NORMAL, False: OTHER}).where(has_normal & has_other & stated, NOT_STATED)
 
 
 def grouped_answers(run: Evaluation) -> pd.DataFrame:
@@ -81,13 +78,14 @@ def members(answers: pd.DataFrame) -> pd.DataFrame:
         images), ``share`` (of the group's images that are its), ``small`` (fewer than ``FEW`` fine-grained questions);
         the largest groups first.
     """
-    rows = []
+    rows: list[dict] = []
     questions = answers.drop_duplicates(["dataset", "image_id", "question"])
     for facet in FACETS:
+        own = []
         for group, of in questions[questions[facet] != NOT_STATED].groupby(facet):
             images = of.drop_duplicates(["dataset", "image_id"]).dataset.value_counts().sort_index()
             n_fine = int((of.level == "fine").sum())
-            rows.append(
+            own.append(
                 {
                     "facet": facet,
                     "group": group,
@@ -99,14 +97,9 @@ def members(answers: pd.DataFrame) -> pd.DataFrame:
                     "small": n_fine < FEW,
                 }
             )
+        rows += sorted(own, key=lambda row: -row["n_images"])
     columns = ["facet", "group", "n_images", "n_fine", "n_datasets", "largest", "share", "small"]
-    table = pd.DataFrame(rows, columns=columns)
-    order = {facet: place for place, facet in enumerate(FACETS)}
-    by = ["facet", "n_images", "group"]
-    ascending = [True, False, True]
-    return table.sort_values(
-        by, ascending=ascending, key=lambda c: c.map(order) if c.name == "facet" else c, ignore_index=True
-    )
+    return pd.DataFrame(rows, columns=columns)
 
 
 def scores_by_group(answers: pd.DataFrame) -> pd.DataFrame:

@@ -18,10 +18,11 @@ from ..models.answers import best_options, blocks, choose, in_blocks, option_row
 from ..models.encoders.features import Features, cosines, predict, similarities
 from ..models.registry import mix_name
 from ..statistics.calibration import calibration_error
+from ..statistics.intervals import ENDS, columns_of
 from ..statistics.resampling import distinct
 from ..statistics.scores import compare_pairs, contrast, join_answers, score
 from ..statistics.selection import FOLDS, cross_fit, pareto
-from .forgetting import change_of, gain_and_loss, is_in_domain
+from .forgetting import change_of, is_in_domain
 
 ALPHAS = tuple(step / 10 for step in range(11))
 
@@ -36,10 +37,14 @@ def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame
     """
     if not {0, 0.5, 1} <= set(alphas):
         raise UserError(f"alphas {list(alphas)}: they must hold 0, 0.5 and 1")
-    names = {mix_name(base, tuned, alpha): alpha for alpha in alphas}
-    swept = evaluate(run.benchmark, list(names), **run.settings)
-    answers = swept.answers[swept.answers.wording == HEADLINE_WORDING]
-    return answers.assign(alpha=answers.model.map(names))
+    return _answers_along(run, {mix_name(base, tuned, alpha): alpha for alpha in alphas})
+
+
+def _answers_along(run: Evaluation, alphas: dict) -> pd.DataFrame:
+    """Answers of mixtures in the headline wording; ``alphas`` holds the ``alpha`` of each by its model string."""
+    mixed = evaluate(run.benchmark, list(alphas), **run.settings)
+    answers = mixed.answers[mixed.answers.wording == HEADLINE_WORDING]
+    return answers.assign(alpha=answers.model.map(alphas))
 
 
 def barrier(run: Evaluation, one: str, other: str, alphas=ALPHAS) -> pd.DataFrame:
@@ -50,17 +55,14 @@ def barrier(run: Evaluation, one: str, other: str, alphas=ALPHAS) -> pd.DataFram
     pandas.DataFrame
         ``alpha, question`` (``coarse questions`` or ``fine questions``), ``estimate, ci_low, ci_high, chance``.
     """
-    names = {mix_name(one, other, alpha).replace("mix:", "mix!:", 1): alpha for alpha in alphas}
-    mixed = evaluate(run.benchmark, list(names), **run.settings)
-    answers = mixed.answers[mixed.answers.wording == HEADLINE_WORDING]
-    answers = answers.assign(alpha=answers.model.map(names), question=answers.level + " questions")
-    return _along_alpha(answers)
+    answers = _answers_along(run, {mix_name(one, other, alpha).replace("mix:", "mix!:", 1): alpha for alpha in alphas})
+    return _scores_along(answers.assign(question=answers.level + " questions"))
 
 
 def curves_by_question(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     """Accuracy along α of every question type, in-domain and out-of-domain (columns ``question``, ``group``)."""
     where = is_in_domain(swept, tuned).map({True: "in-domain", False: "out-of-domain"})
-    parts = [_along_alpha(rows).assign(group=group) for group, rows in swept.groupby(where)]
+    parts = [_scores_along(rows).assign(group=group) for group, rows in swept.groupby(where)]
     table = pd.concat(parts, ignore_index=True)
     return table[table.question != "all"]
 
@@ -68,18 +70,19 @@ def curves_by_question(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
 def curves_by_dataset(swept: pd.DataFrame) -> pd.DataFrame:
     """Fine-grained accuracy along α of every sub-dataset (``slice``), with intervals and chance."""
     table = score(swept[swept.level == "fine"], by=["dataset"])
-    alpha = swept.groupby("model").alpha.first()
-    table = table[(table.estimand == "micro") & (table.by == "dataset") & (table.question == "all")].assign(
-        alpha=lambda t: t.model.map(alpha)
-    )
-    return table.sort_values(["slice", "alpha"], ignore_index=True)
+    table = table[(table.estimand == "micro") & (table.by == "dataset") & (table.question == "all")]
+    return _with_alpha(table, swept, ["slice"])
 
 
-def _along_alpha(answers: pd.DataFrame) -> pd.DataFrame:
+def _scores_along(answers: pd.DataFrame) -> pd.DataFrame:
     table = score(answers, by=())
-    alpha = answers.groupby("model").alpha.first()
-    table = distinct(table[table.estimand == "micro"]).assign(alpha=lambda t: t.model.map(alpha))
-    return table.sort_values(["question", "alpha"], ignore_index=True)
+    return _with_alpha(distinct(table[table.estimand == "micro"]), answers, ["question"])
+
+
+def _with_alpha(table: pd.DataFrame, swept: pd.DataFrame, lines=()) -> pd.DataFrame:
+    """A table with the ``alpha`` of each model of a sweep, in the order of ``lines`` and α."""
+    alpha = swept.groupby("model").alpha.first()
+    return table.assign(alpha=table.model.map(alpha)).sort_values([*lines, "alpha"], ignore_index=True)
 
 
 def changes_along_alpha(swept: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
@@ -125,8 +128,7 @@ def frontier(along: pd.DataFrame) -> pd.DataFrame:
 
 def calibration(swept: pd.DataFrame) -> pd.DataFrame:
     """Expected calibration error along α, each mixture with its own temperature; from ``calibration_error``."""
-    alpha = swept.groupby("model").alpha.first()
-    return calibration_error(swept).assign(alpha=lambda t: t.model.map(alpha)).sort_values("alpha", ignore_index=True)
+    return _with_alpha(calibration_error(swept), swept)
 
 
 def choice_of_alpha(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
@@ -148,24 +150,20 @@ def choice_of_alpha(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     return pd.DataFrame(results.values()).assign(target=list(results))
 
 
-def summary(swept: pd.DataFrame, base: str, tuned: str, alpha: float = 0.5) -> dict:
+def summary(swept: pd.DataFrame, base: str, tuned: str) -> dict:
     """Paired contrasts that tell the story of the curve, each as from ``stats.contrast``.
 
     ``in_end, in_coarse_end, out_end``: fine-tuned − base, fine-grained and coarse in-domain and all questions
-    out-of-domain; ``in_middle, …``: α − base alike; ``above_line``: α minus the straight line between the ends, all
-    questions; ``fine_above_line``: the same for the fine-grained macro accuracy over all sub-datasets.
+    out-of-domain; ``in_middle, …``: α = 0.5 − base alike; ``above_line``: α = 0.5 minus the straight line between the
+    ends, all questions; ``fine_above_line``: the same for the fine-grained macro accuracy over all sub-datasets.
     """
-    middle, start, end = (mix_name(base, tuned, value) for value in (alpha, 0, 1))
-    in_end, in_coarse_end, out_end = change_of(swept, tuned, {end: 1, start: -1})
-    in_middle, in_coarse_middle, out_middle = change_of(swept, tuned, {middle: 1, start: -1})
-    bend = {middle: 1, start: -(1 - alpha), end: -alpha}
-    return {
-        "in_end": in_end,
-        "in_coarse_end": in_coarse_end,
-        "out_end": out_end,
-        "in_middle": in_middle,
-        "in_coarse_middle": in_coarse_middle,
-        "out_middle": out_middle,
+    middle, start, end = (mix_name(base, tuned, value) for value in (0.5, 0, 1))
+    found: dict[str, dict] = {}
+    for name, model in (("end", end), ("middle", middle)):
+        changes = change_of(swept, tuned, {model: 1, start: -1})
+        found |= dict(zip((f"in_{name}", f"in_coarse_{name}", f"out_{name}"), changes, strict=True))
+    bend = {middle: 1, start: -0.5, end: -0.5}
+    return found | {
         "above_line": contrast(swept, bend),
         "fine_above_line": contrast(swept[swept.level == "fine"], bend, "macro"),
     }
@@ -189,7 +187,7 @@ def mixing_context(results: dict, choices: dict) -> dict:
 
 
 def _contrast_of(row: dict, name: str) -> dict:
-    return {"estimate": row[name], "ci_low": row[f"{name}_low"], "ci_high": row[f"{name}_high"], "n_questions": 1}
+    return {end: row[column] for end, column in zip(ENDS, columns_of(name), strict=True)} | {"n_questions": 1}
 
 
 def contrasts(found: dict) -> pd.DataFrame:
@@ -287,21 +285,9 @@ def other_ways(run: Evaluation, base: str, tuned: str, specialists) -> pd.DataFr
     answers = pd.concat([merged[merged.wording == HEADLINE_WORDING], both], ignore_index=True)
     rows = []
     for way, model in ways.items():
-        # the domain is that of the fine-tuned model, whatever the merge is called
-        renamed = answers[answers.model.isin([base, model])].replace({"model": {model: tuned}})
-        gain, _, kept = gain_and_loss(renamed, base, tuned)
-        rows.append(
-            {
-                "way": way,
-                "gain": gain["estimate"],
-                "gain_low": gain["ci_low"],
-                "gain_high": gain["ci_high"],
-                "kept": kept["estimate"],
-                "kept_low": kept["ci_low"],
-                "kept_high": kept["ci_high"],
-            }
-        )
-    return pd.DataFrame(rows)
+        gain, _, kept = change_of(answers, tuned, {model: 1, base: -1})
+        rows.append([way, *(found[end] for found in (gain, kept) for end in ENDS)])
+    return pd.DataFrame(rows, columns=["way", *columns_of("gain"), *columns_of("kept")])
 
 
 def ensemble(run: Evaluation, base: str, tuned: str) -> pd.DataFrame:

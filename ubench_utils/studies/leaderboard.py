@@ -5,12 +5,10 @@ import pandas as pd
 from ..data.questions import HEADLINE_WORDING
 from ..evaluation.evaluate import Evaluation
 from ..models.registry import find_model
-from ..statistics import scores as stats
-from ..statistics.scores import headline, totals
+from ..statistics.intervals import ENDS, columns_of
+from ..statistics.scores import compare_pairs, headline, totals
 from . import published
 from .overview import learned, missing
-
-ENDS = ["ci_low", "ci_high"]
 
 
 def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.DataFrame) -> pd.DataFrame:
@@ -28,35 +26,30 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.Dat
     """
     source = "measured, synthetic" if run.benchmark.is_synthetic else "measured"
     ours = _side_by_side(headline(scores)).reindex(models)
-    gap = distances.set_index("model")[["estimate", *ENDS]].set_axis(_columns("behind"), axis=1)
+    gap = distances.set_index("model")[ENDS].set_axis(columns_of("behind"), axis=1)
     ours = ours.join(gap).assign(source=source, category=[find_model(model).category for model in models])
     ours = ours.assign(is_best=ours.index.isin(distances.model[:1]))
     questions = published.by_question().query("question == 'modality'").assign(level="coarse")
     printed = pd.concat([published.totals().assign(question="all"), questions]).rename(columns={"accuracy": "estimate"})
-    printed[["estimate", *ENDS]] /= 100
+    printed[ENDS] /= 100
     theirs = _side_by_side(printed).assign(source="published", is_best=False)
     theirs["category"] = published.totals().drop_duplicates("model").set_index("model").category
     tables = [table.sort_values("fine", ascending=False, kind="stable", na_position="last") for table in (ours, theirs)]
-    columns = ["model", "source", "category", *_columns("fine"), *_columns("behind"), *_columns("coarse")]
+    columns = ["model", "source", "category", *columns_of("fine"), *columns_of("behind"), *columns_of("coarse")]
     table = pd.concat([table.rename_axis("model").reset_index() for table in tables], ignore_index=True)
-    return table.reindex(columns=[*columns, *_columns("modality"), "is_best"])
+    return table.reindex(columns=[*columns, *columns_of("modality"), "is_best"])
 
 
 def _side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
     """Fine and coarse totals and the modality question of every model, with the ends of their intervals."""
-    whole, parts = totals(rows), []
+    whole = totals(rows)
     of = {
         "fine": whole[whole.level == "fine"],
         "coarse": whole[whole.level == "coarse"],
         "modality": rows[rows.question == "modality"],
     }
-    for name, table in of.items():
-        parts.append(table.set_index("model")[["estimate", *ENDS]].set_axis(_columns(name), axis=1))
+    parts = [table.set_index("model")[ENDS].set_axis(columns_of(name), axis=1) for name, table in of.items()]
     return pd.concat(parts, axis=1)
-
-
-def _columns(name: str) -> list[str]:
-    return [name, f"{name}_low", f"{name}_high"]
 
 
 def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
@@ -69,10 +62,9 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         ``model, estimate, ci_low, ci_high``; NaN for the best itself. Empty where no model can lead.
     """
-    columns = ["model", "estimate", "ci_low", "ci_high"]
-    table = stats.headline(scores).query("level == 'fine'")
-    whole = table[table.n_questions == table.n_questions.max()]
-    whole = learned(whole)
+    columns = ["model", *ENDS]
+    table = headline(scores).query("level == 'fine'")
+    whole = learned(table[table.n_questions == table.n_questions.max()])
     if whole.empty:
         return pd.DataFrame(columns=columns)
     best = whole.loc[whole.estimate.idxmax()].model
@@ -80,7 +72,7 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     others = [(best, model) for model in dict.fromkeys(table.model) if model != best]
     found = pd.DataFrame({"model": [best]})
     if others:
-        pairs = stats.compare_pairs(answers, others, by=[]).query("estimand == 'micro' and question == 'all'")
+        pairs = compare_pairs(answers, others, by=[]).query("estimand == 'micro' and question == 'all'")
         found = pd.concat([found, pairs])
     return found.reindex(columns=columns).reset_index(drop=True)
 

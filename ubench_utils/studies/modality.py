@@ -21,15 +21,14 @@ from ..evaluation.evaluate import Evaluation
 from ..models.answers import best_options, in_blocks
 from ..models.encoders.features import Features, similarities
 from ..statistics import resampling
-from ..statistics.intervals import choose, percentiles, wilson
+from ..statistics.intervals import ENDS, choose, columns_of, percentiles, wilson
 from ..statistics.resampling import QUESTION, UNIT, distinct
 from ..statistics.scores import compare_pairs, score
 from .overview import learned, slices
 
 ATTRACTION = ["model", "level", "question", "option", "observed", "expected"]
-ATTRACTION += ["estimate", "ci_low", "ci_high", "interval", "n_questions", "n_images"]
-RATES = ["model", "option", "rate", "estimate", "ci_low", "ci_high", "n_questions"]
-ENDS = {"": "estimate", "_low": "ci_low", "_high": "ci_high"}  # of the columns of an interval
+ATTRACTION += [*ENDS, "interval", "n_questions", "n_images"]
+RATES = ["model", "option", "rate", *ENDS, "n_questions"]
 AFTER = " (after)"  # marks the other answers of a model
 SIDE = 224  # pixels of a blank image
 GREY, LEVEL = "grey", 128  # as good as black, white or noise, which a microscopist may take for an image
@@ -69,16 +68,15 @@ def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
     hit = (offered.option == offered.chosen).to_numpy(np.float32)[:, None]
     even = (1 / (offered.n_options - 1)).to_numpy(float)[:, None]
     layout = resampling.lay_out(offered, "option")
-    observed, expected, n = (resampling.cell_sums(layout, values)[:, 0] for values in (hit, even, np.ones_like(hit)))
+    observed, expected = (resampling.cell_sums(layout, values)[:, 0] for values in (hit, even))
     bounds = (bound[:, 0] for bound in percentiles(resampling.draws(layout, hit, even, weights)["micro"]))
-    least, most = (bound * n / expected for bound in wilson(observed, n))
-    return layout.cells.rename(columns={"slice": "option"}).assign(
+    cells, _ = resampling.answered_cells(layout, np.ones_like(hit))
+    least, most = (bound * cells.n_questions / expected for bound in wilson(observed, cells.n_questions))
+    return cells.rename(columns={"slice": "option"}).assign(
         observed=observed.astype(int),
         expected=expected,
         estimate=resampling.estimates(layout, hit, even)["micro"][:, 0],
         **choose(*bounds, closed=("wilson", least, most)),
-        n_questions=n.astype(int),
-        n_images=resampling.cell_images(layout, even)[:, 0],
     )
 
 
@@ -207,13 +205,13 @@ def confusion(choices: pd.DataFrame, models: list, truth: str = "modality") -> p
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def most_attractive(table: pd.DataFrame, most: int = 12, few: float = 5) -> pd.DataFrame:
+def most_attractive(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of ``attraction`` by question type and option (``row``): those with the highest lower bound of any model,
-    where at least ``few`` choices were expected; with fewer a ratio says little.
+    where at least five choices were expected; with fewer a ratio says little.
     """
-    rows = table[(table.question != "all") & (table.expected >= few)]
+    rows = table[(table.question != "all") & (table.expected >= 5)]
     rows = rows.assign(row=rows.question + ": " + rows.option)
-    order = rows.groupby("row").ci_low.max().sort_values(ascending=False, kind="stable").index[:most]
+    order = rows.groupby("row").ci_low.max().sort_values(ascending=False, kind="stable").index[:12]
     place = rows.row.map({row: place for place, row in enumerate(order)})
     return rows.assign(place=place).dropna(subset="place").sort_values("place", kind="stable").drop(columns="place")
 
@@ -253,13 +251,13 @@ def verdicts(rates: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
         recall = of_model[of_model.rate == "recall"].set_index("option").estimate.reindex(informedness.index)
         if len(recall) < 2:
             continue
-        worst = informedness.loc[recall.idxmin()]
-        own = changed[(changed.model == model) & (changed.option == worst.option)] if len(changed) else changed
-        less = own[own.rate == "informedness"] if len(own) else own
-        row = {column: worst[column] for column in ("model", "option", "estimate", "ci_low", "ci_high")}
-        row |= {one.reference + end: getattr(one, of) for one in less.itertuples() for end, of in ENDS.items()}
-        raised = [one.reference for one in less.itertuples() if one.ci_low > 0]
-        rows.append(row | {"n_references": len(less), "raised": raised})
+        worst = informedness.loc[recall.idxmin(), ["model", "option", *ENDS]].to_dict()
+        less = changed[
+            (changed.model == model) & (changed.option == worst["option"]) & (changed.rate == "informedness")
+        ]
+        for one in less.to_dict("records"):
+            worst |= dict(zip(columns_of(one["reference"]), (one[end] for end in ENDS), strict=True))
+        rows.append(worst | {"n_references": len(less), "raised": less.reference[less.ci_low > 0].tolist()})
     return pd.DataFrame(rows)
 
 
@@ -318,7 +316,10 @@ def with_blanks(run: Evaluation, models: list) -> tuple[pd.DataFrame, dict]:
             images, texts, _ = run.features(model)
             chosen = _choose(run.questions, images, texts, empty)
             tables.append(choices[choices.model == model].merge(chosen, on=QUESTION, validate="one_to_one"))
-    return pd.concat(tables, ignore_index=True) if tables else choices.iloc[:0], left_out
+    if tables:
+        return pd.concat(tables, ignore_index=True), left_out
+    added = [f"{way} {name}" for name in REFERENCES for way in ("only", "less")]
+    return choices.iloc[:0].reindex(columns=[*choices, *added]), left_out
 
 
 def _choose(questions: pd.DataFrame, images: Features, texts: Features, empty: Features) -> pd.DataFrame:
@@ -366,8 +367,6 @@ def without_image(choices: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         The columns of ``stats.score`` and ``what``: ``right`` or ``same``; micro.
     """
-    if choices.empty:
-        return pd.DataFrame()
     tables = [
         score(choices.assign(correct=choices[f"only {GREY}"] == choices[column]), by=[]).assign(what=what)
         for what, column in (("right", "answer_idx"), ("same", "predicted_idx"))
@@ -378,8 +377,6 @@ def without_image(choices: pd.DataFrame) -> pd.DataFrame:
 
 def calibrated(choices: pd.DataFrame) -> pd.DataFrame:
     """Paired change in accuracy after the scores of each reference image are subtracted: ``changes``, ``reference``."""
-    if choices.empty:
-        return pd.DataFrame()
     tables = [
         changes(choices, choices[f"less {name}"] == choices.answer_idx).assign(reference=name) for name in REFERENCES
     ]
@@ -389,8 +386,6 @@ def calibrated(choices: pd.DataFrame) -> pd.DataFrame:
 
 def calibrated_rates(choices: pd.DataFrame) -> pd.DataFrame:
     """Paired change of recall, false alarms and informedness: ``rate_changes``, ``reference``."""
-    if choices.empty:
-        return pd.DataFrame()
     tables = []
     for name in REFERENCES:
         after = [labels[row] for labels, row in zip(choices.labels, choices[f"less {name}"], strict=True)]

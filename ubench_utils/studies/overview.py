@@ -5,7 +5,8 @@ import pandas as pd
 from ..data.benchmark import NOT_STATED
 from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..models.registry import find_model
-from ..statistics.resampling import distinct
+from ..statistics.intervals import ENDS, columns_of
+from ..statistics.resampling import CELL, distinct
 from ..statistics.scores import BALANCED, headline, totals
 
 ORDER = list(dict.fromkeys(LEVELS.values()))  # of levels
@@ -36,20 +37,19 @@ def slices(scores: pd.DataFrame, by: str, question: str, *, corrected: bool = Fa
     """
     table = headline(scores, by=by)
     table = table[table.question == question]
-    found = {"by": by, "question": question, "is_corrected": corrected, "models": [], "only_baseline": False}
+    found = {"by": by, "question": question, "is_corrected": corrected, "only_baseline": False}
     if table.empty:
         about = None if question == "classification" else question
-        return found | {"missing": missing(scores, LEVELS[question], about)}
+        return found | {"models": [], "missing": missing(scores, LEVELS[question], about)}
     known = learned(table[table.slice != NOT_STATED])
     if corrected:
-        ends = ["estimate", "ci_low", "ci_high"]
-        rescaled = known[ends].sub(known.chance, axis=0).div(1 - known.chance, axis=0)
-        known = known.assign(**rescaled)
+        known = known.assign(**known[ENDS].sub(known.chance, axis=0).div(1 - known.chance, axis=0))
+    models = []
     for model, rows in known.groupby("model", sort=False):
         if rows.slice.nunique() < 2:
             continue
         best, worst = rows.loc[rows.estimate.idxmax()], rows.loc[rows.estimate.idxmin()]
-        found["models"].append(
+        models.append(
             {
                 "model": model,
                 "best": best.to_dict(),
@@ -58,7 +58,7 @@ def slices(scores: pd.DataFrame, by: str, question: str, *, corrected: bool = Fa
                 "is_apart": worst.ci_high < best.ci_low,
             }
         )
-    return found | {"missing": None, "only_baseline": learned(table).empty}
+    return found | {"models": models, "missing": None, "only_baseline": learned(table).empty}
 
 
 def missing(scores: pd.DataFrame, level: str, question: str | None = None) -> dict:
@@ -89,11 +89,11 @@ def profile(scores: pd.DataFrame, model: str) -> dict:
 
 def both_averages(scores: pd.DataFrame) -> pd.DataFrame:
     """Micro scores with the others beside them: ``macro, macro_low, macro_high``; ``balanced, …`` where fine."""
-    keys = ["model", "level", "question", "wording", "by", "slice"]
+    keys = ["model", *CELL]
     table = distinct(scores[scores.estimand == "micro"])
     for name in ("macro", BALANCED):
-        other = scores[scores.estimand == name].set_index(keys)[["estimate", "ci_low", "ci_high"]]
-        table = table.join(other.set_axis([name, f"{name}_low", f"{name}_high"], axis=1), on=keys)
+        other = scores[scores.estimand == name].set_index(keys)[ENDS]
+        table = table.join(other.set_axis(columns_of(name), axis=1), on=keys)
     return table
 
 

@@ -12,7 +12,8 @@ from scipy.stats import norm
 
 from ..data.benchmark import HUB_NAME
 from ..data.questions import COARSE, HEADLINE_WORDING
-from ..statistics.intervals import CONFIDENCE, wilson
+from ..statistics.intervals import CONFIDENCE, ENDS, columns_of, wilson
+from ..statistics.scores import headline
 
 FOLDER = Path(__file__).with_name("published")
 ROUNDING = 0.5  # points: the tables by question and by sub-dataset were printed without decimals
@@ -149,17 +150,15 @@ def two_way_head() -> pd.DataFrame:
     """BLIP's published accuracies beside what an index of 0 or 1 scores when read as the chosen option.
 
     The right option lies anywhere but in the last place (“none of the above”), so the expected accuracy is
-    1 / (number of options − 1), whatever the image shows.
+    1 / (number of options − 1), whatever the image shows; ``is_inside`` says whether the interval holds it.
     """
     coarse, fine = (table[table.model == "BLIP"] for table in (by_question(invalid=True), by_dataset(invalid=True)))
-    table = pd.concat(
-        [
-            coarse.rename(columns={"question": "name"}).assign(level="coarse"),
-            fine.rename(columns={"dataset": "name"}).assign(level="fine"),
-        ]
-    )
+    coarse, fine = coarse.assign(level="coarse", name=coarse.question), fine.assign(level="fine", name=fine.dataset)
+    table = pd.concat([coarse, fine])
     table["index_read_as_option"] = 100 / (100 / table.chance - 1)
-    return table[["level", "name", "n", "chance", "index_read_as_option", "accuracy", "ci_low", "ci_high"]]
+    table["is_inside"] = table.index_read_as_option.between(table.ci_low, table.ci_high)
+    columns = ["level", "name", "n", "chance", "index_read_as_option", "accuracy", "ci_low", "ci_high", "is_inside"]
+    return table[columns]
 
 
 def interpolation() -> pd.DataFrame:
@@ -245,21 +244,15 @@ def beside(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
         difference, ci_low, ci_high`` in percent and points. The interval of the difference adds both half-widths in
         quadrature, as if the runs were independent. They share their images, so it is too wide rather than too short.
     """
-    ours = scores[(scores.wording == HEADLINE_WORDING) & (scores.estimand == "micro") & (scores.by == "all")]
-    ours = ours[ours.question.ne("all") | ours.level.eq("coarse")] if dataset == HUB_NAME else ours.head(0)
+    ours = headline(scores) if dataset == HUB_NAME else scores.head(0)
     whole = totals().assign(question=lambda t: t.level.map({"coarse": "all", "fine": "classification"}))
     theirs = pd.concat([whole.dropna(subset="question"), by_question().assign(level="coarse")])
-    both = ours.merge(
-        theirs[["model", "level", "question", "accuracy", "ci_low", "ci_high"]].rename(
-            columns={"accuracy": "estimate"}
-        ),
-        on=["model", "level", "question"],
-        suffixes=("", "_theirs"),
-    )
-    table = both[["model", "level", "question", "n_questions"]].rename(columns={"n_questions": "n"})
+    theirs = theirs.rename(columns={"accuracy": "estimate"})
+    key = ["model", "level", "question"]
+    both = ours.merge(theirs[[*key, *ENDS]], on=key, suffixes=("", "_theirs"))
+    table = both[[*key, "n_questions"]].rename(columns={"n_questions": "n"})
     for name, of, factor in (("measured", "", 100), ("published", "_theirs", 1)):
-        ends = factor * both[[f"estimate{of}", f"ci_low{of}", f"ci_high{of}"]]
-        table[[name, f"{name}_low", f"{name}_high"]] = ends.to_numpy(float)
+        table[columns_of(name)] = factor * both[[f"{end}{of}" for end in ENDS]].to_numpy(float)
     table["difference"] = table.measured - table.published
     below = np.hypot(table.measured - table.measured_low, table.published_high - table.published)
     above = np.hypot(table.measured_high - table.measured, table.published - table.published_low)
@@ -289,9 +282,7 @@ def findings() -> dict:
         "share_commonest": share.max(),
         "n_beaten": int((question.accuracy < 100 * share.max()).sum()),
         "modality": question.to_dict("records"),
-        "best_at_modality": list(
-            by_question().query("question == 'modality' and accuracy == @question.accuracy.max()").model
-        ),
+        "best_at_modality": list(question.model[question.accuracy == question.accuracy.max()]),
         "fine": fine.to_dict("records"),
         "sides": [
             _sides(whole[(whole.level == level) & (whole.family == "contrastive")]) for level in ("coarse", "fine")

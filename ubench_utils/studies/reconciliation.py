@@ -22,7 +22,7 @@ def context() -> dict:
         "totals": totals,
         "rounding": published.ROUNDING,
         "blip_off": (blip.accuracy - blip.index_read_as_option).abs().mean(),
-        "blip_inside": int(blip.index_read_as_option.between(blip.ci_low, blip.ci_high).sum()),
+        "blip_inside": int(blip.is_inside.sum()),
         "blip_n": len(blip),
     }
 
@@ -41,12 +41,6 @@ def question_counts() -> pd.DataFrame:
     table = published.implied_questions()
     n, fewer = (table.level.map({level: found[part] for level, found in there.items()}) for part in (0, 1))
     return table.assign(n=n, n_partial=n - fewer)
-
-
-def blip() -> pd.DataFrame:
-    """``published.two_way_head``, and whether the prediction of the wrong reading ``is_inside`` the interval."""
-    table = published.two_way_head()
-    return table.assign(is_inside=table.index_read_as_option.between(table.ci_low, table.ci_high))
 
 
 def bases() -> pd.DataFrame:

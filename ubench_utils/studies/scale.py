@@ -88,9 +88,8 @@ def _by_measure(answers: pd.DataFrame, sizes: pd.DataFrame, measure: str) -> pd.
     rows = rows.assign(group=rows.dataset + "/" + octave.astype(str), logarithm=np.log(rows[measure]))
     groups = rows.groupby("group").agg(dataset=("dataset", "first"), size=("logarithm", "mean"))
     table = score(rows, by=["group"])
-    table = table[(table.by == "group") & (table.estimand == "micro") & (table.question == "all")].join(
-        groups, on="slice"
-    )
+    table = table[(table.by == "group") & (table.estimand == "micro") & (table.question == "all")]
+    table = table.join(groups, on="slice")
     low, high = ((table[bound] - table.chance) / (1 - table.chance) for bound in ("ci_low", "ci_high"))
     table = table.assign(measure=measure, size=np.exp(table["size"]), low=low, high=high)
     return table[columns].sort_values(["model", "size"], ignore_index=True)
@@ -108,19 +107,10 @@ def shrunk(benchmark: Benchmark, factor: float) -> Benchmark:
     benchmark : Benchmark
     factor : float
         At least 1; 1 leaves every pixel as it is.
-
-    Raises
-    ------
-    UserError
-        If the factor is not a number of at least 1.
     """
-    _check_factors([factor])
-
     recipe = ["shrunk, area", float(factor), SMALLEST]
-    absent = is_absent(benchmark.images)
-    hashes = [
-        of if gone else digest([of, *recipe]) for of, gone in zip(benchmark.images.image_hash, absent, strict=True)
-    ]
+    hashes = benchmark.images.image_hash
+    hashes = hashes.where(is_absent(benchmark.images), hashes.map(lambda of: digest([of, *recipe])))
     return replace(
         benchmark,
         images=benchmark.images.assign(image_hash=hashes),
@@ -180,18 +170,11 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
         ``model, factor`` and the columns of ``scores.compare_pairs`` (the reference is the model at native size),
         over all images and by scale. Empty without a factor beside 1.
     """
-    names = {
-        (row.model, row.factor): f"{row.model} ÷ {row.factor:g}"
-        for row in swept[["model", "factor"]].drop_duplicates().itertuples()
-    }
+    sizes = swept[["model", "factor"]].drop_duplicates()
+    names = {(row.model, row.factor): f"{row.model} ÷ {row.factor:g}" for row in sizes.itertuples()}
     smaller = {name: key for key, name in names.items() if key[1] > 1}
     rows = swept.assign(model=[names[key] for key in zip(swept.model, swept.factor, strict=True)])
-    pairs = [(names[model, 1.0], name) for name, (model, _) in smaller.items()]
-    table = (
-        compare_pairs(rows, pairs, by=["scale"])
-        if pairs
-        else pd.DataFrame(columns=["model", "level", "question", "estimand"])
-    )
+    table = compare_pairs(rows, [(names[model, 1.0], name) for name, (model, _) in smaller.items()], by=["scale"])
     table = distinct(table[table.estimand == "micro"])
     keys = [smaller[name] for name in table.model]
     return table.assign(model=[model for model, _ in keys], factor=[factor for _, factor in keys])
@@ -199,12 +182,9 @@ def changes(swept: pd.DataFrame) -> pd.DataFrame:
 
 def with_native(changes: pd.DataFrame) -> pd.DataFrame:
     """``changes`` with a row of no change for the native size of every line, whose factor is 1."""
-    if changes.empty:
-        return changes
     start = changes.drop_duplicates(["model", "level", "question", "by", "slice"])
-    return pd.concat(
-        [start.assign(factor=1.0, estimate=0.0, ci_low=np.nan, ci_high=np.nan), changes], ignore_index=True
-    )
+    start = start.assign(factor=1.0, estimate=0.0, ci_low=np.nan, ci_high=np.nan)
+    return pd.concat([start, changes], ignore_index=True)
 
 
 def context(run: Evaluation, scores: pd.DataFrame, sizes: pd.DataFrame, changed: pd.DataFrame) -> dict:
@@ -225,8 +205,8 @@ def by_dataset(sizes: pd.DataFrame) -> pd.DataFrame:
 
 def of_levels(changed: pd.DataFrame) -> pd.DataFrame:
     """Rows of ``changes`` for whole levels over all images."""
-    rows = totals(changed[changed.by == "all"]) if len(changed) else changed
-    return rows.sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable") if len(rows) else rows
+    rows = totals(changed[changed.by == "all"])
+    return rows.sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable")
 
 
 def detail_left(sizes: pd.DataFrame, factors) -> pd.DataFrame:
@@ -234,7 +214,7 @@ def detail_left(sizes: pd.DataFrame, factors) -> pd.DataFrame:
     known = sizes.dropna(subset=["width", "height"])[["width", "height"]]
     rows = []
     for factor in sorted({1.0, *map(float, factors)}):
-        short = pd.Series([min(shrunk_size(*sides, factor)) for sides in known.to_numpy()], dtype=float)
+        short = pd.Series([min(shrunk_size(width, height, factor)) for width, height in known.to_numpy()], dtype=float)
         less = (known.min(axis=1) < factor * SMALLEST).sum() if factor > 1 else 0
         rows.append((factor, len(known), short.median(), short.min(), int(less)))
     return pd.DataFrame(rows, columns=["factor", "images", "median", "smallest", "n_less"])
@@ -254,7 +234,7 @@ def stated_sizes(sizes: pd.DataFrame) -> dict:
 
 def shrinking(run: Evaluation, changed: pd.DataFrame) -> dict:
     """What the largest factor of ``changes`` takes from fine-grained answers, and which models looked again."""
-    fine = changed[(changed.by == "all") & (changed.level == "fine")] if len(changed) else changed
+    fine = changed[(changed.by == "all") & (changed.level == "fine")]
     facts = run.record["models"].items()
     return {
         "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),

@@ -14,8 +14,7 @@ from . import published
 from .forgetting import lies_within
 from .overview import ORDER, both_averages
 
-GENERALIST = "generalist"
-UNGROUPED = ("chance", "unlisted")  # categories that make no specialist
+GENERALIST, UNLISTED = "generalist", "unlisted"  # categories that make no specialist
 OWN, OUTSIDE = "own ground", "outside"
 
 
@@ -25,14 +24,17 @@ def ground(model: str) -> dict | None:
     The model's own ``in_domain``; without one, that of the listed models of its category where these agree.
     """
     card = find_model(model)
-    if card.in_domain:
+    if card.in_domain or not _is_specialist(model):
         return card.in_domain
-    if card.category in (GENERALIST, *UNGROUPED):
-        return None
-    stated = [
-        other.in_domain for other in model_cards().values() if other.category == card.category and other.in_domain
-    ]
+    alike = [other.in_domain for other in model_cards().values() if other.category == card.category]
+    stated = [facets for facets in alike if facets]
     return stated[0] if stated and all(facets == stated[0] for facets in stated) else None
+
+
+def _is_specialist(model: str) -> bool:
+    """Whether a model has a category of specialists, or a domain of its own."""
+    card = find_model(model)
+    return bool(card.in_domain) or not (card.guesses or card.category in (GENERALIST, UNLISTED))
 
 
 def ground_name(model: str) -> str:
@@ -42,14 +44,9 @@ def ground_name(model: str) -> str:
 
 def sides(models) -> tuple[list, list]:
     """The specialists and the generalists among models; neither holds the baseline or a model without a category."""
-    specialists = [
-        model
-        for model in models
-        if find_model(model).category not in (GENERALIST, *UNGROUPED) or find_model(model).in_domain
-    ]
-    return specialists, [
-        model for model in models if find_model(model).category == GENERALIST and model not in specialists
-    ]
+    others = [model for model in models if not _is_specialist(model)]
+    generalists = [model for model in others if find_model(model).category == GENERALIST]
+    return [model for model in models if model not in others], generalists
 
 
 def scores_by_ground(answers: pd.DataFrame, specialists) -> pd.DataFrame:
@@ -126,8 +123,13 @@ def published_scores() -> pd.DataFrame:
 
 def in_order(models) -> list[str]:
     """Models for the axis of a figure: specialists by category, then generalists, then the rest."""
-    later = {GENERALIST: 1, "unlisted": 2, "chance": 3}
-    return sorted(models, key=lambda model: (later.get(find_model(model).category, 0), find_model(model).category))
+    later = {GENERALIST: 1, UNLISTED: 2}
+
+    def place(model):
+        card = find_model(model)
+        return 3 if card.guesses else later.get(card.category, 0), card.category
+
+    return sorted(models, key=place)
 
 
 def context(models, found: pd.DataFrame, theirs: pd.DataFrame) -> dict:
@@ -179,7 +181,7 @@ def published_best(theirs: pd.DataFrame) -> list[dict]:
     """The best generalist and the best specialist of the paper's first table, of all models and of one family."""
     found = []
     for level in ("coarse", "fine"):
-        rows = theirs[(theirs.level == level) & (theirs.category != "chance")]
+        rows = theirs[(theirs.level == level) & (theirs.model != "Random")]
         for family in ("any", "contrastive"):
             own = rows if family == "any" else rows[rows.family == family]
             of = {"generalist": own[own.category == GENERALIST], "specialist": own[own.category != GENERALIST]}
