@@ -154,9 +154,9 @@ def test_published_numbers_stand_beside_a_run_on_the_hub_alone(measured):
 
 
 def test_reconciliation_counts_and_compares():
-    for name in ("interpolation_average", "question_counts", "blip", "bases"):
-        table = getattr(reconciliation, name)()
-        assert len(table) and table.notna().all(axis=None), name
+    for function in (reconciliation.interpolation_average, reconciliation.question_counts, reconciliation.bases):
+        table = function()
+        assert len(table) and table.notna().all(axis=None), function
     assert reconciliation.counts()["sum"] == 22 and reconciliation.counts()["datasets"] == 23
     captions = reconciliation.subdomain_captions()
     given = captions[(captions.of == "subdomain") & captions.in_data]
