@@ -23,16 +23,8 @@ ROOM = 3  # copies of the weights that loading and encoding take at the most, ro
 def examine(models: Sequence[str] = (), device: str = "auto") -> int:
     """Print what works; with models, load each and encode one image and one text with it.
 
-    Parameters
-    ----------
-    models : sequence of str
-        Names or model strings; weights that are not here yet are fetched.
-    device : {"auto", "cpu", "cuda", "mps"}
-
-    Returns
-    -------
-    int
-        How many models, or pairs of a base and its fine-tuned model, would fail.
+    Weights that are not here yet are fetched. Returns how many models, or pairs of a base and its fine-tuned model,
+    would fail.
     """
     _machine()
     if not models:

@@ -56,13 +56,7 @@ def parse_yaml(text: str, what: str):
 
 
 def read_yaml(path, what: str):
-    """Plain values that a YAML file holds.
-
-    Raises
-    ------
-    UserError
-        If it is no file, cannot be read, is not in UTF-8, or is no YAML; starts with what the file is.
-    """
+    """Plain values that a YAML file holds; raises UserError as ``read_text`` and ``parse_yaml``."""
     return parse_yaml(read_text(path, what), f"{what} '{path}'")
 
 
@@ -107,7 +101,7 @@ def write_whole(path, content: bytes | str) -> None:
         raise
 
 
-def file_state(path: Path) -> tuple | None:
+def file_state(path: str | Path) -> tuple | None:
     """What differs after anything was written to a file or put in its place (size, times, inode); None without one.
 
     The time of change alone says nothing of the content, as it can be set.

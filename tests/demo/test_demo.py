@@ -213,7 +213,7 @@ def test_base_is_above_chance_and_pathology_is_a_specialist(tmp_path, monkeypatc
     """Bounds far under the model card's numbers: they catch broken weights, not a few points."""
     monkeypatch.setenv("UBENCH_CACHE", str(tmp_path / "cache"))
     folders = [FOLDER / "base", FOLDER / "pathology"]
-    answers, table = accuracies(folders, draw_sample(seed=9_000, images_per_set=40), tmp_path)
+    answers, table = accuracies(folders, draw_sample(seed=9_000, images_per_set=20), tmp_path)
     base, tuned = (f"local-dir:{folder}" for folder in folders)
     assert table.loc[base, "classification"] > 0.4 and table.loc[base, "modality"] > 0.7
     fine = answers[answers.level == "fine"].assign(inside=lambda t: t.domain == "pathology")

@@ -76,10 +76,7 @@ def text(column: pa.ChunkedArray, where: str) -> list:
 def pixel_sizes(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, list]:
     """Pixel sizes in micrometres, float64, NaN where not stated; and the values that are no positive, finite number.
 
-    Raises
-    ------
-    UserError
-        If the column holds neither numbers nor text.
+    A column that holds neither numbers nor text is refused.
     """
     kind = column.type
     if is_text(kind):

@@ -3,34 +3,29 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ..data.benchmark import Benchmark
 from ..data.pixels import Unreadable
+from ..engine import store
 from ..engine.work import picture
-from ..models.encoders.network import DualEncoder
+from ..models.model import Model
+
+if TYPE_CHECKING:
+    from ..models.encoders.network import DualEncoder
 
 SAMPLE = 32  # images; one that reads image and text together compares every one with dozens of texts: it gets fewer
 SAMPLE_OF_PAIRS = 6
 
 
-def flip_rates(model: DualEncoder, benchmark: Benchmark, questions: pd.DataFrame, low: str) -> dict:
+def flip_rates(model: Model, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> dict:
     """Share of questions whose answer changes with the encoder's precision and with the batch size.
 
     The first images by content hash are encoded three times: in float32 in one batch, in float32 one by one, and in
-    low precision in one batch.
-
-    Parameters
-    ----------
-    model : DualEncoder
-    benchmark : Benchmark
-    questions : pandas.DataFrame
-        As from ``build_questions``.
-    low : {"bfloat16", "float16"}
-        The low precision to compare with.
+    low precision in one batch. What was found is kept in the cache.
 
     Returns
     -------
@@ -39,6 +34,17 @@ def flip_rates(model: DualEncoder, benchmark: Benchmark, questions: pd.DataFrame
         ``audit_images``, ``audit_questions``. Empty where no question is about a readable image, or where one could not
         be read now.
     """
+    low = precision if precision != "float32" else "float16" if device == "cuda" else "bfloat16"
+    texts = sorted({text for options in questions.options for text in options})
+    identity = {"identity": model.identity, "precision": precision}
+    return store.remembered(
+        "audits",
+        *(identity, benchmark.fingerprint, [device, low, len(questions), *texts]),
+        compute=lambda: _flip_rates(model.load(device, precision), benchmark, questions, low),
+    )
+
+
+def _flip_rates(model: "DualEncoder", benchmark: Benchmark, questions: pd.DataFrame, low: str) -> dict:
     row_of = dict(zip(benchmark.images.image_hash, range(len(benchmark.images)), strict=True))
     sample = SAMPLE if model.has_embeddings else SAMPLE_OF_PAIRS
     images, hashes = [], []
@@ -76,6 +82,8 @@ def _share_of_other(answers: pd.DataFrame, usual: pd.DataFrame) -> float:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Single items are too small to share out: waiting for each other would dominate."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -15,6 +15,7 @@ from ..models.cards import ModelCard
 from ..models.load import open_model
 from ..models.registry import as_list
 from . import record
+from .audit import flip_rates
 from .run import Evaluation, keep_run, open_benchmark, open_run, run_key
 
 
@@ -80,7 +81,7 @@ def evaluate(
         files |= given.files
         passports[name] = record.passport(model, given, benchmark, **settings)
         if audit and model.has_weights:
-            passports[name] |= record.flip_rates(model, benchmark, questions, **settings)
+            passports[name] |= flip_rates(model, benchmark, questions, **settings)
     predictions = pd.concat(tables, ignore_index=True)[[*COLUMNS, "tied"]]
     failed = pd.concat(failures, ignore_index=True)[["model", "dataset", "image_id", "reason"]]
     unread = pd.MultiIndex.from_frame(failed[["dataset", "image_id"]])

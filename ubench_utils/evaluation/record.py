@@ -39,20 +39,6 @@ def passport(model: Model, answers: Answers, benchmark: Benchmark, *, device: st
     return facts
 
 
-def flip_rates(model: Model, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> dict:
-    """How often answers flip with precision and batch size, from the cache if there; see ``audit.flip_rates``."""
-    low = precision if precision != "float32" else "float16" if device == "cuda" else "bfloat16"
-    texts = sorted({text for options in questions.options for text in options})
-
-    def compute() -> dict:
-        from .audit import flip_rates  # imports torch
-
-        return flip_rates(model.load(device, precision), benchmark, questions, low)
-
-    keys = [_key(model, precision), benchmark.fingerprint, [device, low, len(questions), *texts]]
-    return store.remembered("audits", *keys, compute=compute)
-
-
 def ties(tied: pd.Series) -> list[str]:
     """A note where so many answers were exact ties that the score is partly the alphabet's."""
     n, of = int(tied.sum()), len(tied)
@@ -107,7 +93,8 @@ def provenance() -> dict:
 
 def _speed(model: Model, benchmark: Benchmark, facts: dict, *, device: str, precision: str) -> dict | None:
     """Seconds and images per second of the last run that encoded images of this benchmark with this model."""
-    keys, encoded = [_key(model, precision), benchmark.fingerprint], facts["images_encoded_now"]
+    keys = [{"identity": model.identity, "precision": precision}, benchmark.fingerprint]
+    encoded = facts["images_encoded_now"]
     if not encoded:
         return store.read_facts("speeds", *keys)
     speed = {
@@ -119,7 +106,3 @@ def _speed(model: Model, benchmark: Benchmark, facts: dict, *, device: str, prec
     }
     store.write_facts("speeds", *keys, facts=speed)
     return speed
-
-
-def _key(model: Model, precision: str) -> str:
-    return store.digest({"identity": model.identity, "precision": precision})
