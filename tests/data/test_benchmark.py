@@ -1,4 +1,4 @@
-"""Data and questions: what is loaded, named, left out and refused."""
+"""Datasets: what is loaded, named, drawn, left out and refused."""
 
 import copy
 import io
@@ -6,16 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset
 from helpers.refusals import refused
 from helpers.samples import as_dataset, png
 from PIL import Image
 
-from ubench_utils.data.benchmark import FACETS, REQUIRED_COLUMNS, Benchmark, draw, load_benchmark
+from ubench_utils.data.benchmark import REQUIRED_COLUMNS, draw, load_benchmark
 from ubench_utils.data.questions import build_questions
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -38,27 +35,6 @@ def test_one_image_id_may_serve_two_datasets(rows, parquet):
     assert len(load_benchmark(parquet(rows)).images) == len(rows)
 
 
-@pytest.mark.parametrize("answer", ["6", "-1", "x", "", "1.5", None])
-def test_an_answer_index_out_of_range_in_captions_is_named(rows, parquet, answer):
-    rows[5]["captions"]["domain_1"]["answer_idx"] = answer
-    benchmark = load_benchmark(parquet(rows))
-    refused(lambda: build_questions(benchmark), "row 5", rows[5]["image_id"], "captions.domain_1.answer_idx")
-
-
-@pytest.mark.parametrize("answer", [6, -1, None])
-def test_an_answer_index_out_of_range_in_questions_is_named(rows, parquet, answer):
-    rows[3]["questions"]["subdomain"]["answer_idx"] = answer
-    benchmark = load_benchmark(parquet(rows))
-    refused(lambda: build_questions(benchmark), "row 3", rows[3]["image_id"], "questions.subdomain.answer_idx")
-
-
-def test_the_row_of_an_error_is_that_of_the_file(rows, parquet):
-    """Rows that were left out must not shift the number by which the user finds the mistake."""
-    rows[0]["dataset"] = "opencell"
-    rows[5]["captions"]["domain_1"]["answer_idx"] = "9"
-    refused(lambda: build_questions(load_benchmark(parquet(rows))), "row 5")
-
-
 def test_an_empty_dataset_is_refused(rows, tmp_path, parquet):
     path = parquet(rows[:1])
     pq.write_table(pq.read_table(path).slice(0, 0), path)
@@ -79,14 +55,6 @@ def test_unknown_names_folders_and_limits_are_refused(tmp_path):
     refused(lambda: load_benchmark("no/such/thing"), "unknown dataset 'no/such/thing'")
     refused(lambda: load_benchmark(str(tmp_path)), "cannot read dataset")
     refused(lambda: load_benchmark("demo", limit=0), "limit is 0")
-
-
-def test_a_column_of_the_wrong_kind_is_named(rows, tmp_path):
-    """Captions or questions stored as text (JSON), as after a detour through a CSV file."""
-    for column in ("captions", "questions"):
-        dataset = as_dataset(rows[:3]).remove_columns(column).add_column(column, ["{}"] * 3)
-        dataset.to_parquet(tmp_path / f"{column}.parquet")
-        refused(lambda name=column: build_questions(load_benchmark(str(tmp_path / f"{name}.parquet"))), column)
 
 
 def test_held_rows_are_named_from_stain_and_class(rows, parquet):
@@ -117,65 +85,6 @@ def test_opencell_is_left_out_with_a_count(rows, parquet):
     assert list(benchmark.images.image_id) == list(benchmark.rows["image_id"])
     assert any(note.startswith("3 rows of opencell left out") for note in benchmark.notes)
     refused(lambda: load_benchmark(parquet([r for r in rows if r["dataset"] == "opencell"])), "only rows outside")
-
-
-def test_null_members_and_null_fields_are_skipped(rows, parquet):
-    chosen = rows[:3]
-    everything = Counter(build_questions(load_benchmark(parquet(chosen))).question)
-    assert everything == dict.fromkeys(everything, 6)  # three images, two wordings
-    for k in (0, 1):
-        chosen[0]["captions"][f"stain_{k}"] = None
-        chosen[1]["captions"][f"stain_{k}"] = dict.fromkeys(chosen[1]["captions"][f"stain_{k}"])
-    chosen[0]["questions"]["subdomain"] = None
-    chosen[1]["questions"]["subdomain"] = dict.fromkeys(chosen[1]["questions"]["subdomain"])
-    left = Counter(build_questions(load_benchmark(parquet(chosen, "nulls.parquet"))).question)
-    assert left == {**everything, "stain": 2, "subdomain": 2}
-
-
-def test_a_dataset_without_any_question_is_refused(rows, parquet):
-    row = rows[0]
-    row["captions"], row["questions"] = dict.fromkeys(row["captions"]), dict.fromkeys(row["questions"])
-    refused(lambda: build_questions(load_benchmark(parquet([row]))), "holds no question")
-
-
-def test_questions_are_those_of_the_rows(rows, parquet):
-    """Against a loop over the plain rows."""
-    table = build_questions(load_benchmark(parquet(rows))).set_index(["image_id", "question", "wording"])
-    expected = 0
-    for row in rows:
-        for name, caption in row["captions"].items():
-            if caption is None:
-                continue
-            question, wording = name.rsplit("_", 1)
-            asked = table.loc[row["image_id"], question, int(wording)]
-            assert list(asked.options) == caption["options"] and asked.n_options == len(caption["options"])
-            assert asked.answer_idx == int(caption["answer_idx"])
-            assert asked.labels[asked.answer_idx] == row["questions"][question]["answer"]
-            assert asked.level == ("fine" if question == "classification" else "coarse")
-            assert (asked.modality, asked.domain) == (row["modality"], row["domain"])
-            expected += 1
-        for wording, sentence in enumerate(
-            ["A micrograph, typically studied in {}.", "A microscopy image frequently studied in {}."]
-        ):
-            asked, own = table.loc[row["image_id"], "subdomain", wording], row["questions"]["subdomain"]
-            assert list(asked.options) == [*map(sentence.format, own["options"][:-1]), "none of the above"]
-            assert asked.answer_idx == own["answer_idx"]
-            expected += 1
-    assert len(table) == expected
-
-
-def test_cognition_questions_are_question_and_option():
-    rows = Dataset.from_list(
-        [
-            {
-                "captions": {},
-                "questions": {"cognition": {"question": "Which stage?", "options": ["early", "late"], "answer_idx": 1}},
-            }
-        ]
-    )
-    images = pd.DataFrame([{"dataset": "d", "image_id": "i", "image_hash": "h", **dict.fromkeys(FACETS, "x")}])
-    asked = build_questions(Benchmark("local", rows, images, "f")).iloc[0]
-    assert asked.options == ("Which stage? early", "Which stage? late") and asked.level == "cognition"
 
 
 def test_scale_taxonomy_and_other_facets(rows, parquet):
@@ -282,43 +191,3 @@ def test_columns_under_other_names_are_missing(rows, tmp_path):
     table = as_dataset(rows[:1]).data.table
     pq.write_table(table.rename_columns([name.upper() for name in table.column_names]), tmp_path / "a.parquet")
     refused(lambda: load_benchmark(str(tmp_path / "a.parquet")), "lacks the columns image_id, image, label_name")
-
-
-def test_questions_under_other_names_or_without_captions_are_counted(rows, tmp_path, parquet):
-    for row in rows[:2]:
-        row["captions"]["modality_2"] = row["captions"]["modality_1"]
-        row["questions"]["counting"] = row["questions"]["modality"]
-    pq.write_table(pa.Table.from_pylist(rows[:2]), tmp_path / "a.parquet")
-    (note,) = build_questions(load_benchmark(str(tmp_path / "a.parquet"))).attrs["notes"]
-    assert note.startswith("4 questions of captions.modality_2, questions.counting: no type of this benchmark")
-    rows[2]["captions"]["stain_0"] = rows[2]["captions"]["stain_1"] = rows[3]["captions"]["stain_0"] = None
-    (note,) = build_questions(load_benchmark(parquet(rows[2:4]))).attrs["notes"]
-    assert note.startswith("1 questions of questions.stain: its captions are null, so it is asked in no wording")
-
-
-def test_questions_that_cannot_be_asked_are_left_out_and_counted(rows, parquet):
-    """Options that read alike would make every answer a tie; a subdomain needs a sentence with {class}."""
-    rows[0]["captions"]["modality_1"]["options"][0] = rows[0]["captions"]["modality_1"]["options"][1]
-    rows[1]["captions"]["domain_0"]["question"] = "A micrograph."
-    rows[2]["captions"]["domain_1"]["question"] = None
-    table = build_questions(load_benchmark(parquet(rows)))
-    notes = " ".join(table.attrs["notes"])
-    assert "captions.modality_1: its options are not distinct" in notes and "captions.domain_0.question" in notes
-    assert "captions.domain_1: options without `question`" in notes
-    gone = {
-        (rows[0]["image_id"], "modality", 1),
-        (rows[1]["image_id"], "subdomain", 0),
-        (rows[2]["image_id"], "domain", 1),
-    }
-    assert not gone & set(zip(table.image_id, table.question, table.wording, strict=True))
-
-
-def test_plain_options_in_another_order_than_the_captions_are_not_shown_for_them(rows, parquet):
-    """Labels stand for captions by their place: where the two lists disagree the whole captions are shown."""
-    asked = rows[0]["questions"]["modality"]
-    asked["options"][0], asked["options"][1] = asked["options"][1], asked["options"][0]
-    questions = build_questions(load_benchmark(parquet(rows[:3])))
-    modality = questions[questions.question == "modality"]
-    same = modality.labels == modality.options
-    assert same.tolist() == (modality.image_id == rows[0]["image_id"]).tolist()
-    assert any("2 captions have not the options of questions.modality" in note for note in questions.attrs["notes"])
