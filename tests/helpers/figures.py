@@ -1,6 +1,8 @@
 """Figures as files: their SVG, whether anything reaches over their edge, and the names on their axes."""
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import io
+
+from matplotlib.backends.backend_svg import RendererSVG
 
 from ubench_utils.report import style
 
@@ -9,12 +11,16 @@ def svg(figure):
     return style.svg(figure).encode()
 
 
+def renderer(figure):
+    """Measures the letters of a figure as they are in its SVG, in points."""
+    figure.set_dpi(72)
+    return RendererSVG(*(72 * figure.get_size_inches()), io.StringIO())
+
+
 def overhang(figure):
     """Points by which the drawing reaches over the figure's edge, at worst."""
     with style.context():
-        renderer = FigureCanvasAgg(figure).get_renderer()
-        figure.draw(renderer)
-        box, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
+        box, (width, height) = figure.get_tightbbox(renderer(figure)), figure.get_size_inches()
     return 72 * max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
 
 

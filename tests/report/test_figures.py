@@ -7,7 +7,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.figures import overhang, tick_labels
+from helpers.figures import overhang, renderer, tick_labels
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -39,8 +40,7 @@ def along(models=MODELS):
 
 
 def points(models=MODELS):
-    table = estimates(models, dataset=["a", "b", "c"]).assign(size=lambda t: 0.1 * 7.0 ** t.dataset.map("abc".index))
-    return table.rename(columns={"estimate": "score"})
+    return estimates(models, dataset=["a", "b", "c"]).assign(size=lambda t: 0.1 * 7.0 ** t.dataset.map("abc".index))
 
 
 def shares(models=MODELS):
@@ -68,7 +68,7 @@ def drawn(models=MODELS):
     yield "dots, joined", figures.dots(table, "model", panel="question", shape="slice", hollow=["tissue"], joined=True)
     yield "dots, best first", figures.dots(table, "model", panel="slice", colours=colours, best_first=True, band=0.5)
     yield "lines", figures.lines(along(models), "alpha", panel="model", colour="group", chord=True, tick="chance")
-    yield "lines, bars", figures.lines(points(models), "size", y="score", shape="model", bars=True, log=True)
+    yield "lines, bars", figures.lines(points(models), "size", shape="model", bars=True, log=True)
     histogram = along(models).drop(columns=["ci_low", "ci_high"]).assign(at=0.4)
     yield "lines, steps", figures.lines(histogram, "alpha", row="model", colour="group", step=True, rule="at")
     yield "heatmap", figures.heatmap(table, "slice", "model", panel="question", columns=2)
@@ -78,7 +78,7 @@ def drawn(models=MODELS):
     yield "bars, stacked", figures.bars(shares(models), "model", colour="state", colours=states, label="share (%)")
     counts = estimates(models).assign(text=[f"{n} images" for n in range(len(models))])
     yield "bars", figures.bars(counts, "model", x="n_questions", text="text", label="images", picture=np.eye(8))
-    yield "plane", figures.plane(points(models), "size", "score", shape="model", log=True, line=0)
+    yield "plane", figures.plane(points(models), "size", "estimate", shape="model", log=True, line=0)
     path = along(models).query("group == 'in-domain'").assign(kept=lambda t: -t.alpha, way="mixed", note="α = 0.5")
     yield "plane, path", figures.plane(path, "kept", "estimate", panel="model", shape="way", path="alpha", note="note")
 
@@ -134,9 +134,21 @@ def test_labels_of_rows_are_whole(every):
 
 def marks(axis):
     """Number, place and colour of each dot of a panel, from top to bottom."""
-    dots = [line for line in axis.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata()) == 1]
-    found = [(line.get_xdata()[0], line.get_ydata()[0], to_hex(line.get_color()).upper()) for line in dots]
+    drawn = [dots for dots in axis.collections if isinstance(dots, PathCollection)]
+    found = [
+        (*at, to_hex(paint).upper())
+        for dots in drawn
+        for at, paint in zip(dots.get_offsets(), dots.get_edgecolors(), strict=True)
+    ]
     return sorted(found, key=lambda mark: mark[1])
+
+
+def spans(axis, width):
+    """Ends of the lines of a thickness in a panel."""
+    drawn = [
+        lines for lines in axis.collections if isinstance(lines, LineCollection) and lines.get_linewidth() == width
+    ]
+    return [segment for lines in drawn for segment in lines.get_segments()]
 
 
 def test_dots_stand_at_the_numbers_in_the_colours_of_the_models(every):
@@ -150,15 +162,16 @@ def test_dots_stand_at_the_numbers_in_the_colours_of_the_models(every):
         assert [x for x, _, _ in found] == pytest.approx((100 * rows.estimate).tolist())
         assert [colour for *_, colour in found] == [style.colours(MODELS)[model].upper() for model in rows.model]
         assert [round(y) for _, y, _ in found] == rows.row.tolist()
-        ticks = [line.get_xdata() for line in axis.get_lines() if line.get_linestyle() == "--"]
-        assert len(ticks) == 3 and all(list(at) == [25, 25] for at in ticks)  # one a row, since all have one chance
+        ticks = spans(axis, 1.5)
+        assert len(ticks) == 3 and all(
+            tick[:, 0].tolist() == [25, 25] for tick in ticks
+        )  # one a row: all have one chance
 
 
 def test_intervals_are_thick_and_simultaneous_ones_thin(every):
     axis = dict(every)["dots, joint"].axes[0]
-    lengths = [(line.get_linewidth(), np.ptp(line.get_xdata())) for line in axis.get_lines()]
-    spans = {width: length for width, length in lengths if length > 1}
-    assert spans[figures.THIN] == pytest.approx(29) and spans[figures.THICK] == pytest.approx(9)
+    assert [np.ptp(ends[:, 0]) for ends in spans(axis, 0.8)] == pytest.approx([29] * 3)
+    assert [np.ptp(ends[:, 0]) for ends in spans(axis, 2)] == pytest.approx([9] * 3)
     assert {colour for *_, colour in marks(axis)} == {style.FAINT, style.colours(MODELS)[MODELS[-1]].upper()}
     assert len([line for line in axis.get_lines() if to_hex(line.get_color()) == "#aaaaaa"]) == 1  # between the groups
 
@@ -172,10 +185,11 @@ def test_best_first_orders_each_panel_by_itself():
 
 def test_open_marks_and_the_legend(every):
     figure = dict(every)["dots, joined"]
-    fills = {line.get_marker(): line.get_markerfacecolor() for line in figure.axes[0].get_lines() if line.get_marker()}
     legend = {text.get_text(): line for line, text in zip(*_legend(figure), strict=True)}
     assert list(legend)[:2] == ["cellular", "tissue"] and len(legend) == 3
-    assert fills[legend["tissue"].get_marker()] == "white" == legend["tissue"].get_markerfacecolor()
+    assert legend["tissue"].get_markerfacecolor() == "white" != legend["cellular"].get_markerfacecolor()
+    dots = [one for one in figure.axes[0].collections if isinstance(one, PathCollection)]
+    assert [to_hex(one.get_facecolor()[0]) == "#ffffff" for one in dots] == [True, False, False]
 
 
 def _legend(figure):
@@ -232,7 +246,7 @@ def test_points_of_one_place_stand_beside_each_other(every):
 
 
 def test_arrows_lead_to_a_star_named_where_none_comes_from():
-    ends = {"to": ("merge_x", "merge_y", "merge"), "note": "parent", "percent": True, "labels": ("H&E (%)", "all (%)")}
+    ends = {"to": ("merge_x", "merge_y", "merge"), "note": "parent", "percent": True, "axes": ("H&E (%)", "all (%)")}
     figure = figures.plane(arrows(), "x", "y", colour="parent", **ends)
     axis = figure.axes[0]
     names = {text.get_text(): text for text in axis.texts if text.get_text()}
@@ -248,7 +262,7 @@ def test_an_empty_table_says_so():
         figures.lines(pd.DataFrame(), "alpha", empty="Nothing."),
         figures.heatmap(empty, "slice", "model", empty="Nothing."),
         figures.bars(empty, "slice", empty="Nothing."),
-        figures.plane(empty, "size", "score", empty="Nothing."),
+        figures.plane(empty, "size", "estimate", empty="Nothing."),
         figures.dots(slices(), "slice", panel="question", panels={"stain": "Stain"}, empty="Nothing."),
     ):
         assert figure.get_label() == figure.instead == "Nothing."
@@ -281,7 +295,7 @@ def test_fronts_tell_the_alphas_and_the_other_ways():
     front["on_front"] = [True, True, False]
     ways = pd.DataFrame({"way": ["both models", "TIES"], "gain": [0.08, 0.06], "kept": [-0.02, -0.01]})
     axes = ("kept (points)", "gain (points)")
-    figure = figures.fronts({PAIR: front}, {PAIR: ways}, style.colours(PAIR), labels=axes)
+    figure = figures.fronts({PAIR: front}, {PAIR: ways}, style.colours(PAIR), axes=axes)
     assert [text.get_text() for text in _legend(figure)[1]] == [
         "α on the Pareto front",
         "other α",
@@ -303,3 +317,30 @@ def test_totals_of_levels_and_rare_values_have_names():
     pooled = figures.pooled(counts)
     assert len(pooled) == 12 and pooled.images.sum() == 900 and pooled.value.iloc[-1] == "19 others"
     assert pooled.datasets.iloc[-1] == 0 and figures.pooled(counts.head(5)).equals(counts.head(5))
+
+
+def test_titles_and_names_of_axes_are_whole():
+    """None is longer than its panel, reaches over the edge or touches the words of another panel."""
+    long = [*PAIR, "demo-fluorescence", *STRINGS[:1]]
+    pairs = {(PAIR[0], tuned): estimates([tuned], slice=["a", "b"], question=["domain"]) for tuned in long}
+    table = figures.by_pair(pairs).assign(alpha=0.5)
+    words = {"label": "headline wording minus the other (points)"}
+    for figure in (
+        figures.dots(table, "slice", panel="pair", **words),
+        figures.dots(table, "slice", panel="pair", best_first=True, columns=3, **words),
+        figures.lines(
+            table, "alpha", panel="pair", columns=3, axis_label="α (0: base, 1: fine-tuned)", **words, height=1
+        ),
+        figures.lines(table, "alpha", row="question", panel="pair", colour="slice", height=1.2),
+        figures.heatmap(table, "question", "slice", panel="pair", columns=2, axes=("question", "slice"), **words),
+        figures.bars(table, "slice", panel="pair", columns=2, **words),
+        figures.plane(
+            table, "alpha", "estimate", panel="pair", axes=("all questions out-of-domain − base (points)", "%")
+        ),
+    ):
+        assert overhang(figure) <= 0
+        texts = [(text, axis) for axis in figure.axes for text in (axis.title, axis._left_title, axis.xaxis.label)]
+        boxes = [(text.get_window_extent(renderer(figure)), axis.bbox) for text, axis in texts if text.get_text()]
+        assert len(boxes) >= 4 and all(box.width <= panel.width + 1 for box, panel in boxes)
+        for (one, _), (other, _) in itertools.combinations(boxes, 2):
+            assert not one.overlaps(other)

@@ -128,6 +128,13 @@ def test_overview_names_who_is_not_above_chance(accuracy, half, above):
     assert (claim(text) == claim(best(scores(*table[:3], fine(WEAK, 0.55))))) is above
 
 
+@pytest.mark.parametrize(
+    ("n", "words"), [(0, "this run has none"), (1, "1 score of this run has"), (12, "12 scores of this run have")]
+)
+def test_overview_says_whether_scores_have_a_published_counterpart(n, words):
+    assert words in sentences.sentence("overview", "beside", n_beside=n)
+
+
 def test_overview_of_one_level_or_of_none():
     text = sentence(best(scores(row(GOOD, 0.6))))
     assert percent(0.6, 0.58, 0.62) in text and "fine" not in text

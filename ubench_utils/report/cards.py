@@ -114,11 +114,12 @@ def worked_questions(run: Evaluation, looked: pd.DataFrame, *, seed: int = 0) ->
     The images are drawn with a fixed seed, each from another sub-dataset while there are enough.
     """
     places = {(row.dataset, row.image_id): row.Index for row in looked.itertuples() if row.unreadable == ""}
-    rng, used, found = np.random.default_rng(seed), set(), []
+    rng, found = np.random.default_rng(seed), []
+    used: set[str] = set()
     names = run.record["dataset"]["wordings"]
     for question in LEVELS:
         rows = run.questions[run.questions.question == question]
-        of_set = {}
+        of_set: dict[str, list] = {}
         for key in sorted(places.keys() & set(zip(rows.dataset, rows.image_id, strict=True))):
             of_set.setdefault(key[0], []).append(key)
         if not of_set:

@@ -31,15 +31,15 @@ def labels(names, most: int = MOST) -> dict[str, str]:
         Different names have different labels.
     """
     whole = {name: _drawable(one_line(name)) for name in dict.fromkeys(names)}
-    found = {}
+    found: dict[str, str] = {}
     for form in (_common_noun_off, _as_it_is, _end_of_path, _middle_out):
         _take({name: form(whole[name], most) for name in whole if name not in found}, found, most)
-    alike = {}
+    alike: dict[str, dict] = {}
     for name in (name for name in whole if name not in found):
         alike.setdefault(_middle_out(whole[name], most), {})[name] = whole[name]
     for group in alike.values():
         _take(_differences(group, most), found, most)
-    numbers = {}
+    numbers: dict[str, int] = {}
     for name in whole:  # in their order, so that equal figures have equal numbers
         while name not in found:
             numbers[name] = numbers.get(name, 0) + 1

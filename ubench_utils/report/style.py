@@ -6,11 +6,11 @@ Nothing is set on import: a kind of figure is drawn, and a figure is saved, with
 import colorsys
 import io
 from functools import wraps
+from typing import Any
 
 import matplotlib
 import pandas as pd
 from IPython.display import display
-from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -107,7 +107,7 @@ def show(figure: Figure, caption: str) -> None:
 @styled
 def nothing(text: str) -> Figure:
     """What stands in the place of a figure where the run holds nothing to show: a line that says why."""
-    figure = Figure(figsize=(WIDTH, 0.6), layout="constrained")
+    figure: Any = Figure(figsize=(WIDTH, 0.6), layout="constrained")
     axis = figure.subplots()
     axis.axis("off")
     axis.text(0, 0.5, text, va="center")
@@ -139,12 +139,6 @@ def _own_colour(place: int) -> str:
         return PALETTE[place]
     parts = colorsys.hls_to_rgb(0.618034 * place % 1, (0.35, 0.5, 0.65)[place % 3], 0.6)
     return "#" + "".join(f"{round(255 * part):02X}" for part in parts)
-
-
-def blend(first: str, last: str, n: int) -> list[str]:
-    """``n`` colours from one to another."""
-    ramp = LinearSegmentedColormap.from_list("", [first, last])
-    return [to_hex(ramp(place / max(n - 1, 1))) for place in range(n)]
 
 
 def looks(values, given: dict | None = None, marked: bool = False) -> dict:

@@ -83,9 +83,8 @@ def wide(table: pd.DataFrame, rows: dict, across: str, cell) -> pd.DataFrame:
 
 
 def _printed(table: pd.DataFrame, column) -> list:
-    form, names = None, [column] if isinstance(column, str) else list(column)
-    if callable(names[0]):
-        form, *names = names
+    names: list = [column] if isinstance(column, str) else list(column)
+    form = names.pop(0) if callable(names[0]) else None
     values = [table[name] for name in names]
     if form is None:
         kind = values[0].dtype

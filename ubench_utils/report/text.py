@@ -12,7 +12,8 @@ def percent(value: float, low: float | None = None, high: float | None = None, s
     if pd.isna(value):
         return "–"
     text = f"{100 * value:{sign}.1f}"
-    text = text if low is None or pd.isna(low) else f"{text} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    if low is not None and high is not None and pd.notna(low):
+        text += f" [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
     return text.replace("-0.0", "0.0").replace("-", "−")
 
 
