@@ -49,7 +49,8 @@ def bars(
     end = sheet.limits[1] if sheet.limits else 1.02 * sheet.factor * sheet.table.groupby(key)[x].sum().max()
     for cell, values in zip(sheet.cells, rows, strict=True):
         axis, left = cell.axis, dict.fromkeys(values, 0.0)
-        for one in cell.table.sort_values("slot", kind="stable").to_dict("records"):
+        own = cell.table.sort_values("slot", kind="stable") if is_stacked else cell.table
+        for one in own.to_dict("records"):
             at, size = values.index(one[y]), sheet.factor * one[x]
             axis.barh(at, size, left=left[one[y]], color=one["paint"], height=0.72)
             if is_stacked and size >= 0.04 * end:
