@@ -59,6 +59,6 @@ def _of_name(name: str) -> Model:
 
 def _of_card(card: ModelCard) -> Model:
     merge = parse_merge(card.spec) if is_merge(card.spec) else None
-    parents = tuple(open_model(parent.name) for parent in merge.cards) if merge else ()
+    parents = tuple(open_model(parent.name) for parent in merge.parents) if merge else ()
     module, kind = card.family.opened_by.split(":")
     return getattr(import_module(module), kind)(card, parents)

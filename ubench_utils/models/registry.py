@@ -1,6 +1,6 @@
 """Model strings: the forms they take, what a merge is made of, and which models share a base."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 
@@ -71,25 +71,22 @@ class Merge:
     ----------
     method : str
         ``interpolation``, ``layer-wise linear scaling``, ``task arithmetic``, ``uniform soup`` or ``TIES``.
-    parents : tuple of str
-        Names or model strings, the base first (of a soup any).
+    parents : tuple of ModelCard
+        The base first (of a soup any).
     parameters : dict of str to float
         ``alpha``; ``first`` and ``last``; ``weight``; none; ``weight`` and ``density``.
-    cards : tuple of ModelCard
-        Of the parents.
     """
 
     method: str
-    parents: tuple[str, ...]
+    parents: tuple[ModelCard, ...]
     parameters: dict
-    cards: tuple[ModelCard, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def equal_parent(self) -> ModelCard | None:
         """Card of the parent that the merge equals bit for bit, None where it equals none."""
         if self.parameters.get("alpha", self.parameters.get("weight")) == 0:
-            return self.cards[0]
-        return self.cards[1] if self.parameters.get("alpha") == 1 else None
+            return self.parents[0]
+        return self.parents[1] if self.parameters.get("alpha") == 1 else None
 
 
 def parse_merge(spec: str) -> Merge:
@@ -104,26 +101,26 @@ def parse_merge(spec: str) -> Merge:
     kind, _, rest = spec.partition(":")
     form = kind.removesuffix("!")
     models, _, numbers = (rest, "", "") if form == "soup" else rest.rpartition("@")
-    parents = _split_parents(models)
-    method, parameters = _method(form, len(parents), numbers)
-    if method is None or not all(parents):
+    names = _split_parents(models)
+    method, parameters = _method(form, len(names), numbers)
+    if method is None or not all(names):
         raise UserError(f"model '{spec}': write {FORMS[form]}")
-    cards = _parent_cards(parents, cards_state())
-    for parent, card in zip(parents, cards, strict=True):
-        if is_merge(card.spec):
-            raise UserError(f"model '{spec}': '{parent}' is a merge itself; name the models that it is made of")
+    parents = _cards_of(names, cards_state())
+    for name, parent in zip(names, parents, strict=True):
+        if is_merge(parent.spec):
+            raise UserError(f"model '{spec}': '{name}' is a merge itself; name the models that it is made of")
     if not kind.endswith("!"):
         try:
-            check_lineage(*parents)
+            check_lineage(*names)
         except UserError as error:
             raise UserError(f"model '{spec}': {error}; write {kind}!:{rest} to merge them all the same") from error
-    return Merge(method, parents, parameters, cards)
+    return Merge(method, parents, parameters)
 
 
 @lru_cache(maxsize=64)
-def _parent_cards(parents: tuple[str, ...], state: tuple) -> tuple[ModelCard, ...]:
+def _cards_of(names: tuple[str, ...], state: tuple) -> tuple[ModelCard, ...]:
     """Cards of the parents of a merge, found once for all its parameters."""
-    return tuple(map(find_model, parents))
+    return tuple(map(find_model, names))
 
 
 def _method(form: str, n_parents: int, numbers: str) -> tuple[str | None, dict]:
