@@ -13,7 +13,6 @@ from ..errors import UserError, first_line, shown
 
 WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a folder
 TEXT_FILES = (".json", ".txt", ".gz", ".model")  # configurations, vocabularies, merges, sentencepiece models
-FETCHED = [*(f"*{suffix}" for suffix in TEXT_FILES), "*.safetensors"]  # of a Hub repository
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 CONCH_TOKENIZER = "conch_byte_level_bpe_uncased.json"
 # Which of its files open_clip takes for the weights of a folder, first come, first served.
@@ -322,41 +321,3 @@ def readable(files: tuple) -> tuple:
     if closed:
         raise UserError(f"no permission to read '{closed[0]}'")
     return files
-
-
-def local(place: str) -> Path:
-    """Path that a user wrote, with the home folder for its tilde."""
-    return Path(os.path.expanduser(place))
-
-
-def fetched(place: str, revision: str | None, patterns=FETCHED) -> tuple[Path, str | None]:
-    """A folder and no commit, or the files of a Hub repository and its commit; see ``snapshot``."""
-    folder = local(place)
-    if os.path.isdir(folder):
-        return folder, None
-    if place.startswith((".", "/", "~")) or place.count("/") != 1:
-        raise UserError(f"no folder '{place}'")
-    return snapshot(place, revision, patterns)
-
-
-def snapshot(repository: str, revision: str | None, patterns=FETCHED) -> tuple[Path, str]:
-    """Files of a Hub repository that match, and its commit; pickles too where there are no safetensors."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
-        if not list(folder.glob("*.safetensors")):
-            snapshot_download(repository, revision=revision, allow_patterns=["*.bin"])
-    except GatedRepoError as error:
-        raise UserError(
-            f"access to '{repository}' on the Hub is gated; ask for it on the model's page there with your "
-            "account, then log in with `hf auth login` or set HF_TOKEN, and try again"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"'{repository}' on the Hub has no revision '{revision}'") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"there is no '{repository}' on the Hub, or it is private and you are not logged in") from error
-    except Exception as error:  # offline, disk full, interrupted: each its own class
-        raise UserError(f"cannot fetch '{repository}' from the Hub ({first_line(error)})") from error
-    return folder, folder.name

@@ -16,7 +16,9 @@ from ..engine.store import file_digest
 from ..errors import UserError, first_line, shown
 from ..files import file_state
 from .cards import ModelCard
-from .folders import Source, conch_folder, fetched, local, open_clip_folder, readable, snapshot, transformers_folder
+from .folders import TEXT_FILES, Source, conch_folder, open_clip_folder, readable, transformers_folder
+
+FETCHED = [*(f"*{suffix}" for suffix in TEXT_FILES), "*.safetensors"]  # of a Hub repository
 
 
 def resolve(card: ModelCard) -> Source:
@@ -29,15 +31,15 @@ def resolve(card: ModelCard) -> Source:
     """
     kind, _, rest = card.spec.partition(":")
     if kind == "hf-hub":
-        return open_clip_folder(*snapshot(rest, card.revision))
+        return open_clip_folder(*_snapshot(rest, card.revision))
     if kind == "local-dir":
-        return open_clip_folder(local(rest), None)
+        return open_clip_folder(_local(rest), None)
     if kind == "hf":
-        return transformers_folder(*fetched(rest, card.revision))
+        return transformers_folder(*_fetched(rest, card.revision))
     if kind == "conch":
-        return conch_folder(*fetched(rest, card.revision, ("pytorch_model.bin", "*.json")))
+        return conch_folder(*_fetched(rest, card.revision, ("pytorch_model.bin", "*.json")))
     if kind == "predictions":
-        path = local(rest)
+        path = _local(rest)
         if not os.path.isfile(path):
             raise UserError(f"no file '{rest}' with answers")
         return Source("predictions", str(path), {}, files=(path,))
@@ -54,7 +56,7 @@ def _of_architecture(card: ModelCard) -> Source:
         raise UserError(f"write open_clip:ARCH/TAG or open_clip:ARCH@FILE, not '{card.spec}'")
     config = _arch_config(arch)
     if place.startswith("hf:"):
-        folder = transformers_folder(*fetched(place.removeprefix("hf:"), card.revision), tokenizer=False)
+        folder = transformers_folder(*_fetched(place.removeprefix("hf:"), card.revision), tokenizer=False)
         if folder.config.get("model_type") != "clip":
             raise UserError(
                 f"'{place}' is of type {folder.config.get('model_type')}, only CLIP "
@@ -63,7 +65,7 @@ def _of_architecture(card: ModelCard) -> Source:
         files = (*folder.weights, Path(folder.arch) / "config.json")
         return Source("open_clip", arch, config, weights=folder.weights, files=files, commit=folder.commit)
     if place:
-        path = local(place)
+        path = _local(place)
         if not os.path.isfile(path):
             raise UserError(f"no checkpoint file '{place}'")
         beside = path.with_name("config.json")  # of weights in transformers' format: says which activation
@@ -82,6 +84,44 @@ def _of_architecture(card: ModelCard) -> Source:
             raise UserError(f"cannot fetch its weights ({first_line(error)})") from error
         return Source("open_clip", arch, config, tag=tag, weights=(file,), files=(file,))
     return Source("open_clip", arch, config)
+
+
+def _local(place: str) -> Path:
+    """Path that a user wrote, with the home folder for its tilde."""
+    return Path(os.path.expanduser(place))
+
+
+def _fetched(place: str, revision: str | None, patterns=FETCHED) -> tuple[Path, str | None]:
+    """A folder and no commit, or the files of a Hub repository and its commit; see ``_snapshot``."""
+    folder = _local(place)
+    if os.path.isdir(folder):
+        return folder, None
+    if place.startswith((".", "/", "~")) or place.count("/") != 1:
+        raise UserError(f"no folder '{place}'")
+    return _snapshot(place, revision, patterns)
+
+
+def _snapshot(repository: str, revision: str | None, patterns=FETCHED) -> tuple[Path, str]:
+    """Files of a Hub repository that match, and its commit; pickles too where there are no safetensors."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+        if not list(folder.glob("*.safetensors")):
+            snapshot_download(repository, revision=revision, allow_patterns=["*.bin"])
+    except GatedRepoError as error:
+        raise UserError(
+            f"access to '{repository}' on the Hub is gated; ask for it on the model's page there with your "
+            "account, then log in with `hf auth login` or set HF_TOKEN, and try again"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"'{repository}' on the Hub has no revision '{revision}'") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"there is no '{repository}' on the Hub, or it is private and you are not logged in") from error
+    except Exception as error:  # offline, disk full, interrupted: each its own class
+        raise UserError(f"cannot fetch '{repository}' from the Hub ({first_line(error)})") from error
+    return folder, folder.name
 
 
 def identity_of(card: ModelCard, source: Source) -> dict:
