@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.answers import blocks, in_blocks
 from ubench_utils.models.baseline import predict_randomly
 from ubench_utils.models.encoders.features import Features, predict
@@ -102,34 +101,3 @@ def test_blocks_hold_every_question_once(uneven):
     table = in_blocks(questions, lambda block: block[["image_id"]].assign(first=[row[0] for row in block.options]))
     assert table["first"].tolist() == [row[0] for row in questions.options]
     assert len(predict(questions.iloc[:0], *uneven[1:], 1.0)) == 0
-
-
-# Ties
-
-
-def test_many_ties_are_a_note_beside_the_score(rows, parquet, model_folder):
-    """Weights of zero tie every question; the alphabet's answers must not stand as a score without a word."""
-
-    def zero(state):
-        for tensor in state.values():
-            if tensor.is_floating_point():
-                tensor.zero_()
-
-    folder = model_folder(weights=zero)
-    run = evaluate(parquet(rows[:6]), [f"local-dir:{folder}", "demo-base", "random"], device="cpu")
-    passports = run.record["models"]
-    tied, n = passports[f"local-dir:{folder}"]["questions_tied"], len(run.questions)
-    assert tied == n
-    assert passports[f"local-dir:{folder}"]["notes"] == [
-        f"{n} of {n} questions (100.0 %) are exact ties, decided by the alphabet: these answers say nothing of what "
-        "the model sees"
-    ]
-    assert passports["demo-base"]["notes"] == [] and passports["demo-base"]["questions_tied"] == 0
-    assert not passports["random"].get("notes")
-
-
-@pytest.mark.parametrize("tied, of, told", [(0, 100, 0), (5, 100, 0), (6, 100, 1), (2, 3, 0), (3, 3, 1), (3, 59, 1)])
-def test_the_share_of_ties_that_is_told(tied, of, told):
-    from ubench_utils.evaluation.record import ties
-
-    assert len(ties(pd.Series([True] * tied + [False] * (of - tied)))) == told

@@ -20,12 +20,6 @@ pytestmark = pytest.mark.usefixtures("cache")
 KEY = ["dataset", "image_id", "question", "wording"]
 
 
-@pytest.fixture(autouse=True)
-def no_models_file(monkeypatch):
-    """Put $UBENCH_MODELS back after each test: `ubench score` sets it for the notebooks that it starts."""
-    monkeypatch.setenv("UBENCH_MODELS", "")
-
-
 @pytest.fixture
 def path(rows, parquet):
     return parquet(rows[::2])
@@ -214,6 +208,23 @@ def test_an_image_id_in_two_sets_needs_its_set(rows, parquet, tmp_path):
     assert set(read_submission(tmp_path / "one.csv", questions)[0].dataset) == {rows[2]["dataset"]}
 
 
+def test_scores_that_say_nothing_and_a_column_that_is_not_read_are_noted(path, run, tmp_path):
+    table = own_table(run)[KEY].assign(scores=[[0.5] * n for n in own_table(run).n_options], answer="B")
+    table.to_parquet(tmp_path / "flat.parquet")
+    found = evaluate(path, [f"predictions:{tmp_path / 'flat.parquet'}"])
+    notes = " ".join(found.record["models"][f"predictions:{tmp_path / 'flat.parquet'}"]["notes"])
+    assert "(100.0 %) are exact ties" in notes and "column scores is read, and not answer" in notes
+
+
+def test_names_of_datasets_are_read_as_in_the_dataset(rows, parquet, tmp_path):
+    """Blanks around a name and decomposed accents, in the answers as in the dataset itself."""
+    rows[0]["dataset"] = "se\u0301rie "
+    questions = build_questions(load_benchmark(parquet(rows[:1])))
+    questions[KEY].assign(dataset="se\u0301rie ", predicted_idx=0).to_csv(tmp_path / "answers.csv", index=False)
+    predictions, _ = read_submission(tmp_path / "answers.csv", questions)
+    assert len(predictions) == len(questions) and set(predictions.dataset) == {"s\u00e9rie"}
+
+
 # Caption wordings of one's own
 
 
@@ -221,14 +232,6 @@ def write(tmp_path, text, name="mine.yml"):
     file = tmp_path / name
     file.write_text(text)
     return str(file)
-
-
-def test_scores_that_say_nothing_and_a_column_that_is_not_read_are_noted(path, run, tmp_path):
-    table = own_table(run)[KEY].assign(scores=[[0.5] * n for n in own_table(run).n_options], answer="B")
-    table.to_parquet(tmp_path / "flat.parquet")
-    found = evaluate(path, [f"predictions:{tmp_path / 'flat.parquet'}"])
-    notes = " ".join(found.record["models"][f"predictions:{tmp_path / 'flat.parquet'}"]["notes"])
-    assert "(100.0 %) are exact ties" in notes and "column scores is read, and not answer" in notes
 
 
 def test_templates_are_scored_like_the_two_wordings(path, run, tmp_path):
@@ -265,45 +268,3 @@ def test_wrong_templates(capsys, path, tmp_path, text, words):
     fails(capsys, ["evaluate", "--dataset", path, "--models", "random", "--out", "o", "--templates", file], *words)
     missing = ["evaluate", "--dataset", path, "--models", "random", "--out", "o", "--templates", "nowhere.yml"]
     fails(capsys, missing, "nowhere.yml")
-
-
-# The passport
-
-
-def test_the_passport_says_how_answers_flip(path, run):
-    audited = evaluate(path, ["demo-base"], device="cpu", precision="float32", audit=True).record["models"]["demo-base"]
-    assert audited["audit_images"] == 20 and audited["low_precision"] == "bfloat16"
-    assert audited["audit_questions"] == len(run.questions)
-    assert 0 <= audited["flip_rate_batch_size"] <= 0.005 and 0 <= audited["flip_rate_low_precision"] <= 0.1
-    assert audited["speed"]["images"] == 20 and audited["speed"]["images_per_second"] > 0
-    again = evaluate(path, ["demo-base"], device="cpu", precision="float32", audit=True).record["models"]["demo-base"]
-    assert again["images_encoded_now"] == 0 and again["images_per_second"] is None
-    assert {key: again[key] for key in ("speed", "flip_rate_batch_size")} == {
-        key: audited[key] for key in ("speed", "flip_rate_batch_size")
-    }
-
-
-def test_low_precision_flips_are_those_of_a_run_in_low_precision(path, run):
-    low = evaluate(path, ["demo-base"], device="cpu", precision="bfloat16", audit=True)
-    flipped = (low.predictions.predicted_idx != run.predictions.predicted_idx).mean()
-    assert low.record["models"]["demo-base"]["flip_rate_low_precision"] == pytest.approx(flipped)
-
-
-def test_a_pair_that_is_preprocessed_differently_is_noted(path, model_folder, tmp_path, monkeypatch):
-    folder = model_folder(of="pathology", change=lambda c: c["preprocess_cfg"].update(interpolation="bilinear"))
-    own = tmp_path / "own.yml"
-    own.write_text(f"tuned: {{spec: 'local-dir:{folder}', base: demo-base}}")
-    monkeypatch.setenv("UBENCH_MODELS", str(own))
-    notes = evaluate(path, ["demo-base", "tuned"], device="cpu").record["dataset"]["notes"]
-    assert any("preprocessed differently (interpolation: bilinear and bicubic)" in note for note in notes)
-    notes = evaluate(path, ["demo-base", "demo-pathology"], device="cpu").record["dataset"]["notes"]
-    assert not any("preprocessed differently" in note for note in notes)
-
-
-def test_names_of_datasets_are_read_as_in_the_dataset(rows, parquet, tmp_path):
-    """Blanks around a name and decomposed accents, in the answers as in the dataset itself."""
-    rows[0]["dataset"] = "se\u0301rie "
-    questions = build_questions(load_benchmark(parquet(rows[:1])))
-    questions[KEY].assign(dataset="se\u0301rie ", predicted_idx=0).to_csv(tmp_path / "answers.csv", index=False)
-    predictions, _ = read_submission(tmp_path / "answers.csv", questions)
-    assert len(predictions) == len(questions) and set(predictions.dataset) == {"s\u00e9rie"}
