@@ -187,11 +187,18 @@ def open_rows(name: str) -> tuple:
         table, folder, notes = open_table(name, columns)
     else:
         raise UserError(f"unknown dataset '{name}': neither {' nor '.join(DATASETS)}, nor an existing file or folder")
-    try:  # the fingerprint is the library's own, which would hash every image for it
-        return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="rows"), folder, notes
+    try:
+        return as_rows(table), folder, notes
     except Exception as error:  # a type that the library does not know
         wanted = "store structs, lists and plain values, as the Hub's dataset does"
         raise UserError(f"cannot read dataset '{name}': {first_line(error)}; {wanted}") from error
+
+
+def as_rows(table: pa.Table) -> "datasets.Dataset":
+    """A table as rows; with a fingerprint given, or the library would hash every image for one."""
+    import datasets
+
+    return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="rows")
 
 
 def _known_rows(name: str) -> "datasets.Dataset":

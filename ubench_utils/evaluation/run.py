@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..data.benchmark import HUB_NAME, HUB_REVISION, Benchmark, Rows, load_benchmark, open_rows
+from ..data.benchmark import HUB_NAME, HUB_REVISION, Benchmark, Rows, as_rows, load_benchmark, open_rows
 from ..data.storage import files_of, picture_paths
 from ..engine import store
 from ..engine.work import is_absent
@@ -218,10 +218,7 @@ def _keep_benchmark(entry: Path, benchmark: Benchmark) -> None:
 def _rows(name: str, limit: int | None, key: str, numbers: np.ndarray, drawn: bytes | None):
     """The rows of a known dataset, which lie in its files, or were drawn."""
     if drawn is not None:
-        import datasets
-
-        table = pa.ipc.open_stream(drawn).read_all()
-        return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="rows")
+        return as_rows(pa.ipc.open_stream(drawn).read_all())
     rows = open_rows(name)[0].select(numbers)
     if _dataset_key(name, limit) != key:
         raise UserError(f"dataset '{name}' changed during the run; run it again")
