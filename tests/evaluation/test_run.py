@@ -53,6 +53,8 @@ def test_an_opened_run_is_the_run_that_was_computed(rows, parquet, loads, counte
     assert len(loads) == 1 and not counted["images"]
     for name in ("questions", "predictions", "failures", "answers"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(first, name))
+    for name in ("predictions", "failures"):  # as files, too
+        assert getattr(again, name).to_parquet(index=False) == getattr(first, name).to_parquet(index=False)
     pd.testing.assert_frame_equal(again.benchmark.images, first.benchmark.images)
     assert again.benchmark.notes == first.benchmark.notes
     assert again.benchmark.fingerprint == first.benchmark.fingerprint

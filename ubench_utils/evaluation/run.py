@@ -228,7 +228,7 @@ def _rows(name: str, limit: int | None, key: str, numbers: np.ndarray, drawn: by
 def _parquet(table: pd.DataFrame) -> bytes:
     """A table as a file that knows which columns held objects, text for one; lists are read back as arrays."""
     table = table.copy(deep=False)
-    table.attrs = {"objects": [name for name, kind in table.dtypes.items() if kind == "object"]}
+    table.attrs = {**table.attrs, "objects": [name for name, kind in table.dtypes.items() if kind == "object"]}
     return table.to_parquet(index=False)
 
 
