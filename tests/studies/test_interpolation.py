@@ -173,7 +173,9 @@ def swept(tmp_path_factory):
 def test_the_grid_reuses_the_sweep_and_its_diagonal_is_the_sweep(swept):
     run, table, seen, folder = swept
     before = set(folder.rglob("*"))
-    further = dataclasses.replace(run, questions=run.questions.iloc[:0])  # what else was asked must not matter
+    words = [tuple(f"{text}!" for text in options) for options in run.questions.options]
+    more = pd.concat([run.questions, run.questions.assign(wording=2, options=words)], ignore_index=True)
+    further = dataclasses.replace(run, questions=more)  # what else was asked must not matter
     asked, correct = interpolation.tower_grid(further, BASE, TUNED, ALPHAS)
     assert seen == {"images": 0, "texts": 0} and set(folder.rglob("*")) == before
     assert correct.dtype == bool and correct.shape == (len(asked), 3, 3)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..data.questions import HEADLINE_WORDING, build_questions
+from ..data.questions import HEADLINE_WORDING, WORDINGS
 from ..errors import UserError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.run import Evaluation
@@ -201,7 +201,7 @@ def tower_grid(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> tuple[p
     Parameters
     ----------
     run : Evaluation
-        Gives benchmark, device and precision.
+        Gives questions, images, device and precision.
     base, tuned : str
         Names or model strings.
     alphas : sequence of float
@@ -301,7 +301,7 @@ def ensemble(run: Evaluation, base: str, tuned: str) -> pd.DataFrame:
     Parameters
     ----------
     run : Evaluation
-        Gives benchmark, device and precision.
+        Gives questions, images, device and precision.
     base, tuned : str
         Names or model strings.
 
@@ -341,7 +341,7 @@ def ensemble(run: Evaluation, base: str, tuned: str) -> pd.DataFrame:
 
 def _encoded(run: Evaluation, models: list[str]) -> tuple[pd.DataFrame, list]:
     """Questions, and the features and facts of each model."""
-    questions = build_questions(run.benchmark)  # those of the sweep, so that the texts are found in the cache
+    questions = run.questions[run.questions.wording.isin(WORDINGS)]  # of the sweep, so that texts are in the cache
     return questions, [run.features(model, questions=questions) for model in models]
 
 
