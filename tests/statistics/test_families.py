@@ -10,6 +10,7 @@ from scipy.stats import binom
 
 from ubench_utils.statistics import families as paired
 from ubench_utils.statistics import intervals, resampling, scores
+from ubench_utils.statistics.cells import answered_cells, cell_sums, distinct, draws, estimates, image_sums, lay_out
 from ubench_utils.statistics.resampling import resamples
 
 relaxed = settings(deadline=None, derandomize=True, max_examples=40)
@@ -97,7 +98,7 @@ def test_small_cells_could_not_show_the_loss_of_a_fifth(n, small):
 def simulate(n_blocks, n_pairs, sizes=SIZES, changed=True, n_resamples=1000):
     """Layouts, states, the true accuracies and weights of blocks of simulated pairs, each with its own weights."""
     questions = questions_of(sizes)
-    layouts = [resampling.lay_out(questions, facet) for facet in ("all", "modality", "dataset")]
+    layouts = [lay_out(questions, facet) for facet in ("all", "modality", "dataset")]
     for seed in range(n_blocks):
         states, truth = states_of(questions, n_pairs, seed, changed)
         yield layouts, states, truth, resamples(n_resamples, seed)(resampling.image_weights)(questions)
@@ -108,10 +109,10 @@ def test_intervals_of_paired_differences_cover():
     """2,000 pairs; each rate's Monte-Carlo standard error is 0.5 points."""
     covered = []
     for (layout, *_), states, truth, weights in simulate(10, 200):
-        found = resampling.distinct(scores._comparisons(states, layout, weights, {}))
+        found = distinct(scores._comparisons(states, layout, weights, {}))
         answered = np.ones((len(truth), 1))
         for estimand, rows in found.groupby("estimand"):
-            true = resampling.estimates(layout, truth, answered)[estimand] @ [-1, 1]
+            true = estimates(layout, truth, answered)[estimand] @ [-1, 1]
             true = rows[scores.CELL].merge(layout.cells.assign(true=true), how="left").true.to_numpy()
             covered.append(rows.assign(inside=(rows.ci_low <= true) & (true <= rows.ci_high)))
     covered = pd.concat(covered)
@@ -133,10 +134,10 @@ def test_simultaneous_intervals_cover_jointly():
         drawn, true, tables = [], [], []
         for layout in layouts:
             step = states["learned"] - states["forgotten"]
-            drawn.append(resampling.draws(layout, step, answered, weights)["micro"])
-            true.append(resampling.estimates(layout, truth, answered)["micro"] @ [-1, 1])
-            counts = {state: resampling.cell_sums(layout, states[state]) for state in ("forgotten", "learned")}
-            tables.append((resampling.answered_cells(layout, answered)[0], counts))
+            drawn.append(draws(layout, step, answered, weights)["micro"])
+            true.append(estimates(layout, truth, answered)["micro"] @ [-1, 1])
+            counts = {state: cell_sums(layout, states[state]) for state in ("forgotten", "learned")}
+            tables.append((answered_cells(layout, answered)[0], counts))
         drawn, true = np.concatenate(drawn), np.concatenate(true)
         cells = pd.concat([table for table, _ in tables], ignore_index=True)
         lost, gained = (np.concatenate([c[way] for _, c in tables]) for way in ("forgotten", "learned"))
@@ -156,11 +157,11 @@ def test_sign_flip_has_its_false_positive_rate():
     """4,000 pairs without a true difference; the Monte-Carlo standard error is 0.35 points."""
     wrong, ignoring = [], []
     for (layout, *_), states, *_ in simulate(4, 1000, sizes=[10] * 20, changed=False, n_resamples=1):
-        cell, change = resampling.image_sums(layout, states["learned"] - states["forgotten"])
+        cell, change = image_sums(layout, states["learned"] - states["forgotten"])
         at = (layout.cells.question.eq("all") & layout.cells.level.eq("coarse")).to_numpy().nonzero()[0].item()
         changes = change[cell == at].astype(int).T
         wrong += [intervals.sign_flip(pair) <= 0.05 for pair in changes]
-        lost, gained = (resampling.cell_sums(layout, states[way])[at] for way in ("forgotten", "learned"))
+        lost, gained = (cell_sums(layout, states[way])[at] for way in ("forgotten", "learned"))
         ignoring += list(intervals.mcnemar_exact(lost, gained) <= 0.05)
     print(
         f"false positives at 5 %: sign-flip {np.mean(wrong):.4f}, McNemar that ignores images {np.mean(ignoring):.4f}"

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from helpers.samples import FACETS, random_answers, table_of
 
-from ubench_utils.statistics import families, intervals, resampling, scores, selection
+from ubench_utils.statistics import families, resampling, scores, selection
+from ubench_utils.statistics.cells import answered_by_all, tabulate
 from ubench_utils.statistics.resampling import resamples
 
 
@@ -85,7 +86,7 @@ def test_copies_lie_in_one_fold():
     once = pd.concat([table_of(str(alpha), [1, 0] * 20).assign(alpha=alpha) for alpha in (0.0, 1.0)])
     twice = pd.concat([once, once.assign(dataset="beech")], ignore_index=True)
     found = with_units(twice, twice.image_id)
-    tally = resampling.answered_by_all(resampling.tabulate(found.assign(model=found.alpha)), [0.0, 1.0])
+    tally = answered_by_all(tabulate(found.assign(model=found.alpha)), [0.0, 1.0])
     pairs = tally.questions.groupby("image_id").image.nunique()
     assert (pairs == 1).all() and tally.questions.image.nunique() == 40
     assert resamples(20)(selection.cross_fit)(found)["n_images"] == 40
@@ -105,33 +106,3 @@ def test_balanced_accuracy_is_the_mean_recall():
     assert np.allclose(own.loc[by_set.index].estimate, by_set)
     assert np.allclose(own.xs("all", level="slice").estimate, pooled)
     assert ((own.ci_low <= own.estimate) & (own.estimate <= own.ci_high)).all()
-
-
-def coverage(sizes, spread, n=1500):
-    """Whether a mean over sub-datasets of so many images is withheld, and how often its interval would cover."""
-    rng, dataset = np.random.default_rng(0), np.arange(len(sizes)).repeat(sizes)
-    images = pd.DataFrame({"dataset": dataset.astype(str), "image_id": np.arange(len(dataset))})
-    questions = resampling.numbered(images.assign(level="fine", question="classification", wording=1))
-    p = rng.uniform(*spread, (len(sizes), n))  # the sub-datasets' true accuracies
-    right = (rng.random((len(dataset), n)) < p[dataset]).astype(np.float32)
-    layout, asked = resampling.lay_out(questions), np.ones((len(dataset), 1), np.float32)
-    with resamples(500):
-        drawn = resampling.draws(layout, right, asked, resampling.image_weights(questions))
-    low, high = intervals.percentiles(drawn["macro"][0])
-    withheld = resampling.answered_cells(layout, asked)[0].withheld[0]
-    return withheld, ((low <= p.mean(axis=0)) & (p.mean(axis=0) <= high)).mean()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("spread", [(0.3, 0.9), (0.05, 0.95)])
-def test_means_over_sub_datasets_are_withheld_where_their_intervals_would_not_cover(spread):
-    """1,500 simulations; the Monte-Carlo standard error is one point, and the threshold lies between 79 and 81 %."""
-    for sizes in ([1, 60, 60, 60, 60], [1, 2] * 10, [2] + 9 * [60], [2, 60, 60], [3, 60, 60], [2] * 5, [2] * 6, [3, 3]):
-        withheld, covered = coverage(sizes, spread)
-        assert withheld and covered < 0.79, (sizes, covered)
-    for sizes in ([2] * 8, [3] * 4, [5, 5], [5, 5, 60], [2, 3, 4, 5] * 2, [2] * 20):
-        withheld, covered = coverage(sizes, spread)
-        assert not withheld and covered > 0.81, (sizes, covered)
-    for sizes, least in (([12, 12], 0.91), ([12] * 20, 0.93)):
-        withheld, covered = coverage(sizes, spread)
-        assert not withheld and covered > least, (sizes, covered)

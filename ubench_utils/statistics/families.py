@@ -8,6 +8,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, norm
 
+from .cells import (
+    CELL,
+    Layout,
+    answered_cells,
+    cell_sums,
+    distinct,
+    draws,
+    image_sums,
+    layouts,
+    paired_states,
+    tabulate,
+)
 from .intervals import (
     CONFIDENCE,
     ENDS,
@@ -21,19 +33,7 @@ from .intervals import (
     percentiles,
     sign_flip,
 )
-from .resampling import (
-    CELL,
-    Layout,
-    answered_cells,
-    cell_sums,
-    distinct,
-    draws,
-    image_sums,
-    image_weights,
-    layouts,
-    paired_states,
-    tabulate,
-)
+from .resampling import image_weights
 
 LARGE_EFFECT = 0.2
 FACETS = ("modality", "scale", "dataset")

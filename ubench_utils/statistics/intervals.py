@@ -46,7 +46,7 @@ def choose(
     scale : float
         Largest size that such an estimate can have, which is the size of the unseen event.
     withheld : array_like of bool
-        Where there is no interval, see ``resampling.answered_cells``.
+        Where there is no interval, see ``cells.answered_cells``.
 
     Returns
     -------

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING, NO_CHOICE
-from .intervals import ENDS, bonett_price, choose, mcnemar_exact, percentiles, wilson
-from .resampling import (
+from .cells import (
     CELL,
     ESTIMANDS,
     QUESTION,
@@ -21,13 +20,13 @@ from .resampling import (
     distinct,
     draws,
     estimates,
-    image_weights,
     lay_out,
     layouts,
     paired_states,
     tabulate,
-    units,
 )
+from .intervals import ENDS, bonett_price, choose, mcnemar_exact, percentiles, wilson
+from .resampling import image_weights, units
 
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
 KEY = ["model", *CELL]

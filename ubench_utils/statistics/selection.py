@@ -7,8 +7,9 @@ images and scores it on others, in turns, so that every image is scored by a cho
 import numpy as np
 import pandas as pd
 
+from .cells import answered_by_all, answered_cells, lay_out, tabulate
 from .intervals import choose, percentiles
-from .resampling import answered_by_all, answered_cells, generator, image_weights, lay_out, tabulate
+from .resampling import generator, image_weights
 
 FOLDS = 5
 SPLITS = 20

@@ -10,8 +10,9 @@ from ..data.benchmark import NOT_STATED
 from ..data.pixels import DIM, notes
 from ..data.questions import HEADLINE_WORDING, LEVELS, NONE_OF_THE_ABOVE
 from ..evaluation.evaluate import Evaluation
+from ..statistics.cells import answered_cells, distinct, draws, estimates, lay_out
 from ..statistics.intervals import choose, percentiles, wilson
-from ..statistics.resampling import answered_cells, distinct, draws, estimates, image_weights, lay_out, numbered
+from ..statistics.resampling import image_weights, numbered
 from ..statistics.scores import totals
 
 SHOWN_FACETS = ["modality", "scale", "domain", "stain", "organism"]

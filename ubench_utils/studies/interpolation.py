@@ -18,8 +18,8 @@ from ..models.answers import best_options, blocks, choose, in_blocks, option_row
 from ..models.encoders.features import Features, cosines, predict, similarities
 from ..models.registry import mix_name
 from ..statistics.calibration import calibration_error
+from ..statistics.cells import distinct
 from ..statistics.intervals import ENDS, columns_of
-from ..statistics.resampling import distinct
 from ..statistics.scores import compare_pairs, contrast, join_answers, score
 from ..statistics.selection import FOLDS, cross_fit, pareto
 from .forgetting import change_of, is_in_domain

@@ -20,9 +20,9 @@ from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
 from ..evaluation.evaluate import Evaluation
 from ..models.answers import best_options, in_blocks
 from ..models.encoders.features import Features, similarities
-from ..statistics import resampling
+from ..statistics.cells import QUESTION, answered_cells, cell_sums, distinct, draws, estimates, lay_out
 from ..statistics.intervals import ENDS, choose, columns_of, percentiles, wilson
-from ..statistics.resampling import QUESTION, UNIT, distinct
+from ..statistics.resampling import UNIT, image_weights, numbered
 from ..statistics.scores import compare_pairs, score
 from .overview import learned, slices
 
@@ -53,8 +53,8 @@ def attraction(choices: pd.DataFrame) -> pd.DataFrame:
         interval resamples images; a cell without variation gets that of Wilson. ``question`` is ``all`` where the
         types of a level are pooled.
     """
-    rows = resampling.numbered(choices[(choices.wording == HEADLINE_WORDING) & (choices.predicted_idx >= 0)])
-    weights = resampling.image_weights(rows)
+    rows = numbered(choices[(choices.wording == HEADLINE_WORDING) & (choices.predicted_idx >= 0)])
+    weights = image_weights(rows)
     wrong = rows[~rows.correct.astype(bool) & (rows.n_options > 1)]
     tables = [_attraction(own, weights).assign(model=model) for model, own in wrong.groupby("model", sort=False)]
     return distinct(pd.concat(tables, ignore_index=True))[ATTRACTION] if tables else pd.DataFrame(columns=ATTRACTION)
@@ -67,15 +67,15 @@ def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
     offered = offered[offered.option != offered.right].reset_index(drop=True)
     hit = (offered.option == offered.chosen).to_numpy(np.float32)[:, None]
     even = (1 / (offered.n_options - 1)).to_numpy(float)[:, None]
-    layout = resampling.lay_out(offered, "option")
-    observed, expected = (resampling.cell_sums(layout, values)[:, 0] for values in (hit, even))
-    bounds = (bound[:, 0] for bound in percentiles(resampling.draws(layout, hit, even, weights)["micro"]))
-    cells, _ = resampling.answered_cells(layout, np.ones_like(hit))
+    layout = lay_out(offered, "option")
+    observed, expected = (cell_sums(layout, values)[:, 0] for values in (hit, even))
+    bounds = (bound[:, 0] for bound in percentiles(draws(layout, hit, even, weights)["micro"]))
+    cells, _ = answered_cells(layout, np.ones_like(hit))
     least, most = (bound * cells.n_questions / expected for bound in wilson(observed, cells.n_questions))
     return cells.rename(columns={"slice": "option"}).assign(
         observed=observed.astype(int),
         expected=expected,
-        estimate=resampling.estimates(layout, hit, even)["micro"][:, 0],
+        estimate=estimates(layout, hit, even)["micro"][:, 0],
         **choose(*bounds, closed=("wilson", least, most)),
     )
 

@@ -5,8 +5,8 @@ import pandas as pd
 from ..data.benchmark import NOT_STATED
 from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..models.registry import find_model
+from ..statistics.cells import CELL, distinct
 from ..statistics.intervals import ENDS, columns_of
-from ..statistics.resampling import CELL, distinct
 from ..statistics.scores import BALANCED, headline, totals
 
 ORDER = list(dict.fromkeys(LEVELS.values()))  # of levels

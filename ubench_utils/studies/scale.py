@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.run import Evaluation
 from ..models.sources import image_size
-from ..statistics.resampling import distinct
+from ..statistics.cells import distinct
 from ..statistics.scores import compare_pairs, score, totals
 from .overview import ORDER, slices
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ...statistics.resampling import distinct
+from ...statistics.cells import distinct
 from .. import style
 from ..text import called
 
