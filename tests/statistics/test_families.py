@@ -109,8 +109,9 @@ def test_intervals_of_paired_differences_cover():
     """2,000 pairs; each rate's Monte-Carlo standard error is 0.5 points."""
     covered = []
     for (layout, *_), states, truth, weights in simulate(10, 200):
-        found = distinct(scores._comparisons(states, layout, weights, {}))
         answered = np.ones((len(truth), 1))
+        drawn = draws(layout, states["learned"] - states["forgotten"], answered, weights)
+        found = distinct(scores._comparisons(states, layout, drawn))
         for estimand, rows in found.groupby("estimand"):
             true = estimates(layout, truth, answered)[estimand] @ [-1, 1]
             true = rows[scores.CELL].merge(layout.cells.assign(true=true), how="left").true.to_numpy()

@@ -7,7 +7,7 @@ bins of equal width nearly empty (Nixon et al. 2019; Kumar et al. 2019); equal p
 import numpy as np
 import pandas as pd
 
-from .intervals import percentiles
+from .intervals import ENDS, percentiles
 from .resampling import UNIT, image_weights, numbered
 
 BINS = 15
@@ -42,9 +42,11 @@ def calibration_error(answers: pd.DataFrame) -> pd.DataFrame:
     Guo et al. 2017, ICML (top-label error, 15 bins). Nixon et al. 2019, CVPR workshops (equal-mass bins). Kumar, Liang
     and Ma 2019, NeurIPS (bias of the estimate).
     """
-    rows, weights = _with_weights(answers)
+    columns = ["model", "dataset", "image_id", "p_predicted", "correct", *UNIT]
+    rows = numbered(answers.loc[answers.p_predicted.notna(), answers.columns.intersection(columns)])
+    weights = image_weights(rows)
     records = []
-    for model, own in _by_model(rows):
+    for model, own in rows.groupby("model", observed=True):
         bins, p, correct = _bins(own)
         gaps = _by_image(own.image, bins, correct - p, len(weights))
         n = _by_image(own.image, np.zeros(len(own), int), np.ones(len(own)), len(weights))
@@ -65,19 +67,8 @@ def calibration_error(answers: pd.DataFrame) -> pd.DataFrame:
                 "n_images": own.image.nunique(),
             }
         )
-    columns = ["model", "estimate", "ci_low", "ci_high", "noise", "accuracy", "confidence", "n_questions", "n_images"]
+    columns = ["model", *ENDS, "noise", "accuracy", "confidence", "n_questions", "n_images"]
     return pd.DataFrame(records, columns=columns)
-
-
-def _with_weights(answers: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """Answers with a probability and their ``image``, and the weights of the images, (n_images, n_resamples)."""
-    columns = ["model", "dataset", "image_id", "p_predicted", "correct", *UNIT]
-    rows = numbered(answers.loc[answers.p_predicted.notna(), [column for column in columns if column in answers]])
-    return rows, image_weights(rows)
-
-
-def _by_model(rows: pd.DataFrame):
-    return rows.sort_values("model", kind="stable").groupby("model", sort=True, observed=True)
 
 
 def _bins(own: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

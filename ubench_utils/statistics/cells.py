@@ -4,13 +4,14 @@ A cell has parts, a part being what one sub-dataset contributes. Every statistic
 its bootstrap draws are one matrix product per part, with the weights of that part's units only (see ``resampling``).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .resampling import UNIT, numbered
+from .resampling import UNIT, image_weights, numbered
 
 ESTIMANDS = ["micro", "macro"]
 CELL = ["level", "question", "wording", "by", "slice"]
@@ -187,12 +188,16 @@ def distinct(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table.question != "all") | (table.level.map(types) != 1)]
 
 
-def layouts(questions: pd.DataFrame, by=(), part: str = "dataset"):
-    """``lay_out`` of ``all``, then of each facet that any question has a value of, one at a time."""
-    yield lay_out(questions, part=part)
-    for facet in by:
-        if questions[facet].notna().any():
-            yield lay_out(questions, facet, part)
+def drawn_by_facet(
+    questions: pd.DataFrame, values: np.ndarray, answered: np.ndarray, by=(), part: str = "dataset", *, absent=False
+) -> Iterator[tuple[Layout, dict]]:
+    """Yield ``lay_out`` of ``all``, then of each facet that any question has a value of, and its ``draws``."""
+    weights = image_weights(questions)
+    known: dict = {}
+    for facet in ("all", *by):
+        if facet == "all" or questions[facet].notna().any():
+            layout = lay_out(questions, facet, part)
+            yield layout, draws(layout, values, answered, weights, known, absent=absent)
 
 
 def cell_sums(layout: Layout, values: np.ndarray) -> np.ndarray:

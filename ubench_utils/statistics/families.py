@@ -14,9 +14,8 @@ from .cells import (
     answered_cells,
     cell_sums,
     distinct,
-    draws,
+    drawn_by_facet,
     image_sums,
-    layouts,
     paired_states,
     tabulate,
 )
@@ -33,7 +32,6 @@ from .intervals import (
     percentiles,
     sign_flip,
 )
-from .resampling import image_weights
 
 LARGE_EFFECT = 0.2
 FACETS = ("modality", "scale", "dataset")
@@ -93,9 +91,8 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, *, family=None) -> pd
     columns += ["joint_low", "joint_high", "interval", "p", "p_adjusted", "test", *states, "detectable", "small"]
     if questions.empty:
         return pd.DataFrame(columns=columns)
-    weights = image_weights(questions)
-    known: dict = {}
-    parts = [_cells(states, layout, weights, known) for layout in layouts(questions, by)]
+    step, answered = states["learned"] - states["forgotten"], sum(states.values())
+    parts = [_cells(states, layout, drawn) for layout, drawn in drawn_by_facet(questions, step, answered, by)]
     table = pd.concat([cells for cells, _ in parts], ignore_index=True)
     drawn = np.concatenate([differences for _, differences in parts])
     names = pd.DataFrame(list(pairs), columns=columns[:2])
@@ -118,12 +115,11 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, *, family=None) -> pd
     return table.sort_values(["column", *CELL], ignore_index=True)[columns]
 
 
-def _cells(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> tuple[pd.DataFrame, np.ndarray]:
+def _cells(states: dict, layout: Layout, drawn: dict) -> tuple[pd.DataFrame, np.ndarray]:
     """Counts of the cells of one facet, the sign-flip p-value, and the draws of the difference (cells, resamples)."""
-    answered, step = sum(states.values()), states["learned"] - states["forgotten"]
-    cells, at = answered_cells(layout, answered)
+    cells, at = answered_cells(layout, sum(states.values()))
     counts = {state: cell_sums(layout, values)[at].astype(int) for state, values in states.items()}
-    of, change = image_sums(layout, step)
+    of, change = image_sums(layout, states["learned"] - states["forgotten"])
     flips = np.split(change.astype(int), np.searchsorted(of, np.arange(1, len(layout.cells))))
     table = cells.assign(
         reference_accuracy=(counts["kept"] + counts["forgotten"]) / cells.n_questions,
@@ -132,7 +128,7 @@ def _cells(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> tu
         p=[sign_flip(flips[cell][:, pair]) for cell, pair in zip(*at, strict=True)],
         **counts,
     )
-    return table, draws(layout, step, answered, weights, known)["micro"][at]
+    return table, drawn["micro"][at]
 
 
 def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:

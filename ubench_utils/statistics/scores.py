@@ -18,10 +18,10 @@ from .cells import (
     answered_cells,
     cell_sums,
     distinct,
+    drawn_by_facet,
     draws,
     estimates,
     lay_out,
-    layouts,
     paired_states,
     tabulate,
 )
@@ -90,14 +90,9 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
 
 def _score(answers: pd.DataFrame, by, estimands: list, part: str = "dataset") -> list[pd.DataFrame]:
     tally = tabulate(answers, list(dict.fromkeys([*by, part])))
-    weights = image_weights(tally.questions)
-    known: dict = {}
-    return [
-        _scores(
-            tally, layout, draws(layout, tally.correct, tally.answered, weights, known, absent=part == CLASS), estimands
-        )
-        for layout in layouts(tally.questions, by, part)
-    ]
+    counts = (tally.questions, tally.correct, tally.answered)
+    drawn_by = drawn_by_facet(*counts, by, part, absent=part == CLASS)
+    return [_scores(tally, layout, drawn, estimands) for layout, drawn in drawn_by]
 
 
 def _scores(tally: Tally, layout: Layout, drawn: dict, estimands: list) -> pd.DataFrame:
@@ -157,20 +152,19 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES) -> pd.DataFrame:
     questions, states = paired_states(tally, pairs)
     if questions.empty:
         return pd.DataFrame(columns=COMPARISON)
-    weights = image_weights(questions)
-    known: dict = {}
-    tables = [_comparisons(states, layout, weights, known) for layout in layouts(questions, by)]
+    step, answered = states["learned"] - states["forgotten"], sum(states.values())
+    drawn_by = drawn_by_facet(questions, step, answered, by)
+    tables = [_comparisons(states, layout, drawn) for layout, drawn in drawn_by]
     table = pd.concat(tables, ignore_index=True).sort_values(CELL, kind="stable")
     table = table.sort_values(["column", "estimand"], ascending=[True, False], kind="stable", ignore_index=True)
     names = pd.DataFrame(list(pairs), columns=["reference", "model"])
     return names.iloc[table.column].reset_index(drop=True).join(table)[COMPARISON]
 
 
-def _comparisons(states: dict, layout: Layout, weights: np.ndarray, known: dict) -> pd.DataFrame:
+def _comparisons(states: dict, layout: Layout, drawn: dict) -> pd.DataFrame:
     """Comparisons in the cells of one facet; ``column`` is the pair's among the states."""
     answered = sum(states.values())
     before, after = states["kept"] + states["forgotten"], states["kept"] + states["learned"]
-    drawn = draws(layout, after - before, answered, weights, known)
     cells, at = answered_cells(layout, answered)
     lost, gained = (cell_sums(layout, states[way])[at].astype(int) for way in ("forgotten", "learned"))
     closed = ("bonett-price", *bonett_price(lost, gained, cells.n_questions))
