@@ -46,13 +46,13 @@ def test_lengths_have_fitting_units():
 @pytest.mark.parametrize("size", [(64, 64), (71, 40), (256, 200), (200, 1024), (143, 30)])
 @pytest.mark.parametrize("pixel", [0.004, 0.25, 3.0])
 def test_the_drawn_bar_is_as_long_as_its_label(size, pixel):
-    image, label, pixels = cards.thumbnail(Image.new("RGB", size, (90, 90, 90)), pixel)
-    per_pixel = pixel * size[0] / image.width
-    assert abs(pixels - microns(label) / per_pixel) <= 0.5
+    image, label = cards.thumbnail(Image.new("RGB", size, (90, 90, 90)), pixel)
     array = np.asarray(image)
     white = (array == 255).all(axis=2)
     drawn = np.flatnonzero(white.any(axis=0))
-    assert len(drawn) == pixels and white.sum() == 3 * pixels and drawn[-1] < image.width - 2
+    per_pixel = pixel * size[0] / image.width
+    assert abs(len(drawn) - microns(label) / per_pixel) <= 0.5
+    assert white.sum() == 3 * len(drawn) and drawn[-1] < image.width - 2
     outline = (array == 0).all(axis=2)
     assert outline[:, drawn[0] - 1].any() and outline[:, drawn[-1] + 1].any()
     assert max(image.size) <= cards.SIDE and max(image.size) > cards.SIDE / 2
@@ -60,33 +60,32 @@ def test_the_drawn_bar_is_as_long_as_its_label(size, pixel):
 
 @pytest.mark.parametrize("pixel", [math.nan, 0.0, -1.0, math.inf])
 def test_without_a_pixel_size_no_bar(pixel):
-    image, label, pixels = cards.thumbnail(Image.new("RGB", (64, 64), (90, 90, 90)), pixel)
-    assert (label, pixels) == ("", 0) and (np.asarray(image) == 90).all()
+    image, label = cards.thumbnail(Image.new("RGB", (64, 64), (90, 90, 90)), pixel)
+    assert label == "" and (np.asarray(image) == 90).all()
 
 
 def test_images_are_chosen_from_different_classes_whatever_the_order(run):
     images = run.benchmark.images
-    chosen = cards.choose(images, per_set=3)
-    counts = images.groupby("dataset").label_name.nunique().clip(upper=3)
-    assert (chosen.groupby("dataset").label_name.nunique() == counts).all() and len(chosen) == 30
-    again = cards.choose(images.sample(frac=1, random_state=1), per_set=3)
+    chosen = cards.choose(images)
+    counts = images.groupby("dataset").label_name.nunique().clip(upper=4)
+    assert (chosen.groupby("dataset").label_name.nunique() == counts).all() and len(chosen) == 40
+    again = cards.choose(images.sample(frac=1, random_state=1))
     assert set(again.image_id) == set(chosen.image_id)
-    assert set(cards.choose(images, 3, seed=1).image_id) != set(chosen.image_id)
 
 
 def test_the_contact_sheet_describes_every_image(run):
     looked = duplicates.look(run.benchmark)
     looked.loc[looked.dataset == "demo_colon", "microns_per_pixel"] = math.nan
-    sheet, again = (parsed(cards.contact_sheet(run.benchmark, looked, per_set=2)) for _ in range(2))
+    sheet, again = (parsed(cards.contact_sheet(run.benchmark, looked)) for _ in range(2))
     assert str(sheet) == str(again)
     heads = [head.get_text() for head in sheet.select("p > strong")]
-    assert heads == sorted(set(looked.dataset)) and len(sheet.select("figure img")) == 20
+    assert heads == sorted(set(looked.dataset)) and len(sheet.select("figure img")) == 40
     for name, figures in zip(heads, sheet.select(".contact-sheet"), strict=True):
         for figure in figures.select("figure"):
             alt, caption = figure.img["alt"], figure.figcaption.get_text()
             assert name in alt and re.match(r"An? synthetic \w+ microscopy image", alt) and alt.endswith(".")
             assert ("pixel size not stated" in caption) == (name == "demo_colon") == ("scale bar" not in alt)
-    assert len(str(sheet)) < 20 * 12_000  # 92 of these stay below 1.1 MB
+    assert len(str(sheet)) < 40 * 12_000  # 92 of these stay below 1.1 MB
 
 
 def test_an_unreadable_image_is_not_chosen(rows, parquet, cache):
@@ -162,7 +161,7 @@ def test_examples_mark_the_answer_and_the_choice(rows, parquet, cache):
 def test_examples_of_change_name_both_models(rows, parquet, cache):
     run = evaluate(parquet(rows), ["demo-base", "demo-pathology"])
     for state in ("forgotten", "learned"):
-        page = parsed(cards.examples_of_change(run, "demo-base", "demo-pathology", state, n=2))
+        page = parsed(cards.examples_of_change(run, "demo-base", "demo-pathology", state))
         for figure in page.select("figure"):
             text = " ".join(figure.get_text().split())
             assert text.startswith(f"{state.capitalize()} by demo-pathology, demo_")

@@ -17,6 +17,7 @@ from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..evaluation.evaluate import Evaluation
 from .sentences import environment
 
+PER_SET = 4  # images of a sub-dataset
 SIDE = 144  # pixels, long side
 QUALITY = 78  # of the JPEG: 92 thumbnails stay below 0.8 MB
 LONGEST_BAR = 0.35  # of the width
@@ -37,7 +38,7 @@ def length_in_words(microns: float) -> str:
     return f"{microns * factor:g} {unit}"
 
 
-def thumbnail(image: Image.Image, microns_per_pixel: float = math.nan) -> tuple[Image.Image, str, int]:
+def thumbnail(image: Image.Image, microns_per_pixel: float = math.nan) -> tuple[Image.Image, str]:
     """Shrink an image (enlarge a tiny one by whole pixels), with a scale bar where the pixel size is known.
 
     Parameters
@@ -52,8 +53,6 @@ def thumbnail(image: Image.Image, microns_per_pixel: float = math.nan) -> tuple[
     image : PIL.Image.Image
     label : str
         Length of the bar, empty without one.
-    pixels : int
-        Length of the bar in pixels of the thumbnail, 0 without one.
     """
     factor = SIDE / max(image.size)
     if factor >= 2:
@@ -62,7 +61,7 @@ def thumbnail(image: Image.Image, microns_per_pixel: float = math.nan) -> tuple[
         small = image.resize([max(1, round(factor * side)) for side in image.size], Image.Resampling.LANCZOS)
     microns = microns_per_pixel * image.width / small.width  # per pixel of the thumbnail
     if not (microns > 0 and math.isfinite(microns)):
-        return small, "", 0
+        return small, ""
     length = bar_length(microns * small.width)
     pixels = max(1, round(length / microns))
     right, bottom = small.width - 6, small.height - 6
@@ -70,21 +69,21 @@ def thumbnail(image: Image.Image, microns_per_pixel: float = math.nan) -> tuple[
     draw = ImageDraw.Draw(small)
     draw.rectangle([box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2], fill=(0, 0, 0))
     draw.rectangle(box, fill=(255, 255, 255))
-    return small, length_in_words(length), pixels
+    return small, length_in_words(length)
 
 
-def choose(images: pd.DataFrame, per_set: int = 4, seed: int = 0) -> pd.DataFrame:
+def choose(images: pd.DataFrame) -> pd.DataFrame:
     """A few images of every sub-dataset, of different classes while there are enough; the same whatever the order."""
     ordered = images.sort_values(["dataset", "image_id"])
-    drawn = ordered.iloc[np.random.default_rng(seed).permutation(len(ordered))]
+    drawn = ordered.iloc[np.random.default_rng(0).permutation(len(ordered))]
     turn = drawn.groupby(["dataset", drawn.label_name.fillna("")]).cumcount()
-    chosen = drawn.assign(turn=turn).sort_values(["dataset", "turn"], kind="stable").groupby("dataset").head(per_set)
+    chosen = drawn.assign(turn=turn).sort_values(["dataset", "turn"], kind="stable").groupby("dataset").head(PER_SET)
     return chosen.sort_values(["dataset", "label_name", "image_id"])
 
 
-def contact_sheet(benchmark: Benchmark, looked: pd.DataFrame, *, per_set: int = 4, seed: int = 0) -> HTML:
+def contact_sheet(benchmark: Benchmark, looked: pd.DataFrame) -> HTML:
     """Some images of every sub-dataset with class and scale bar; ``looked`` is from ``duplicates.look``."""
-    chosen = choose(looked[looked.unreadable == ""], per_set, seed)
+    chosen = choose(looked[looked.unreadable == ""])
     sets = []
     for name, images in looked.groupby("dataset"):
         stated = [", ".join(sorted(set(images[facet]) - {NOT_STATED})) for facet in ("modality", "stain", "organism")]
@@ -108,13 +107,13 @@ def pairs(benchmark: Benchmark, looked: pd.DataFrame, closest: pd.DataFrame, *, 
     return _page("pairs", pairs=found, bits=bits, hamming=hamming)
 
 
-def worked_questions(run: Evaluation, looked: pd.DataFrame, *, seed: int = 0) -> HTML:
+def worked_questions(run: Evaluation, looked: pd.DataFrame) -> HTML:
     """A question of each type: image, question, options in every wording, answer and chance.
 
     The images are drawn with a fixed seed, each from another sub-dataset while there are enough.
     """
     places = {(row.dataset, row.image_id): row.Index for row in looked.itertuples() if row.unreadable == ""}
-    rng, found = np.random.default_rng(seed), []
+    rng, found = np.random.default_rng(0), []
     used: set[str] = set()
     names = run.record["dataset"]["wordings"]
     for question in LEVELS:
@@ -143,42 +142,42 @@ def worked_questions(run: Evaluation, looked: pd.DataFrame, *, seed: int = 0) ->
     return _page("worked", questions=found)
 
 
-def examples(run: Evaluation, model: str, correct: bool, *, n: int = 4) -> HTML:
-    """The fine-grained questions that a model got right, or wrong, with most confidence.
+def examples(run: Evaluation, model: str, correct: bool) -> HTML:
+    """Four fine-grained questions that a model got right, or wrong, with most confidence.
 
     At most one per sub-dataset while there are enough; each card shows the image, the options, the answer and the
     model's choice with its probability.
     """
-    answers = run.answers
-    rows = answers[(answers.model == model) & (answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
-    rows = rows[rows.correct == correct].assign(sure=lambda table: table.p_predicted)
+    rows = _fine(run)
+    rows = rows[(rows.model == model) & (rows.correct == correct)]
     found = [
         _example(run, row, {"chosen": row.predicted_idx}, None if pd.isna(row.sure) else row.sure)
-        for row in _surest(rows, n).itertuples()
+        for row in _surest(rows.assign(sure=rows.p_predicted), 4).itertuples()
     ]
     return _page("examples", examples=found, state="right" if correct else "wrong", tuned=None)
 
 
-def examples_of_change(run: Evaluation, base: str, tuned: str, state: str, *, n: int = 4) -> HTML:
-    """Fine-grained questions that fine-tuning made ``forgotten`` or ``learned``.
+def examples_of_change(run: Evaluation, base: str, tuned: str, state: str) -> HTML:
+    """Two fine-grained questions that fine-tuning made ``forgotten`` or ``learned``.
 
     At most one per sub-dataset while there are enough; first those on which the two models were most certain.
     """
-    answers = run.answers
-    answers = answers[(answers.level == "fine") & (answers.wording == HEADLINE_WORDING)]
-    key = ["dataset", "image_id", "question", "wording"]
-    before, after = (answers[answers.model == model].set_index(key) for model in (base, tuned))
-    both = after.join(
-        before[["predicted_idx", "correct", "p_predicted"]], suffixes=("", "_base"), how="inner"
-    ).reset_index()
+    answers, key = _fine(run), ["dataset", "image_id", "question", "wording"]
+    before, after = answers[answers.model == base], answers[answers.model == tuned]
+    before = before[[*key, "predicted_idx", "correct", "p_predicted"]]
+    both = after.merge(before, on=key, suffixes=("", "_base"))
     was_right = state == "forgotten"
     rows = both[(both.correct_base == was_right) & (both.correct != was_right)]
-    rows = rows.assign(sure=rows.p_predicted * rows.p_predicted_base)
     found = [
         _example(run, row, {"base": row.predicted_idx_base, "fine-tuned": row.predicted_idx}, None)
-        for row in _surest(rows, n).itertuples()
+        for row in _surest(rows.assign(sure=rows.p_predicted * rows.p_predicted_base), 2).itertuples()
     ]
     return _page("examples", examples=found, state=state, tuned=tuned)
+
+
+def _fine(run: Evaluation) -> pd.DataFrame:
+    """The answers to fine-grained questions in the headline wording."""
+    return run.answers[(run.answers.level == "fine") & (run.answers.wording == HEADLINE_WORDING)]
 
 
 def _surest(rows: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -206,7 +205,7 @@ def _example(run: Evaluation, row, choices: dict, probability: float | None) -> 
 
 def picture(benchmark: Benchmark, row, place: int) -> dict:
     """An image as a data URI, with what its alt text is made of; None stands for what is not stated."""
-    small, bar, _ = thumbnail(decode(benchmark.image_bytes(place)), row.microns_per_pixel)
+    small, bar = thumbnail(decode(benchmark.image_bytes(place)), row.microns_per_pixel)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=QUALITY)
     facets = {facet: None if row[facet] == NOT_STATED else row[facet] for facet in ("synthetic", "modality")}

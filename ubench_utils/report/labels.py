@@ -8,11 +8,10 @@ from matplotlib import font_manager
 
 from ..text import one_line, written_out
 
-MOST = 26  # letters of a label
 FONT = "DejaVu Sans"  # matplotlib's own, and so the same on every machine
 
 
-def labels(names, most: int = MOST) -> dict[str, str]:
+def labels(names, most: int = 26) -> dict[str, str]:
     """Label of each name: the name itself where it is short, else what tells it from the others.
 
     Modalities go without their common noun, a path keeps its end, a longer name loses its middle; names that are then

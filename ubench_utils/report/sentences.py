@@ -16,6 +16,8 @@ from ..text import one_line
 from . import text
 
 TEMPLATES = Path(__file__).with_name("templates")
+FORMS = ["amount", "article", "count", "fixed", "half_width", "listed", "percent", "points"]  # filters, from ``text``
+FORMS_OF_ROWS = {"score": text.percent, "change": text.points, "value": text.coefficient}
 HEADING = re.compile(r"^## (\w+)\n", re.MULTILINE)
 
 
@@ -74,9 +76,8 @@ def environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    forms = ["percent", "points", "coefficient", "signed", "fixed", "p", "count", "amount", "span", "listed", "article"]
-    found.filters |= {name: getattr(text, name) for name in forms}
-    found.filters |= {"score": _score, "change": _change, "value": _value}
+    found.filters |= {name: getattr(text, name) for name in FORMS}
+    found.filters |= {name: _of_row(form) for name, form in FORMS_OF_ROWS.items()}
     return found
 
 
@@ -85,19 +86,9 @@ def _on_one_line(value):
     return value.replace("\n", " ") if type(value) is str else value
 
 
-def _score(row) -> str:
-    """The estimate of a row in percent, with its interval."""
-    return text.percent(row["estimate"], row["ci_low"], row["ci_high"])
-
-
-def _change(row) -> str:
-    """The estimate of a row as a difference in points, with its interval."""
-    return text.points(row["estimate"], row["ci_low"], row["ci_high"])
-
-
-def _value(row) -> str:
-    """The estimate of a row as a number of its own, with its interval."""
-    return text.coefficient(row["estimate"], row["ci_low"], row["ci_high"])
+def _of_row(form):
+    """A form of the estimate of a row, with its interval."""
+    return lambda row: form(row["estimate"], row["ci_low"], row["ci_high"])
 
 
 @cache

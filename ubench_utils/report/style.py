@@ -36,6 +36,7 @@ SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+TOLD = 24  # numbers of an alt text
 LONG = 60  # letters of a label that has an axis to itself
 WIDTH, NARROW = 7.0, 4.6  # inches: the text stays legible when the page shrinks to a phone
 GREY, FAINT, DARK, RULE = "#555555", "#BBBBBB", "#222222", "#E0E0E0"
@@ -190,10 +191,11 @@ def written(value: float, label: str, factor: float = 1) -> str:
     return fixed(factor * value, sign="+") if "(points)" in label else f"{factor * value:,.4g}".replace("-", "−")
 
 
-def told(words: list, most: int = 24) -> str:
+def told(words: list) -> str:
     """The first words of a list, and how many more there are."""
     words = list(dict.fromkeys(words))
-    return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "") + "."
+    more = [f"and {len(words) - TOLD} more"] if len(words) > TOLD else []
+    return "; ".join(words[:TOLD] + more) + "."
 
 
 def describe(figure: Figure, kind: str, table: pd.DataFrame, words: list, alt: str | None) -> Figure:
