@@ -17,25 +17,10 @@ from ubench_utils.cli import main
 from ubench_utils.models.answers import COLUMNS
 from ubench_utils.pages import runner as run_module
 from ubench_utils.pages import site
+from ubench_utils.statistics.scores import SCORES
 
 pytestmark = pytest.mark.usefixtures("cache")
 ROOT = Path(__file__).parents[1]
-SCORES = [
-    "model",
-    "level",
-    "question",
-    "wording",
-    "by",
-    "slice",
-    "estimand",
-    "estimate",
-    "ci_low",
-    "ci_high",
-    "n_questions",
-    "n_images",
-    "chance",
-    "chance_corrected",
-]
 
 
 def evaluate(dataset, *models, out="never"):
@@ -145,7 +130,7 @@ def test_evaluate_writes_the_tables_of_the_contract(capsys, rows, parquet, tmp_p
     assert list(table.columns[: len(COLUMNS)]) == COLUMNS
     assert (table.correct == (table.answer_idx == table.predicted_idx)).all()
     scores = pd.read_csv(out / "scores.csv")
-    assert set(SCORES) <= set(scores.columns) and set(scores.estimand) == {"micro", "macro", "balanced"}
+    assert list(scores.columns) == SCORES and set(scores.estimand) == {"micro", "macro", "balanced"}
     scores = scores[scores.estimate.notna()]  # a macro mean over too few images is withheld
     assert ((scores.ci_low <= scores.estimate) & (scores.estimate <= scores.ci_high)).all()
     failures = pd.read_csv(out / "failures.csv")

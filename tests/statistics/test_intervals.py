@@ -23,10 +23,6 @@ def test_wilson_is_scipys(n, confidence):
         assert (a, b) == pytest.approx(tuple(binomtest(int(k), n).proportion_ci(confidence, "wilson")), abs=1e-12)
 
 
-def test_wilson_known_values():
-    assert np.allclose(wilson([18, 0, 20], [20, 20, 20]), [[0.69897, 0, 0.83887], [0.97213, 0.16113, 1]], atol=1e-5)
-
-
 @relaxed
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_holds_the_point_and_is_symmetric(case):

@@ -17,10 +17,14 @@ def learned(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[[not find_model(model).guesses for model in rows.model] if len(rows) else slice(0)]
 
 
+def levels(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that stand for a whole level, in the order of the levels."""
+    return totals(rows).sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable")
+
+
 def context(scores: pd.DataFrame) -> dict:
     """The best model at each level, and the rows that are not above chance; ``scores`` is from ``scores.score``."""
-    rows = totals(learned(headline(scores)))
-    rows = rows.sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable")
+    rows = levels(learned(headline(scores)))
     best = rows.loc[[of.estimate.idxmax() for _, of in rows.groupby("level", sort=False)]]
     return {"leaders": best.to_dict("records"), "at_chance": rows[rows.ci_low <= rows.chance].to_dict("records")}
 
@@ -78,13 +82,12 @@ def missing(scores: pd.DataFrame, level: str, question: str | None = None) -> di
 def profile(scores: pd.DataFrame, model: str) -> dict:
     """Scores of one model at each level, and its strongest and weakest sub-dataset, against chance."""
     own = scores[scores.model == model]
-    levels = totals(headline(own)).sort_values("level", key=lambda level: level.map(ORDER.index))
     sets = learned(headline(own, by="dataset").query("question == 'classification'"))
     ends = {"strongest": None, "weakest": None}
     if len(sets) > 1:
         order = {"strongest": sets.chance_corrected.idxmax(), "weakest": sets.chance_corrected.idxmin()}
         ends = {name: sets.loc[row].to_dict() for name, row in order.items()}
-    return {"model": model, "levels": levels.to_dict("records"), **ends}
+    return {"model": model, "levels": levels(headline(own)).to_dict("records"), **ends}
 
 
 def both_averages(scores: pd.DataFrame) -> pd.DataFrame:

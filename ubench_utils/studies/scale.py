@@ -20,8 +20,8 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.run import Evaluation
 from ..models.sources import image_size
 from ..statistics.cells import distinct
-from ..statistics.scores import compare_pairs, score, totals
-from .overview import ORDER, slices
+from ..statistics.scores import compare_pairs, score
+from .overview import levels, slices
 
 SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
 ENDS = {"min": "_low", "max": "_high"}  # of a range
@@ -205,8 +205,7 @@ def by_dataset(sizes: pd.DataFrame) -> pd.DataFrame:
 
 def of_levels(changed: pd.DataFrame) -> pd.DataFrame:
     """Rows of ``changes`` for whole levels over all images."""
-    rows = totals(changed[changed.by == "all"])
-    return rows.sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable")
+    return levels(changed[changed.by == "all"])
 
 
 def detail_left(sizes: pd.DataFrame, factors) -> pd.DataFrame:
@@ -239,10 +238,6 @@ def shrinking(run: Evaluation, changed: pd.DataFrame) -> dict:
     return {
         "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),
         "was_shrunk": len(changed) > 0,
-        "takes": [(name, image_size(passport["preprocessing"])) for name, passport in facts if _looks(passport)],
-        "cannot_look": [name for name, passport in facts if not _looks(passport)],
+        "takes": [(name, image_size(passport["preprocessing"])) for name, passport in facts if passport["has_weights"]],
+        "cannot_look": [name for name, passport in facts if not passport["has_weights"]],
     }
-
-
-def _looks(passport: dict) -> bool:
-    return "preprocessing" in passport
