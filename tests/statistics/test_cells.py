@@ -24,7 +24,6 @@ def coverage(sizes, spread, n=1500):
     return withheld, ((low <= p.mean(axis=0)) & (p.mean(axis=0) <= high)).mean()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("spread", [(0.3, 0.9), (0.05, 0.95)])
 def test_means_over_sub_datasets_are_withheld_where_their_intervals_would_not_cover(spread):
     """1,500 simulations; the Monte-Carlo standard error is one point, and the threshold lies between 79 and 81 %."""

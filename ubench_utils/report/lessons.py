@@ -21,7 +21,7 @@ def answer(model, run: Evaluation) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As from ``stats.join_answers``, without a column ``model``.
+        As from ``scores.join_answers``, without a column ``model``.
     """
     questions = run.questions[run.questions.wording == HEADLINE_WORDING]
     hashes, pixels = all_pixels(run.benchmark, model)

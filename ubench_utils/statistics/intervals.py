@@ -124,6 +124,30 @@ def bonett_price(lost, gained, n, confidence: float = CONFIDENCE) -> tuple[np.nd
     return np.maximum(difference - half, -1.0), np.minimum(difference + half, 1.0)
 
 
+def independent_difference(one, other) -> tuple:
+    """Difference, one − other, of two independent estimates and its interval: theirs combined by squares.
+
+    It keeps a width where a proportion is 0 or 1.
+
+    Parameters
+    ----------
+    one, other : iterable of array_like
+        Estimate and the ends of its interval.
+
+    Returns
+    -------
+    estimate, low, high : array_like
+
+    References
+    ----------
+    Newcombe 1998, Stat. Med. 17, 873-890, method 10.
+    """
+    (value, low, high), (subtracted, least, most) = one, other
+    difference = value - subtracted
+    below, above = np.hypot(value - low, most - subtracted), np.hypot(high - value, subtracted - least)
+    return difference, difference - below, difference + above
+
+
 def mcnemar_exact(lost, gained) -> np.ndarray:
     """Two-sided exact p-value that discordant pairs fall either way alike (binomial, p = 1/2), elementwise."""
     lost, gained = np.asarray(lost), np.asarray(gained)

@@ -38,7 +38,7 @@ def lies_within(table: pd.DataFrame, facets: dict) -> pd.Series:
 def gain_and_loss(answers: pd.DataFrame, base: str, tuned: str) -> tuple[dict, dict, dict]:
     """Paired change, tuned − base: fine-grained in-domain, coarse in-domain, and all questions out-of-domain.
 
-    Each is a contrast as from ``stats.contrast``, pooled over questions.
+    Each is a contrast as from ``scores.contrast``, pooled over questions.
     """
     return change_of(answers, tuned, {tuned: 1, base: -1})
 

@@ -103,7 +103,7 @@ def members(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def scores_by_group(answers: pd.DataFrame) -> pd.DataFrame:
-    """Scores of every model in every stated group, as from ``stats.score``."""
+    """Scores of every model in every stated group, as from ``scores.score``."""
     table = score(answers, by=list(FACETS))
     return table[(table.by != "all") & (table.slice != NOT_STATED)]
 

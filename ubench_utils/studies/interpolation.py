@@ -151,7 +151,7 @@ def choice_of_alpha(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
 
 
 def summary(swept: pd.DataFrame, base: str, tuned: str) -> dict:
-    """Paired contrasts that tell the story of the curve, each as from ``stats.contrast``.
+    """Paired contrasts that tell the story of the curve, each as from ``scores.contrast``.
 
     ``in_end, in_coarse_end, out_end``: fine-tuned − base, fine-grained and coarse in-domain and all questions
     out-of-domain; ``in_middle, …``: α = 0.5 − base alike; ``above_line``: α = 0.5 minus the straight line between the

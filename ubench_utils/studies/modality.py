@@ -21,7 +21,7 @@ from ..evaluation.evaluate import Evaluation
 from ..models.answers import best_options, in_blocks
 from ..models.encoders.features import Features, similarities
 from ..statistics.cells import QUESTION, answered_cells, cell_sums, distinct, draws, estimates, lay_out
-from ..statistics.intervals import ENDS, choose, columns_of, percentiles, wilson
+from ..statistics.intervals import ENDS, choose, columns_of, independent_difference, percentiles, wilson
 from ..statistics.resampling import UNIT, image_weights, numbered
 from ..statistics.scores import compare_pairs, score
 from .overview import learned, slices
@@ -99,14 +99,12 @@ def rates(choices: pd.DataFrame, question: str = "modality") -> pd.DataFrame:
 
     Notes
     -----
-    Shares have the intervals of ``stats.score``, from resampling images. Recall and false alarms come from different
-    images, so the interval of their difference combines theirs by squares (Newcombe), which keeps a width where a
-    rate is 0 or 1.
+    Shares have the intervals of ``scores.score``, from resampling images. Recall and false alarms come from different
+    images, so that of their difference is that of independent estimates.
 
     References
     ----------
-    Youden 1950, Cancer 3, 32-35. Powers 2011, J. Mach. Learn. Technol. 2, 37-63 (informedness). Newcombe 1998,
-    Stat. Med. 17, 873-890, method 10.
+    Youden 1950, Cancer 3, 32-35. Powers 2011, J. Mach. Learn. Technol. 2, 37-63 (informedness).
     """
     tables = []
     for option, says in _by_option(choices, question):
@@ -125,7 +123,7 @@ def rate_changes(choices: pd.DataFrame, after: str, question: str = "modality") 
     -------
     pandas.DataFrame
         The columns of ``rates``; ``estimate`` is after − before, of ``share``, ``recall``, ``false alarm`` and
-        ``informedness``, with the intervals of ``stats.compare`` (shared draws).
+        ``informedness``, with the intervals of ``scores.compare`` (shared draws).
     """
     tables = []
     for option, says in _by_option(choices, question):
@@ -140,14 +138,14 @@ def changes(answers: pd.DataFrame, correct_after, by=()) -> pd.DataFrame:
     Parameters
     ----------
     answers : pandas.DataFrame
-        As from ``stats.join_answers``.
+        As from ``scores.join_answers``.
     correct_after : array_like of bool, shape (n_answers,)
         Whether the other answers are right.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of ``stats.compare``; ``estimate`` is after − before.
+        The columns of ``scores.compare``; ``estimate`` is after − before.
     """
     then = answers.assign(correct=np.asarray(correct_after, bool), model=answers.model + AFTER)
     pairs = [(model, model + AFTER) for model in dict.fromkeys(answers.model)]
@@ -176,12 +174,9 @@ def _with_informedness(tables: list) -> pd.DataFrame:
     )
     both = recall.index.intersection(false_alarm.index, sort=False)
     recall, false_alarm = recall.loc[both], false_alarm.loc[both]
-    below = np.hypot(recall.estimate - recall.ci_low, false_alarm.ci_high - false_alarm.estimate)
-    above = np.hypot(recall.ci_high - recall.estimate, false_alarm.estimate - false_alarm.ci_low)
-    estimate = recall.estimate - false_alarm.estimate
+    ends = independent_difference(*([of[end] for end in ENDS] for of in (recall, false_alarm)))
     n = recall.n_questions + false_alarm.n_questions
-    ends = {"ci_low": estimate - below, "ci_high": estimate + above}
-    informed = pd.DataFrame({"rate": "informedness", "estimate": estimate, **ends, "n_questions": n})
+    informed = pd.DataFrame(dict(zip(ENDS, ends, strict=True))).assign(rate="informedness", n_questions=n)
     return pd.concat([table, informed.reset_index()], ignore_index=True)[RATES]
 
 
@@ -365,7 +360,7 @@ def without_image(choices: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of ``stats.score`` and ``what``: ``right`` or ``same``; micro.
+        The columns of ``scores.score`` and ``what``: ``right`` or ``same``; micro.
     """
     tables = [
         score(choices.assign(correct=choices[f"only {GREY}"] == choices[column]), by=[]).assign(what=what)

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from ..data.benchmark import HUB_NAME
 from ..data.questions import COARSE, HEADLINE_WORDING
-from ..statistics.intervals import CONFIDENCE, ENDS, columns_of, wilson
+from ..statistics.intervals import CONFIDENCE, ENDS, columns_of, independent_difference, wilson
 from ..statistics.scores import headline
 
 FOLDER = Path(__file__).with_name("published")
@@ -232,7 +232,7 @@ def beside(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
     Parameters
     ----------
     scores : pandas.DataFrame
-        From ``stats.score``; rows over all images in the headline wording are used.
+        From ``scores.score``; rows over all images in the headline wording are used.
     dataset : str
         Name of the dataset that was run; published numbers belong to that of the Hub, so for any other the table is
         empty.
@@ -241,8 +241,8 @@ def beside(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``model, level, question, n, measured, measured_low, measured_high, published, published_low, published_high,
-        difference, ci_low, ci_high`` in percent and points. The interval of the difference adds both half-widths in
-        quadrature, as if the runs were independent. They share their images, so it is too wide rather than too short.
+        difference, ci_low, ci_high`` in percent and points. The interval of the difference is that of
+        independent runs. They share their images, so it is too wide rather than too short.
     """
     ours = headline(scores) if dataset == HUB_NAME else scores.head(0)
     whole = totals().assign(question=lambda t: t.level.map({"coarse": "all", "fine": "classification"}))
@@ -253,10 +253,8 @@ def beside(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
     table = both[[*key, "n_questions"]].rename(columns={"n_questions": "n"})
     for name, of, factor in (("measured", "", 100), ("published", "_theirs", 1)):
         table[columns_of(name)] = factor * both[[f"{end}{of}" for end in ENDS]].to_numpy(float)
-    table["difference"] = table.measured - table.published
-    below = np.hypot(table.measured - table.measured_low, table.published_high - table.published)
-    above = np.hypot(table.measured_high - table.measured, table.published - table.published_low)
-    return table.assign(ci_low=table.difference - below, ci_high=table.difference + above)
+    sides = ([table[column] for column in columns_of(name)] for name in ("measured", "published"))
+    return table.assign(**dict(zip(("difference", "ci_low", "ci_high"), independent_difference(*sides), strict=True)))
 
 
 def _with_interval(table: pd.DataFrame) -> pd.DataFrame:

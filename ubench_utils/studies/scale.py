@@ -62,7 +62,7 @@ def by_size(answers: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     answers : pandas.DataFrame
-        As from ``stats.join_answers``.
+        As from ``scores.join_answers``.
     sizes : pandas.DataFrame
         As from ``image_sizes``; images without a value are left out.
 

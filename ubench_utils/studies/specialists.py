@@ -50,12 +50,12 @@ def sides(models) -> tuple[list, list]:
 
 
 def scores_by_ground(answers: pd.DataFrame, specialists) -> pd.DataFrame:
-    """Scores of every model on and outside the ground of each specialist, as from ``stats.score``.
+    """Scores of every model on and outside the ground of each specialist, as from ``scores.score``.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of ``stats.score`` after ``ground`` (in words); ``slice`` is ``own ground`` or ``outside``.
+        The columns of ``scores.score`` after ``ground`` (in words); ``slice`` is ``own ground`` or ``outside``.
         Specialists of one ground share its rows.
     """
     rows = answers[answers.wording == HEADLINE_WORDING]
