@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from .. import style
 from ..style import LONG
-from .sheet import CENTRED, Sheet, grouped, ink, kinds, rules
+from .sheet import CENTRED, Sheet, grouped, ink, rules
 
 
 @style.styled
@@ -59,7 +59,7 @@ def bars(
                 axis.text(size, at, f" {one[text]}", va="center", fontsize=9)
             left[one[y]] += size
             sheet.tell(one, [y], sheet.written(one[x]))
-        rules(axis, kinds(cell.table, y, values, group))
+        rules(axis, cell.table, y, values, group, zorder=0)
         names = style.named(values, sheet.names, LONG)
         axis.set_yticks(range(len(values)), [names[value] for value in values])
         axis.set(ylim=(len(values) - 0.5, -0.5), xlim=(0, end), xlabel=sheet.label)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from .. import style
 from ..style import FAINT, GREY, LONG, RULE
-from .sheet import DASHED, Sheet, grouped, kinds, rules
+from .sheet import DASHED, Sheet, grouped, rules
 
 JOINT, ALONE = 0.8, 2  # points: thickness of simultaneous intervals, and of those that each stand alone
 DOT = {"s": 36, "linewidths": 1.5, "clip_on": False, "zorder": 3}
@@ -121,7 +121,7 @@ def dots(
             axis.axvline(line, color=GREY, lw=1, zorder=1)
         if band is not None:
             axis.axvspan(-band, band, color=RULE, zorder=0)
-        rules(axis, kinds(own, y, values, group), every=beside)
+        rules(axis, own, y, values, group, every=beside, zorder=0)
         axis.grid(axis="x")
         axis.set(ylim=(len(values) - 0.5, -0.5), xlabel=sheet.label)
         if sheet.limits:

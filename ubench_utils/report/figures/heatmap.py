@@ -9,7 +9,7 @@ from .. import style
 from ..style import LONG
 from ..text import fixed
 from .rows import asked
-from .sheet import CENTRED, Sheet, ink, kinds, rules
+from .sheet import CENTRED, Sheet, ink, rules
 
 
 @style.styled
@@ -77,7 +77,7 @@ def heatmap(
                 axis.text(j + 0.5, i + 0.5, written, color=colour, **CENTRED)
             if not telling or one[telling]:
                 sheet.tell(one, [y, x], sheet.written(one[value]))
-        rules(axis, kinds(table, y, down, group), shift=1, zorder=3)
+        rules(axis, table, y, down, group, at=1, zorder=3)
         axis.set(xlabel=axes[0], ylabel=axes[1])
         axis.set_xticks(np.arange(len(across)) + 0.5, [tops[name] for name in across], **turn)
         axis.set_yticks(np.arange(len(down)) + 0.5, [sides[name] for name in down], rotation=0)

@@ -206,17 +206,14 @@ def grouped(table: pd.DataFrame, group: str | None, first=()) -> pd.DataFrame:
     return table.sort_values(group, key=lambda values: values.map(places), kind="stable")
 
 
-def kinds(table: pd.DataFrame, y: str, values: list, group: str | None) -> list:
-    """The group of each row of an axis."""
-    return table.drop_duplicates(y).set_index(y)[group].reindex(values).tolist() if group else [None] * len(values)
-
-
-def rules(axis, kinds: list, *, every: bool = False, shift: float = 0.5, zorder: float = 0) -> None:
-    """Lines between the rows of an axis: dark where the kind changes, and faint ones between ``every`` two others."""
+def rules(
+    axis, table: pd.DataFrame, y: str, values: list, group: str | None, *, every: bool = False, at: float = 0.5, **how
+) -> None:
+    """Lines below the rows of an axis: dark where the group changes, and faint ones below ``every`` other."""
+    kinds = table.drop_duplicates(y).set_index(y)[group].reindex(values) if group else [None] * len(values)
     for place, (one, following) in enumerate(pairwise(kinds)):
         if one != following or every:
-            colour = "#AAAAAA" if one != following else RULE
-            axis.axhline(place + shift, color=colour, lw=0.8, zorder=zorder)
+            axis.axhline(place + at, color="#AAAAAA" if one != following else RULE, lw=0.8, **how)
 
 
 def logarithmic(axis, ticks=()) -> None:
