@@ -11,6 +11,7 @@ from helpers.figures import overhang, renderer, tick_labels
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ubench_utils.report import figures, style
 
@@ -339,7 +340,12 @@ def test_titles_and_names_of_axes_are_whole():
         ),
     ):
         assert overhang(figure) <= 0
-        texts = [(text, axis) for axis in figure.axes for text in (axis.title, axis._left_title, axis.xaxis.label)]
+        texts = [
+            (text, axis)
+            for axis in figure.axes
+            for text in (*axis.get_children(), axis.xaxis.label)
+            if isinstance(text, Text)
+        ]
         boxes = [(text.get_window_extent(renderer(figure)), axis.bbox) for text, axis in texts if text.get_text()]
         assert len(boxes) >= 4 and all(box.width <= panel.width + 1 for box, panel in boxes)
         for (one, _), (other, _) in itertools.combinations(boxes, 2):

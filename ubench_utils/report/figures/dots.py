@@ -99,7 +99,7 @@ def dots(
         axis, places = cell.axis, {value: place for place, value in enumerate(values)}
         own = cell.table.assign(at=cell.table[y].map(places).astype(float))
         if beside:
-            own["at"] += (own.slot - (slots - 1) / 2) * step
+            own["at"] += own.aside * step
         if faint:
             own["paint"] = own.paint.mask(own[faint].astype(bool), FAINT)
         for interval, thick in (("joint", JOINT), ("ci", ALONE)):

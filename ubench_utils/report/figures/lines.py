@@ -51,12 +51,11 @@ def lines(
         return style.nothing(sheet.empty)
     sheet.look()
     sheet.lay_out([sheet.height or 2.6] * len(sheet.cells), sharex=not step, sharey="row" if sheet.row else not step)
-    slots = sheet.table.slot.max() + 1
     for cell in sheet.cells:
         axis, one_tick = cell.axis, tick and cell.table.groupby(x)[tick].nunique().max() <= 1
-        for slot, own in cell.table.sort_values(x, kind="stable").groupby("slot"):
+        for _, own in cell.table.sort_values(x, kind="stable").groupby("slot"):
             first, at, values = own.iloc[0], own[x].to_numpy(float), sheet.factor * own.estimate.to_numpy(float)
-            at = at * np.where(at == at.min(), 1, 1.03 ** (slot - (slots - 1) / 2)) if log else at
+            at = at * np.where(at == at.min(), 1, 1.03**first.aside) if log else at
             if "ci_low" in own:
                 low, high = sheet.factor * own.ci_low, sheet.factor * own.ci_high
                 if bars:

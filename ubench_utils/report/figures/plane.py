@@ -55,7 +55,6 @@ def plane(
     sheet.look()
     sheet.lay_out([sheet.height or 3.4] * len(sheet.cells), sharey=log)
     right, up = (factor(label, sheet.percent) for label in axes)
-    slots = sheet.table.slot.max() + 1
     for cell in sheet.cells:
         axis, own = cell.axis, cell.table
         if path:
@@ -64,7 +63,7 @@ def plane(
             axis.plot(across, along, color=PATH, lw=1, zorder=1)
             axis.plot(across.iloc[[0, -1]], along.iloc[[0, -1]], color=PATH, lw=0.8, ls=":", zorder=1)
         for one in own.to_dict("records"):
-            at = (right * one[x] * (1.05 ** (one["slot"] - (slots - 1) / 2) if log else 1), up * one[y])
+            at = (right * one[x] * (1.05 ** one["aside"] if log else 1), up * one[y])
             if "ci_low" in one:
                 axis.vlines(at[0], up * one["ci_low"], up * one["ci_high"], color=one["paint"], lw=1.5)
             how = {"ls": "", "ms": 6, "mew": 1.5, "clip_on": False, "zorder": 3}

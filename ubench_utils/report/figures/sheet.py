@@ -81,7 +81,10 @@ class Sheet:
         return cells
 
     def look(self, y: str | None = None) -> None:
-        """Give each row its ``paint, mark, dash, open`` and the ``slot`` of its series, which ``y`` does not part."""
+        """Give each row its ``paint, mark, dash, open``, and the ``slot`` of its series, which ``y`` does not part.
+
+        ``aside`` says how many slots it is from their middle.
+        """
         table = pd.concat([cell.table for cell in self.cells], keys=range(len(self.cells)))
         marked = self.shape or self.colour
         for key in filter(None, (self.colour, self.shape)):
@@ -95,6 +98,7 @@ class Sheet:
         places = {key: {value: place for place, value in enumerate(found)} for key, found in self.looks.items()}
         series = [table[key].map(places[key]) for key in self.looks if key != y]
         table["slot"] = table.groupby(series).ngroup() if series else 0
+        table["aside"] = table.slot - table.slot.max() / 2
         self.table = table
         for place, cell in enumerate(self.cells):
             cell.table = table.loc[place]
