@@ -129,7 +129,7 @@ def test_overview_names_who_is_not_above_chance(accuracy, half, above):
 
 
 @pytest.mark.parametrize(
-    ("n", "words"), [(0, "this run has none"), (1, "1 score of this run has"), (12, "12 scores of this run have")]
+    ("n", "words"), [(0, "This run has none"), (1, "1 score of this run has"), (12, "12 scores of this run have")]
 )
 def test_overview_says_whether_scores_have_a_published_counterpart(n, words):
     assert words in sentences.sentence("overview", "beside", n_beside=n)
