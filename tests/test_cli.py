@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -14,6 +15,7 @@ from helpers.refusals import fails
 from helpers.samples import DEMO, as_dataset
 
 from ubench_utils.cli import main
+from ubench_utils.demo import sample
 from ubench_utils.models.answers import COLUMNS
 from ubench_utils.pages import runner as run_module
 from ubench_utils.pages import site
@@ -110,12 +112,13 @@ def test_the_console_script():
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("ubench: unknown model 'nonsense'")
 
 
-def test_list_and_doctor(capsys):
+def test_list_and_doctor(capsys, monkeypatch):
     assert main(["list", "models"]) == 0
     listed = capsys.readouterr().out
     assert all(word in listed for word in ("demo-base", "BiomedCLIP", "mix:BASE+TUNED@ALPHA"))
     assert main(["list", "datasets"]) == 0
     assert "jnirschl/uBench" in capsys.readouterr().out
+    monkeypatch.setattr(sample, "draw_sample", partial(sample.draw_sample, images_per_set=4))
     assert main(["doctor"]) == 0
     assert "demo-base answered" in capsys.readouterr().out
 
