@@ -128,10 +128,12 @@ def test_questions_that_cannot_be_asked_are_left_out_and_counted(rows, parquet):
     rows[0]["captions"]["modality_1"]["options"][0] = rows[0]["captions"]["modality_1"]["options"][1]
     rows[1]["captions"]["domain_0"]["question"] = "A micrograph."
     rows[2]["captions"]["domain_1"]["question"] = None
+    rows[3]["questions"]["subdomain"]["options"] = []
     table = build_questions(load_benchmark(parquet(rows)))
     notes = " ".join(table.attrs["notes"])
     assert "captions.modality_1: its options are not distinct" in notes and "captions.domain_0.question" in notes
     assert "captions.domain_1: options without `question`" in notes
+    assert "2 questions left out, questions.subdomain: a question and its answer without options" in notes
     gone = {
         (rows[0]["image_id"], "modality", 1),
         (rows[1]["image_id"], "subdomain", 0),

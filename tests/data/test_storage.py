@@ -72,6 +72,7 @@ SPLITS = {
     "shards": ({"test-00001-of-00002": 1, "test-00000-of-00002": 2}, [1, 2, 0], None),
     "a shard is missing": ({"test-00000-of-00003": 1, "test-00002-of-00003": 1}, "missing is number 00001", None),
     "the last shards are missing": ({"test-00000-of-00003": 1}, "of its 3 parts 1 are there", None),
+    "a shard too many": ({"test-00000-of-00001": 1, "test-00001-of-00001": 1}, "more than its 1 parts", None),
     "two uploads": ({"test-00000-of-00001": 1, "test-00000-of-00002": 1}, "several datasets", None),
     "two configurations": ({"a/test-00000-of-00001": 1, "b/test-00000-of-00001": 1}, "several datasets", None),
     "a split and another": ({"test": 1, "more": 1}, "files that name none", None),
@@ -234,6 +235,8 @@ def test_numbers_of_classes_are_read_by_their_own_files_names(rows, parquet, tmp
     assert stains == ["H&E", "DAPI", unknown, unknown, "DAPI", "H&E", unknown, unknown]
     beyond = with_classes(table, pa.array([0, 1, 2, 0]), ["a", "b"], tmp_path / "beyond.parquet")
     refused(lambda: load_benchmark(beyond), "column stain, row 2", "2 is no number of its 2 class names")
+    parts = with_classes(table, pa.array([0, 0.5, 1, 0]), ["a", "b"], tmp_path / "parts.parquet")
+    refused(lambda: load_benchmark(parts), "column stain: fractions are no numbers of its class names")
 
 
 # Pictures by path
