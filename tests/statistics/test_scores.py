@@ -259,19 +259,6 @@ def test_a_mean_over_sub_datasets_of_too_few_images_is_withheld():
 # ---------------------------------------------------------------------------------------------------- compare
 
 
-def test_compare_by_hand():
-    base = table_of("base", [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 0])
-    tuned = table_of("tuned", [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0]).iloc[:-2]  # two questions unanswered
-    other = table_of("other", [0] * 12)
-    found = resamples(50)(stats.compare)(pd.concat([tuned, other, base]), "base", "tuned", by=["dataset"])
-    assert len(found) == 8 and set(found.estimand) == {"micro", "macro"}
-    for row in found.itertuples():
-        assert (row.n_questions, row.n_images, row.lost, row.gained) == (10, 10, 5, 1)
-        assert (row.reference_accuracy, row.model_accuracy, row.estimate) == pytest.approx((0.6, 0.2, -0.4))
-        assert row.p == pytest.approx(2 * binom.cdf(1, 6, 0.5))
-        assert row.ci_low < -0.4 < row.ci_high
-
-
 def flips_by_hand(answers, base, tuned, by):
     """The comparison without intervals, from a wide table."""
     key = ["dataset", "image_id", "question", "wording"]

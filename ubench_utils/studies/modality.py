@@ -9,7 +9,6 @@ the cosine similarities orders the options as the ratio of the probabilities doe
 
 import hashlib
 import io
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from ..data.benchmark import Benchmark
 from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
 from ..evaluation.evaluate import Evaluation
 from ..models.answers import best_options, in_blocks
-from ..models.encoders.features import Features, similarities
+from ..models.encoders.features import Features, cosines, similarities
 from ..statistics.cells import QUESTION, answered_cells, cell_sums, distinct, draws, estimates, lay_out
 from ..statistics.intervals import ENDS, choose, columns_of, independent_difference, percentiles, wilson
 from ..statistics.resampling import UNIT, image_weights, numbered
@@ -321,15 +320,13 @@ def _choose(questions: pd.DataFrame, images: Features, texts: Features, empty: F
     """Options that one model chooses for each question: ``QUESTION`` and the columns that ``with_blanks`` adds."""
     rows = [row for image_hash, row in images.row_of.items() if image_hash not in images.failed]
     mean = images.vectors[rows].mean(axis=0, dtype=np.float64)
-    keys = [*blank_images().images.image_hash, MEAN]
-    vectors = np.vstack([empty.vectors[[empty.row_of[key] for key in keys[:-1]]], mean]).astype(np.float32)
-    references = replace(empty, vectors=vectors, row_of={key: row for row, key in enumerate(keys)})
+    references = np.vstack([empty.vectors, mean]).astype(np.float32)  # in the order of REFERENCES
 
     def choose(block):
         asked, score, option_row = similarities(block, images, texts)
         chosen = {}
-        for name, key in zip(REFERENCES, keys, strict=True):
-            _, alone, _ = similarities(asked.assign(image_hash=key), references, texts)
+        for row, name in enumerate(REFERENCES):
+            alone = cosines(references, np.full(len(asked), row), texts.vectors, option_row)
             chosen[f"only {name}"] = best_options(alone, option_row)
             chosen[f"less {name}"] = best_options(subtracted(score, alone), option_row)
         return asked[QUESTION].assign(**chosen)
