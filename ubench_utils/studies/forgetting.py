@@ -27,6 +27,16 @@ def is_in_domain(answers: pd.DataFrame, tuned: str) -> pd.Series:
     return lies_within(answers, find_model(tuned).in_domain or {})
 
 
+def parts_of(answers: pd.DataFrame, tuned: str) -> dict[str, pd.Series]:
+    """Which answers make up each of three parts: fine-grained and coarse in-domain, and all out-of-domain."""
+    inside = is_in_domain(answers, tuned)
+    return {
+        "fine-grained, in-domain": inside & (answers.level == "fine"),
+        "coarse, in-domain": inside & (answers.level == "coarse"),
+        "all, out-of-domain": ~inside,
+    }
+
+
 def lies_within(table: pd.DataFrame, facets: dict) -> pd.Series:
     """Which rows have all these values of the facets; every row where none is asked for."""
     mask = pd.Series(True, index=table.index)
@@ -46,9 +56,7 @@ def gain_and_loss(answers: pd.DataFrame, base: str, tuned: str) -> tuple[dict, d
 def change_of(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, dict, dict]:
     """The contrast with these weights of models: fine in-domain, coarse in-domain, and all questions out-of-domain."""
     rows = answers[answers.wording == HEADLINE_WORDING]
-    inside = is_in_domain(rows, tuned)
-    parts = (inside & (rows.level == "fine"), inside & (rows.level == "coarse"), ~inside)
-    fine, coarse, outside = (contrast(rows[part], weights) for part in parts)
+    fine, coarse, outside = (contrast(rows[part], weights) for part in parts_of(rows, tuned).values())
     return fine, coarse, outside
 
 

@@ -22,7 +22,7 @@ from ..statistics.cells import distinct
 from ..statistics.intervals import ENDS, columns_of
 from ..statistics.scores import compare_pairs, contrast, join_answers, score
 from ..statistics.selection import FOLDS, cross_fit, pareto
-from .forgetting import change_of, is_in_domain
+from .forgetting import change_of, is_in_domain, parts_of
 
 ALPHAS = tuple(step / 10 for step in range(11))
 
@@ -93,13 +93,7 @@ def changes_along_alpha(swept: pd.DataFrame, base: str, tuned: str) -> pd.DataFr
     pandas.DataFrame
         ``group, alpha, estimate, ci_low, ci_high, n_questions``; every α answers the same questions.
     """
-    inside = is_in_domain(swept, tuned)
-    groups = {
-        "fine-grained, in-domain": inside & (swept.level == "fine"),
-        "coarse, in-domain": inside & (swept.level == "coarse"),
-        "all, out-of-domain": ~inside,
-        "all questions": pd.Series(True, index=swept.index),
-    }
+    groups = parts_of(swept, tuned) | {"all questions": pd.Series(True, index=swept.index)}
     alphas = {mix_name(base, tuned, alpha): alpha for alpha in sorted(swept.alpha.unique())}
     start = mix_name(base, tuned, 0)
     tables = []
@@ -137,11 +131,8 @@ def choice_of_alpha(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     Targets: all questions pooled; and ``balanced``, half the fine-grained accuracy in-domain, half the accuracy of all
     questions out-of-domain. A target with fewer images than folds, or with a part of them, has no row.
     """
-    inside = is_in_domain(swept, tuned)
-    part = pd.Series("other", index=swept.index)
-    part[inside & (swept.level == "fine")] = "target"
-    part[~inside] = "elsewhere"
-    rows = swept.assign(part=part)
+    fine, _, outside = parts_of(swept, tuned).values()
+    rows = swept.assign(part=np.select([fine, outside], ["target", "elsewhere"], "other"))
     results, n_images = {}, rows.drop_duplicates(["dataset", "image_id", "part"]).part.value_counts()
     if len(rows[["dataset", "image_id"]].drop_duplicates()) >= FOLDS:
         results["all questions"] = cross_fit(rows)
@@ -246,9 +237,8 @@ def tower_target(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.Da
         ``alpha_image, alpha_text, estimate``.
     """
     asked, correct = tower_grid(run, base, tuned, alphas)
-    inside = is_in_domain(asked, tuned).to_numpy()
-    parts = [mask for mask in (inside & (asked.level == "fine").to_numpy(), ~inside) if mask.any()]
-    target = np.mean([correct[mask].mean(axis=0) for mask in parts], axis=0)
+    fine, _, outside = parts_of(asked, tuned).values()
+    target = np.mean([correct[part].mean(axis=0) for part in (fine, outside) if part.any()], axis=0)
     axes = pd.MultiIndex.from_product([alphas, alphas], names=["alpha_image", "alpha_text"]).to_frame(index=False)
     start = list(alphas).index(0)
     return axes.assign(estimate=(target - target[start, start]).ravel())
