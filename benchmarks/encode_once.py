@@ -16,7 +16,8 @@ import time
 import torch
 from tqdm import tqdm
 
-from ubench_utils.data.benchmark import decode, load_benchmark
+from ubench_utils.data.benchmark import load_benchmark
+from ubench_utils.data.pixels import decode
 from ubench_utils.data.questions import build_questions
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models import load

@@ -13,7 +13,7 @@ from helpers.runs import shuffle_options
 from helpers.samples import png
 from PIL import Image
 
-from ubench_utils.data.benchmark import decode
+from ubench_utils.data.pixels import decode
 from ubench_utils.engine import work
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.encoders.network import DualEncoder

@@ -16,7 +16,7 @@ from helpers.refusals import refused_model
 from helpers.runs import straightforward
 from safetensors.torch import load_file, save_file
 
-from ubench_utils.data.benchmark import decode
+from ubench_utils.data.pixels import decode
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.encoders import openclip
 from ubench_utils.models.encoders.conch import Conch

@@ -8,7 +8,8 @@ import pytest
 from helpers.samples import png
 from PIL import Image
 
-from ubench_utils.data.benchmark import decode, load_benchmark
+from ubench_utils.data.benchmark import load_benchmark
+from ubench_utils.data.pixels import decode
 from ubench_utils.errors import first_line
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.report import sentences

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from helpers.samples import as_dataset
 
-from ubench_utils.data.benchmark import decode
+from ubench_utils.data.pixels import decode
 from ubench_utils.engine import work
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.report import sentences

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from ..errors import UserError, first_line
 from . import columns, pixels
-from .pixels import decode  # noqa: F401  (part of reading a dataset)
 from .storage import open_table, picture_bytes, with_class_names
 
 if TYPE_CHECKING:

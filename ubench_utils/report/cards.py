@@ -12,7 +12,8 @@ import pandas as pd
 from IPython.display import HTML
 from PIL import Image, ImageDraw
 
-from ..data.benchmark import NOT_STATED, Benchmark, decode
+from ..data.benchmark import NOT_STATED, Benchmark
+from ..data.pixels import decode
 from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..evaluation.evaluate import Evaluation
 from .sentences import environment
