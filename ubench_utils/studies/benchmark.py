@@ -82,14 +82,17 @@ def pictures(looked: pd.DataFrame) -> pd.DataFrame:
         row = {"dataset": name, "images": len(images), "unreadable": int((images.unreadable != "").sum())}
         facts = pd.DataFrame([found for found in images.found if found])
         if len(facts):
-            row |= {"format": _counted(facts.format), "bits": _counted(facts.bits)}
             row |= {
+                "format": _counted(facts.format),
+                "bits": _counted(facts.bits),
                 "dim": int((facts.high - facts.low < DIM * facts.top).sum()),
                 "turned": int((facts.orientation > 1).sum()),
+                "transparent": int(facts.transparent.sum()),
+                "copies": int((facts.pages > 1).sum()),
+                **_ends("brightest", 100 * facts.high / facts.top),
+                **_ends("width", facts.width),
+                **_ends("height", facts.height),
             }
-            row |= {"transparent": int(facts.transparent.sum()), "copies": int((facts.pages > 1).sum())}
-            row |= _ends("brightest", 100 * facts.high / facts.top)
-            row |= _ends("width", facts.width) | _ends("height", facts.height)
         rows.append(row)
     columns = ["dataset", "images", "format", "bits", "brightest_low", "brightest_high", "dim", "transparent", "turned"]
     columns += ["copies", "width_low", "width_high", "height_low", "height_high", "unreadable"]
@@ -107,16 +110,17 @@ def _counted(values: pd.Series) -> str:
     return str(counts.index[0]) if len(counts) == 1 else ", ".join(f"{value} ({n:,})" for value, n in counts.items())
 
 
-def _several(values: pd.Series, most: int = 2) -> str:
-    """The values that occur, or how many they are."""
+def _several(values: pd.Series) -> str:
+    """The values that occur, or how many they are where they are more than two."""
     found = sorted(set(values))
-    return ", ".join(found).replace(" microscopy", "") if len(found) <= most else f"{len(found)} values"
+    return ", ".join(found).replace(" microscopy", "") if len(found) <= 2 else f"{len(found)} values"
 
 
 def chance(questions: pd.DataFrame) -> pd.DataFrame:
     """Options and chance of each question type, and how often “none of the above” is ``offered`` and ``right``."""
-    rows = []
-    for question, table in by_question(once(questions)):
+    asked, rows = once(questions), []
+    for question in [name for name in LEVELS if name in set(asked.question)]:
+        table = asked[asked.question == question]
         offered = np.array([NONE_OF_THE_ABOVE in labels for labels in table.labels])
         right = np.array([labels[at] == NONE_OF_THE_ABOVE for labels, at in _answers(table)])
         rows.append(
@@ -138,14 +142,6 @@ def once(questions: pd.DataFrame) -> pd.DataFrame:
     headline_first = questions.sort_values("wording", key=lambda number: number != HEADLINE_WORDING, kind="stable")
     unique = headline_first.drop_duplicates(["dataset", "image_id", "question"])
     return unique.sort_index().reset_index(drop=True)
-
-
-def by_question(questions: pd.DataFrame):
-    """Yield each question type that occurs, in the order of the book, with its rows."""
-    for question in LEVELS:
-        table = questions[questions.question == question]
-        if len(table):
-            yield question, table
 
 
 def _answers(questions: pd.DataFrame):

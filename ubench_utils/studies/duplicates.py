@@ -97,7 +97,7 @@ def neighbours(vectors: np.ndarray, groups, least: float, block: int = BLOCK) ->
         same = groups[rows, None] == groups[None]
         close = product >= least
         part = {"partner": np.where(np.isfinite(product.max(axis=1)), product.argmax(axis=1), -1)}
-        for where, there in (("within", same), ("across", ~same)):
+        for where, there in zip(WHERE, (same, ~same), strict=True):
             part[f"pairs_{where}"] = (close & there).sum(axis=1)
             part[f"nearest_{where}"] = np.where(there, product, -np.inf).max(axis=1)
         parts.append(pd.DataFrame(part))
@@ -234,7 +234,7 @@ def histograms(kinds: dict) -> pd.DataFrame:
         bins = np.histogram_bin_edges(values, 30)
         if (values == values.round()).all():  # equal bits: hashes with as many ones as zeros differ in an even number
             bins = np.arange(values.min() - 1, values.max() + 2, 2)
-        for where in ("within", "across"):
+        for where in WHERE:
             found = table[f"nearest_{where}"].dropna().astype(float)
             if len(found):
                 counts, _ = np.histogram(found, bins)
