@@ -128,6 +128,7 @@ def test_rules_score_what_a_count_by_hand_gives():
     }
     assert {rule: at(scores, rule).estimate for rule in expected} == pytest.approx(expected)
     assert (scores.chance == 0.25).all() and (scores.n_questions == 10).all() and (scores.n_images == 10).all()
+    assert set(scores.question) == {"domain"}  # the only type of its level has no second row
     assert at(scores, "longest option").over == pytest.approx(0.8 - 1 / 3)
 
 
