@@ -183,7 +183,7 @@ def test_a_page(root, capsys):
     assert page.read_bytes() == first
 
     text = source.read_text()
-    source.write_text(text.replace("from myst_nb import glue", "raise ValueError('spoilt')"))
+    source.write_text(text.replace("import ubench_utils as ub", "raise ValueError('spoilt')"))
     capsys.readouterr()
     assert main(arguments) == 2
     last = capsys.readouterr().err.splitlines()[-1]
