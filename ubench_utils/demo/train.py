@@ -202,8 +202,6 @@ def train(out_dir, seed=TRAIN_SEED):
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     folders = {}
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(seed)
         merges = Path(scratch) / MERGES
@@ -220,5 +218,4 @@ def train(out_dir, seed=TRAIN_SEED):
             tuned = fit(copy.deepcopy(base), tokenizer, specs, seed + 1, TUNING, freeze_statistics=True)
             folders[name] = out_dir / name
             save(tuned, folders[name], merges, config)
-    torch.set_num_threads(before)
     return folders
