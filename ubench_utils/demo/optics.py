@@ -16,10 +16,18 @@ _WAVES = np.cos(np.pi * np.arange(32)[None, :] * (np.arange(SIZE)[:, None] + 0.5
 # ---------------------------------------------------------------------------------------------------- shapes
 
 
+def product(a, b):
+    """Matrix product in float32, term by term, each sum rounded once: `@` adds up otherwise on other processors."""
+    total = np.zeros((len(a), b.shape[1]), np.float32)
+    for column, row in zip(a.T.astype(np.float64), b.astype(np.float64), strict=True):
+        total = (total + column[:, None] * row).astype(np.float32)
+    return total
+
+
 def texture(rng, waves):
     """Smooth random field (64, 64), mean 0 and standard deviation 1; up to `waves` half periods across."""
     basis = _WAVES[:, :waves]
-    field = basis @ rng.standard_normal((waves, waves), dtype=np.float32) @ basis.T
+    field = product(product(basis, rng.standard_normal((waves, waves), dtype=np.float32)), basis.T)
     field -= field.mean()
     return field / (field.std() + 1e-6)
 
@@ -73,7 +81,7 @@ def spots(x, y, sigma, height=1.0):
     x, y, sigma, height = (np.asarray(a, np.float32)[:, None] for a in np.broadcast_arrays(x, y, sigma, height))
     down = np.exp(-(((Y[:, 0] - y) / sigma) ** 2) / 2) * height
     across = np.exp(-(((X[0] - x) / sigma) ** 2) / 2)
-    return down.T @ across
+    return product(down.T, across)
 
 
 def dots(x, y, radius):
