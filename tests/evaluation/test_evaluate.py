@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.data.questions import build_questions
 from ubench_utils.engine import work as encode
 from ubench_utils.evaluation import evaluate as evaluate_module
+from ubench_utils.models.encoders.encoder import Encoder
 from ubench_utils.models.encoders.network import DualEncoder
 from ubench_utils.models.load import load_model
 
@@ -278,10 +280,29 @@ def test_features_that_are_not_finite_are_failures(rows, parquet, monkeypatch):
         return features
 
     monkeypatch.setattr(DualEncoder, "encode_images", overflow)
-    run = evaluate(parquet(rows))
+    run = evaluate(parquet(rows), ["demo-base", "random"])
     assert len(run.failures) == 1 and "not finite" in run.failures.reason[0]
-    assert run.failures.image_id[0] not in set(run.predictions.image_id)
-    assert np.isfinite(run.predictions.p_answer).all()
+    assert run.failures.image_id[0] not in set(run.predictions.image_id)  # which nobody saw
+    assert np.isfinite(run.predictions.p_answer[run.predictions.model == "demo-base"]).all()
+    assert run.asked == (run.answers.query("model == 'random' and wording == 1").level.value_counts().to_dict())
+
+
+def test_the_baseline_answers_what_any_model_saw(rows, parquet, monkeypatch):
+    answer = Encoder.answer
+
+    def short_sighted(self, benchmark, questions, **settings):
+        given = answer(self, benchmark, questions, **settings)
+        if self.name != "demo-base":
+            return given
+        first = benchmark.images.iloc[0]
+        seen = (given.predictions.dataset != first.dataset) | (given.predictions.image_id != first.image_id)
+        return replace(given, predictions=given.predictions[seen], failed={first.image_hash: "not finite"})
+
+    monkeypatch.setattr(Encoder, "answer", short_sighted)
+    run = evaluate(parquet(rows), ["demo-base", "demo-pathology", "random"])
+    n = run.predictions.groupby("model").size()
+    assert n["random"] == n["demo-pathology"] == len(run.questions) > n["demo-base"] and len(run.failures) == 1
+    assert sum(run.asked.values()) == (run.questions.wording == 1).sum()
 
 
 # Probabilities and the baseline

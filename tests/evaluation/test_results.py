@@ -90,6 +90,9 @@ def test_scores_are_read_as_they_were_written():
     assert found.slice.str.startswith("'").sum() == len(names) - 4
     plain = found.slice.where(~found.slice.str.startswith("'"), found.slice.str[1:-1])
     pd.testing.assert_frame_equal(found.assign(slice=plain), table, check_dtype=False)
+    numbers = pd.DataFrame({"model": ["007", "1e3", "2.50"], "dataset": ["12", "2020", "-3"]})
+    found = pd.read_csv(io.StringIO(as_csv(numbers)))
+    assert found.model.tolist() == ["'007'", "'1e3'", "'2.50'"] and found.dataset.astype(str).equals(numbers.dataset)
 
 
 def test_a_full_disk_leaves_the_run_before(runs, tmp_path, monkeypatch):

@@ -167,6 +167,8 @@ def test_a_changed_picture_beside_the_table_makes_another_run(beside, loads):
     files[2].write_bytes(other_picture())
     changed = evaluate(path)
     assert len(loads) == 2 and changed.benchmark.fingerprint != first.benchmark.fingerprint
+    assert changed.record["dataset"]["fingerprint"] == changed.benchmark.fingerprint
+    assert changed.predictions.p_answer.tolist() != first.predictions.p_answer.tolist()
 
 
 def test_a_picture_that_changes_after_the_opening_is_refused(beside, loads):

@@ -86,7 +86,8 @@ def claim(text):
 
 
 def best(table):
-    return sentences.sentence("overview", "answer", **overview.context(table))
+    asked = table.groupby("level").n_questions.max().to_dict()
+    return sentences.sentence("overview", "answer", **overview.context(table, asked))
 
 
 def profile(table, model):
@@ -315,7 +316,7 @@ def test_words_of_the_data_are_no_template_and_stay_on_one_line():
 
 
 def test_what_a_sentence_needs_must_be_given():
-    with pytest.raises(UndefinedError, match="leaders"):
+    with pytest.raises(UndefinedError, match="n_models"):
         sentences.sentence("overview", "answer")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.samples import random_answers
+from helpers.samples import random_answers, table_of
 
 from ubench_utils.statistics import calibration, resampling
 from ubench_utils.statistics.resampling import resamples
@@ -41,6 +41,13 @@ def test_error_and_interval_are_those_of_a_plain_loop():
         assert (row.estimate, row.ci_low, row.ci_high) == pytest.approx(expected, abs=1e-6)
         assert row.noise == pytest.approx(distance.mean(), abs=1e-6)
         assert (row.n_questions, row.accuracy, row.confidence) == pytest.approx((len(own), correct.mean(), p.mean()))
+
+
+def test_resamples_without_any_answer_count_for_nothing():
+    """Three images of sixty were answered: some resamples hold none of them."""
+    rows = with_confidence(table_of("a", [1, 0, 1])).assign(stratum="apple", unit=range(3), n_units=60)
+    (found,) = resamples(400)(calibration.calibration_error)(rows).to_dict("records")
+    assert np.isfinite([found[name] for name in ("estimate", "ci_low", "ci_high", "noise")]).all()
 
 
 def test_equal_probabilities_share_a_bin():

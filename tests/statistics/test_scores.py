@@ -226,9 +226,23 @@ def test_degenerate_cells_keep_a_width(right):
     scores = resamples(50)(stats.score)(answers, by=FACETS).query("interval != 'withheld'")
     assert (scores.estimate == right).all() and set(scores.question) == {"domain", "stain", "all"}
     assert (scores.ci_high - scores.ci_low > 0.05).all()
-    # several answers of one image count as one
+    # several answers of one image count as one, and a mean over sub-datasets is as firm as its smallest let it be
     low, high = stats.wilson(scores.n_images * right, scores.n_images)
-    assert np.allclose(scores.ci_low, low) and np.allclose(scores.ci_high, high)
+    pooled = scores.estimand == "micro"
+    assert np.allclose(scores.ci_low[pooled], low[pooled]) and np.allclose(scores.ci_high[pooled], high[pooled])
+    assert (scores.ci_low <= low + 1e-9).all() and (scores.ci_high >= high - 1e-9).all() and not pooled.all()
+
+
+def test_a_mean_without_scatter_is_as_wide_as_its_parts_allow():
+    """Sub-datasets of 60 and 12 images, all right: the mean scatters as that of 40 images, not of 72."""
+    answers = pd.concat([table_of("a", [1] * n, name) for name, n in (("apple", 60), ("beech", 12))])
+    found = (
+        indexed(resamples(50)(stats.score)(answers, by=())).xs("all", level="question").xs("macro", level="estimand")
+    )
+    assert found.ci_low.tolist() == pytest.approx([stats.wilson(40, 40)[0].item()])
+    both = pd.concat([answers, answers.assign(model="b")])
+    macro = stats.contrast(both, {"b": 1, "a": -1}, "macro")
+    assert macro["ci_high"] == pytest.approx(stats.wilson(0, 40)[1].item())
 
 
 def test_cells_that_no_resample_moves_keep_a_width():

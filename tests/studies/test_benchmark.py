@@ -185,6 +185,16 @@ def test_a_rule_is_scored_on_the_half_that_did_not_set_it():
     assert (explore.source_shortcuts(differing).estimate == 0).all()
 
 
+def test_copies_of_an_image_are_in_one_half():
+    """Twenty pictures, each there twice: the rule scores a pair by the answers of the other pairs."""
+    pairs = asked(images(20), ["x", "y"], 0).assign(
+        answer_idx=np.arange(20) % 2, image_hash=[f"{i}" for i in range(20)]
+    )
+    copies = pd.concat([pairs, pairs.assign(image_id="copy of " + pairs.image_id)], ignore_index=True)
+    once, twice = (at(explore.source_shortcuts(rows), explore.SOURCE_RULES[1]) for rows in (pairs, copies))
+    assert twice.estimate == once.estimate and twice.n_images == once.n_images == 20
+
+
 @pytest.mark.parametrize("size", [2, 5, 20])
 def test_answers_that_know_no_source_give_chance_however_few_the_images(size):
     rng, n = np.random.default_rng(size), 2400

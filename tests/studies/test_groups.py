@@ -117,15 +117,22 @@ def test_the_answer_is_about_the_best_model():
     assert f"of {MODEL}, the best here" in answer(both)
 
 
+def test_a_model_that_answered_a_part_is_not_the_best():
+    cells = {("a", "mouse"): (200, 0.5), ("b", "rat"): (200, 0.5)}
+    part = answered({("a", "mouse"): (60, 1.0), ("b", "rat"): (60, 1.0)}, ("demo-pathology",))
+    assert f"of {MODEL}, the best here" in answer(pd.concat([answered(cells), part]))
+
+
 def answer(table):
-    context = groups.context(table, members(table), groups.scores_by_group(table))
+    asked = table.groupby(["model", "level"]).size().groupby("level").max().to_dict()
+    context = groups.context(table, members(table), groups.scores_by_group(table), asked)
     return sentences.sentence("groups", "answer", **context)
 
 
 def test_no_claim_where_there_is_nothing_to_compare():
     few = {("a", "mouse"): (29, 0.9), ("b", "rat"): (200, 0.3)}
     large = {("a", "mouse"): (90, 0.9), ("b", "rat"): (200, 0.3)}
-    nobody = "No model but the random baseline answered a fine-grained question."
+    nobody = "No model but the random baseline answered all fine-grained questions."
     for table, why in (
         (answered(few), "Organism: fewer than two groups are large enough"),
         (answered(large, models=("random",)), nobody),
@@ -145,7 +152,7 @@ def test_a_dataset_without_the_columns(rows, parquet, cache):
     run = evaluate(parquet(rows, drop=["ncbitaxon_name", "synthetic"]), ["random"])
     table = groups.grouped_answers(run)
     assert len(table) == (run.answers.wording == 1).sum()
-    found = groups.context(table.assign(model=MODEL), members(table), groups.scores_by_group(table))
+    found = groups.context(table.assign(model=MODEL), members(table), groups.scores_by_group(table), run.asked)
     assert [facet["name"] for facet in found["facets"] if facet["n_groups"]] == ["Named normal or not"]
     text = sentences.sentence("groups", "answer", **found)
     assert all(f"{name}: not stated" in text for name in ("Organism", "Real or synthetic", "Stain", "Kind of task"))

@@ -10,7 +10,7 @@ from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.report import sentences, tables
 from ubench_utils.statistics import scores as stats
 from ubench_utils.statistics.scores import headline
-from ubench_utils.studies import leaderboard, published
+from ubench_utils.studies import leaderboard, overview, published
 
 MODELS = ["random", "demo-base", "demo-pathology"]
 
@@ -84,6 +84,12 @@ def test_a_model_that_answered_a_part_cannot_lead(run, scores):
     found = leaderboard.behind(fewer, table)
     assert found.model[0] == "demo-base"
     assert "only a part of the questions, and cannot lead: 1" in answer(table, found)
+    alone = table[table.model == "demo-pathology"]
+    assert leaderboard.behind(fewer, alone).empty
+    context = overview.context(table, run.asked)
+    assert [row["model"] for row in context["leaders"] if row["level"] == "fine"] == ["demo-base"]
+    text = sentences.sentence("overview", "answer", **overview.context(alone[alone.level == "fine"], run.asked))
+    assert text.startswith("No model answered all questions of a level")
 
 
 def test_markup_of_a_name_is_escaped_once(monkeypatch):

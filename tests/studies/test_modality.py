@@ -127,6 +127,17 @@ def test_a_reply_without_an_option_is_no_distractor():
     assert found.drop(columns=["ci_low", "ci_high"]).equals(expected.drop(columns=["ci_low", "ci_high"]))
 
 
+def test_a_class_that_a_model_did_not_answer_has_no_row():
+    a = choices_of(["light"] * 4, ["light"] * 4, labels=[("light", "electron")] * 4).assign(modality="light")
+    both = choices_of(["light"] * 3, ["electron"] * 3, "demo-pathology", [("light", "electron")] * 3)
+    table = modality.confusion(pd.concat([a, both.assign(modality="electron")]), ["demo-base", "demo-pathology"])
+    assert table[["model", "truth"]].drop_duplicates().to_numpy().tolist() == [
+        ["demo-base", "light"],
+        ["demo-pathology", "electron"],
+    ]
+    assert table.groupby(["model", "truth"]).estimate.sum().tolist() == [1, 1]
+
+
 def test_no_error_no_attraction():
     right = choices_of(NAMES[:3] * 4, NAMES[:3] * 4)
     table = modality.attraction(right)

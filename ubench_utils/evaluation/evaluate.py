@@ -16,7 +16,7 @@ from ..models.load import open_model
 from ..models.registry import as_list
 from . import record
 from .audit import flip_rates
-from .run import Evaluation, keep_run, open_benchmark, open_run, run_key
+from .run import Evaluation, keep_run, open_benchmark, open_run, run_key, unseen
 
 
 def evaluate(
@@ -84,7 +84,7 @@ def evaluate(
             passports[name] |= flip_rates(model, benchmark, questions, **settings)
     predictions = pd.concat(tables, ignore_index=True)[[*COLUMNS, "tied"]]
     failed = pd.concat(failures, ignore_index=True)[["model", "dataset", "image_id", "reason"]]
-    unread = pd.MultiIndex.from_frame(failed[["dataset", "image_id"]])
+    unread = unseen(failed, sum(model.has_weights for model in opened.values()))
     asked = pd.MultiIndex.from_frame(predictions[["dataset", "image_id"]])
     guessers = [name for name, model in opened.items() if model.guesses]
     guessed = predictions.model.isin(guessers).to_numpy() & asked.isin(unread)

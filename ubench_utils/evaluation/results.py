@@ -77,13 +77,23 @@ def _content(run) -> dict[str, bytes]:
 
 
 def as_csv(table: pd.DataFrame) -> str:
-    """A table that ``pandas.read_csv`` reads without options: a name like None or NA stands in quotation marks."""
+    """A table that ``pandas.read_csv`` reads without options and without loss: a name like None, NA or 007 stands in
+    quotation marks.
+    """
 
     def quoted(value):
-        return f"'{value}'" if isinstance(value, str) and MISSING.fullmatch(value) else value
+        return f"'{value}'" if isinstance(value, str) and (MISSING.fullmatch(value) or _is_odd_number(value)) else value
 
     texts = table.select_dtypes(exclude="number")
     return table.assign(**{name: texts[name].map(quoted) for name in texts}).to_csv(index=False, float_format="%.6g")
+
+
+def _is_odd_number(text: str) -> bool:
+    """Whether a text is a number that would be written otherwise when it comes back: 007, 1e3, 2.50."""
+    try:
+        return text not in (repr(float(text)), f"{float(text):.0f}")
+    except ValueError:
+        return False
 
 
 def check_folder(out, inputs=(), others=()) -> None:

@@ -25,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..data.benchmark import HUB_NAME, HUB_REVISION, Benchmark, Rows, as_rows, load_benchmark, open_rows
+from ..data.questions import HEADLINE_WORDING
 from ..data.storage import files_of, picture_paths
 from ..engine import store
 from ..engine.work import is_absent
@@ -72,6 +73,14 @@ class Evaluation:
         """Predictions joined with the facets of their questions: what ``stats`` reads."""
         return stats.join_answers(self.predictions, self.questions)
 
+    @cached_property
+    def asked(self) -> dict[str, int]:
+        """Number of questions of each level in the headline wording, but those on images that no model could read."""
+        unread = unseen(self.failures, sum(of["has_weights"] for of in self.record["models"].values()))
+        rows = self.questions[self.questions.wording == HEADLINE_WORDING]
+        seen = ~pd.MultiIndex.from_frame(rows[["dataset", "image_id"]]).isin(unread)
+        return rows.level[seen].value_counts().to_dict()
+
     @property
     def settings(self) -> dict[str, Any]:
         """Device and precision, for another evaluation like this one."""
@@ -94,6 +103,12 @@ class Evaluation:
     def save(self, folder, beside: dict | None = None) -> Path:
         """Write the tables and the record into a folder: see ``results.save``."""
         return save(self, folder, beside)
+
+
+def unseen(failures: pd.DataFrame, n_models: int) -> pd.MultiIndex:
+    """Keys ``(dataset, image_id)`` of the images on which every one of so many models failed."""
+    times = failures.groupby(["dataset", "image_id"]).size()
+    return times.index[times == n_models]
 
 
 def open_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
@@ -143,6 +158,8 @@ def open_run(key: str, dataset: str, limit: int | None) -> Evaluation | None:
         if "images_encoded_now" in passport:
             passport |= {"images_encoded_now": 0, "images_per_second": None}
     benchmark = open_benchmark(dataset, limit)
+    if benchmark.fingerprint != about["fingerprint"]:  # the pictures that its rows name are others now
+        return None
     record["seconds"] = round(time.monotonic() - started, 3)
     return Evaluation(benchmark, questions, predictions, failures, record)
 

@@ -53,14 +53,14 @@ def calibration_error(answers: pd.DataFrame) -> pd.DataFrame:
         ece = np.abs(gaps.sum(axis=0)).sum() / len(own)
         gap, drawn_gap = gaps.sum(axis=0)[:, None] / len(own), (gaps.T @ weights) / (n.T @ weights)
         drawn, distance = np.abs(drawn_gap).sum(axis=0), np.abs(drawn_gap - gap).sum(axis=0)
-        high = percentiles(drawn)[1] - drawn.mean() + ece
+        high = percentiles(drawn)[1] - np.nanmean(drawn) + ece
         records.append(
             {
                 "model": model,
                 "estimate": ece,
                 "ci_low": max(ece - percentiles(distance)[1], 0.0),
                 "ci_high": min(high, 1.0),
-                "noise": distance.mean(),
+                "noise": np.nanmean(distance),
                 "accuracy": correct.mean(),
                 "confidence": p.mean(),
                 "n_questions": len(own),

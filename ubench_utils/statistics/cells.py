@@ -222,7 +222,8 @@ def answered_cells(layout: Layout, answered: np.ndarray) -> tuple[pd.DataFrame, 
     table : pandas.DataFrame
         A row for each cell and column: ``CELL``, ``column``, ``n_questions, n_images`` (copies are one image),
         ``single``: one question per image in one sub-dataset; ``withheld``: the mean over sub-datasets (macro) cannot
-        be meant, since its scatter has fewer than ``LEAST_DF`` degrees of freedom.
+        be meant, since its scatter has fewer than ``LEAST_DF`` degrees of freedom; ``n_mean``: how many images of one
+        sub-dataset would scatter as much as that mean.
     at : tuple of numpy.ndarray
         Cell and column of each row: an index into arrays of shape (n_cells, n_columns, …).
 
@@ -254,6 +255,7 @@ def answered_cells(layout: Layout, answered: np.ndarray) -> tuple[pd.DataFrame, 
         column=at[1],
         n_questions=n[at].astype(int),
         n_images=n_images[at],
+        n_mean=(n_datasets[at] ** 2 / total[at]),
         single=((n == n_images) & (n_datasets == 1))[at],
         withheld=((n_datasets > 1) & (total**2 < LEAST_DF * of_total))[at],
     )

@@ -209,7 +209,10 @@ def critical_value(drawn: np.ndarray, estimate: np.ndarray, error: np.ndarray) -
     if not varied.any():
         return float(floor)
     deviations = np.abs(drawn[varied] - estimate[varied, None]) / error[varied, None]
-    return float(max(np.quantile(np.nanmax(deviations, axis=0), CONFIDENCE), floor))
+    deviations = deviations[:, ~np.isnan(deviations).all(axis=0)]  # of resamples that hold a question of any cell
+    return (
+        float(max(np.quantile(np.nanmax(deviations, axis=0), CONFIDENCE), floor)) if deviations.size else float(floor)
+    )
 
 
 def detectable_difference(discordant, n, n_images, error=0.0) -> np.ndarray:

@@ -70,7 +70,7 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
         pooled, be they one. ``estimand`` is ``micro``, ``macro`` or, for the fine question where the answers hold
         ``right``, ``balanced``: the mean recall over the classes of all sub-datasets. ``chance`` is the mean of
         1 / n_options under the same estimand; ``chance_corrected`` is (estimate − chance) / (1 − chance).
-        ``interval`` says how it was made, see ``intervals``: a macro mean over sub-datasets too small for it is
+        ``interval`` says how it was made, see ``intervals``: a mean over sub-datasets or classes too small for it is
         ``withheld``, and NaN. Without answers the table is empty.
     """
     if answers.empty:
@@ -104,9 +104,9 @@ def _scores(tally: Tally, layout: Layout, drawn: dict, estimands: list) -> pd.Da
     tables = []
     for estimand in estimands:
         of = "macro" if estimand == BALANCED else estimand
-        lacking = cells.withheld & (estimand == "macro")
+        lacking, n_images = cells.withheld & (estimand != "micro"), _images(cells, estimand)
         right, guessed = np.where(lacking, np.nan, accuracy[of][at]), chance[of][at]
-        closed = ("wilson", *wilson(right * cells.n_images, cells.n_images))
+        closed = ("wilson", *wilson(right * n_images, n_images))
         bounds = (bound[at] for bound in percentiles(drawn[of]))
         tables.append(
             cells.assign(
@@ -118,6 +118,11 @@ def _scores(tally: Tally, layout: Layout, drawn: dict, estimands: list) -> pd.Da
             )
         )
     return pd.concat(tables, ignore_index=True)[SCORES]
+
+
+def _images(cells, estimand: str):
+    """How many images an estimate rests on, where resamples show no scatter."""
+    return cells.n_images if estimand == "micro" else cells.n_mean
 
 
 def compare(answers: pd.DataFrame, reference: str, model: str, by=SLICES) -> pd.DataFrame:
@@ -173,7 +178,7 @@ def _comparisons(states: dict, layout: Layout, drawn: dict) -> pd.DataFrame:
     tables = []
     for estimand in ESTIMANDS:
         bounds = (bound[at] for bound in percentiles(drawn[estimand]))
-        lacking = cells.withheld & (estimand == "macro")
+        lacking, n_images = cells.withheld & (estimand != "micro"), _images(cells, estimand)
         right, then = (np.where(lacking, np.nan, of[estimand][at]) for of in (base, tuned))
         tables.append(
             cells.assign(
@@ -181,7 +186,7 @@ def _comparisons(states: dict, layout: Layout, drawn: dict) -> pd.DataFrame:
                 reference_accuracy=right,
                 model_accuracy=then,
                 estimate=then - right,
-                **choose(*bounds, closed=closed, single=cells.single, n_images=cells.n_images, withheld=lacking),
+                **choose(*bounds, closed=closed, single=cells.single, n_images=n_images, withheld=lacking),
                 lost=lost,
                 gained=gained,
                 p=p,
@@ -237,9 +242,9 @@ def contrast(answers: pd.DataFrame, weights: dict, estimand: str = "micro") -> d
         *(bound.item() for bound in percentiles(drawn[estimand])),
         closed=closed,
         single=cell.single and sorted(weights.values()) == [-1, 1],
-        n_images=cell.n_images,
+        n_images=_images(cell, estimand),
         scale=np.abs(factors).sum() / 2,
-        withheld=estimand == "macro" and cell.withheld,
+        withheld=estimand != "micro" and cell.withheld,
     )
     found = {name: value.item() for name, value in found.items()}
     estimate = estimates(pooled, values, answered)[estimand].item()

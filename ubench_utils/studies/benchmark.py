@@ -190,7 +190,7 @@ def source_shortcuts(questions: pd.DataFrame) -> pd.DataFrame:
 
 def _most_common_of_the_other_half(right: pd.Series, order: pd.Series, key: list) -> np.ndarray:
     """The answer that a row's group has most often in the half without that row; every other in ``order`` is a half."""
-    half = order.groupby(key).rank() % 2
+    half = order.groupby(key).rank(method="dense") % 2
     common = right.groupby([*key, half]).agg(lambda answers: answers.mode().iloc[0])
     return common.reindex(pd.MultiIndex.from_arrays([*key, 1 - half])).to_numpy()
 

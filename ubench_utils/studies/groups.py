@@ -108,13 +108,14 @@ def scores_by_group(answers: pd.DataFrame) -> pd.DataFrame:
     return table[(table.by != "all") & (table.slice != NOT_STATED)]
 
 
-def context(answers: pd.DataFrame, found: pd.DataFrame, scores: pd.DataFrame) -> dict:
-    """Weakest and strongest group of each facet, by the model with the best fine-grained accuracy of all.
+def context(answers: pd.DataFrame, found: pd.DataFrame, scores: pd.DataFrame, asked: dict[str, int]) -> dict:
+    """Weakest and strongest group of each facet, by the best model of those that answered all fine-grained questions.
 
-    ``found`` is from ``members``, ``scores`` from ``scores_by_group``; groups of fewer than ``FEW`` questions take no
-    part.
+    ``found`` is from ``members``, ``scores`` from ``scores_by_group``, ``asked`` of ``Evaluation``; groups of fewer
+    than ``FEW`` questions take no part.
     """
     fine = learned(answers[answers.level == "fine"])
+    fine = fine[fine.groupby("model").model.transform("size") == asked.get("fine")]
     if fine.empty:
         asked = (answers.level == "fine").any()
         return {"model": None, "missing": None if asked else missing(scores, "fine"), "facets": []}

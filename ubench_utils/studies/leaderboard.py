@@ -8,7 +8,7 @@ from ..models.registry import find_model
 from ..statistics.intervals import ENDS, columns_of
 from ..statistics.scores import compare_pairs, headline, totals
 from . import published
-from .overview import learned, missing
+from .overview import complete, learned, missing
 
 
 def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def behind(run: Evaluation, scores: pd.DataFrame) -> pd.DataFrame:
     """
     columns = ["model", *ENDS]
     table = headline(scores).query("level == 'fine'")
-    whole = learned(table[table.n_questions == table.n_questions.max()])
+    whole = learned(complete(table, run.asked))
     if whole.empty:
         return pd.DataFrame(columns=columns)
     best = whole.loc[whole.estimate.idxmax()].model

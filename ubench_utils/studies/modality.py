@@ -70,7 +70,8 @@ def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
     observed, expected = (cell_sums(layout, values)[:, 0] for values in (hit, even))
     bounds = (bound[:, 0] for bound in percentiles(draws(layout, hit, even, weights)["micro"]))
     cells, _ = answered_cells(layout, np.ones_like(hit))
-    least, most = (bound * cells.n_questions / expected for bound in wilson(observed, cells.n_questions))
+    share, n = observed / cells.n_questions, cells.n_images  # the questions of one image are not independent
+    least, most = (bound * cells.n_questions / expected for bound in wilson(share * n, n))
     return cells.rename(columns={"slice": "option"}).assign(
         observed=observed.astype(int),
         expected=expected,
@@ -188,9 +189,7 @@ def confusion(choices: pd.DataFrame, models: list, truth: str = "modality") -> p
     tables = []
     for model in dict.fromkeys(model for model in models if model in set(rows.model)):
         own = rows[rows.model == model]
-        share = pd.crosstab(own[truth], own.chosen, normalize="index").reindex(
-            index=sorted(set(rows[truth])), columns=chosen, fill_value=0.0
-        )
+        share = pd.crosstab(own[truth], own.chosen, normalize="index").reindex(columns=chosen, fill_value=0.0)
         share = share.rename_axis(index="truth", columns="chosen")
         best = share.idxmax(axis=1)
         table = share.stack().rename("estimate").reset_index()

@@ -22,11 +22,21 @@ def levels(rows: pd.DataFrame) -> pd.DataFrame:
     return totals(rows).sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable")
 
 
-def context(scores: pd.DataFrame) -> dict:
-    """The best model at each level, and the rows that are not above chance; ``scores`` is from ``scores.score``."""
+def complete(rows: pd.DataFrame, asked: dict[str, int]) -> pd.DataFrame:
+    """Rows of levels of which a model answered all that was ``asked`` (``Evaluation.asked``): it can be the best."""
+    return rows[rows.n_questions == rows.level.map(asked)]
+
+
+def context(scores: pd.DataFrame, asked: dict[str, int]) -> dict:
+    """The best model at each level, of those that answered all questions, and the rows that are not above chance.
+
+    ``scores`` is from ``scores.score``, ``asked`` of ``Evaluation``.
+    """
     rows = levels(learned(headline(scores)))
-    best = rows.loc[[of.estimate.idxmax() for _, of in rows.groupby("level", sort=False)]]
-    return {"leaders": best.to_dict("records"), "at_chance": rows[rows.ci_low <= rows.chance].to_dict("records")}
+    whole = complete(rows, asked)
+    best = whole.loc[[of.estimate.idxmax() for _, of in whole.groupby("level", sort=False)]]
+    at_chance = rows[rows.ci_low <= rows.chance]
+    return {"n_models": len(rows), "leaders": best.to_dict("records"), "at_chance": at_chance.to_dict("records")}
 
 
 def slices(scores: pd.DataFrame, by: str, question: str, *, corrected: bool = False) -> dict:
