@@ -94,6 +94,7 @@ def test_build_with_a_wrong_address(capsys, tmp_path, monkeypatch, url):
 def test_a_failed_build_is_told_without_colours(capsys, tmp_path, monkeypatch, address):
     monkeypatch.setattr(run_module, "ROOT", tmp_path)
     (tmp_path / "_config.yml").write_text(f"repository:\n  url: {address}\n")
+    (tmp_path / "_toc.yml").write_text("root: index\n")
     printed = "import sys; print('reading'); print('\\x1b[31mpage.md:3: WARNING: wrong\\x1b[39;49;00m'); sys.exit(1)"
     monkeypatch.setattr(site, "JUPYTER_BOOK", printed)
     fails(capsys, ["build"], "(exit 1): page.md:3: WARNING: wrong; the whole log")

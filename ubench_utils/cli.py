@@ -20,7 +20,7 @@ from .data.benchmark import DATASETS
 from .engine.device import DEVICES, PRECISIONS
 from .errors import UserError
 from .files import parse_yaml
-from .models.cards import KINDS, ModelCard, model_cards
+from .models.cards import FAMILIES, KINDS, ModelCard, model_cards
 from .models.registry import SPEC_HELP
 from .text import one_line
 
@@ -182,7 +182,11 @@ def _run(options: argparse.Namespace) -> None:
         extra[name] = parse_yaml(value, f"parameter '{pair[:80]}': {value[:80]!r}")
     pages = run_book(options.dataset, options.models, options.sections, extra, **_settings(options))
     others = "pages of other sections still show the run before" if options.sections else "the others were up to date"
-    print(f"{len(pages)} pages executed, {others}; tables in _build/tables. Next: ubench build")
+    print(f"{_executed(pages)}, {others}; tables in _build/tables. Next: ubench build")
+
+
+def _executed(pages: list) -> str:
+    return f"{len(pages)} page{'s' * (len(pages) != 1)} executed"
 
 
 def _build(options: argparse.Namespace) -> None:
@@ -205,7 +209,7 @@ def _score(options: argparse.Namespace) -> None:
     from .evaluation.evaluate import evaluate
     from .evaluation.results import check_folder
 
-    if options.model.partition(":")[0] in KINDS or options.model == "random" or not options.model.strip():
+    if options.model.partition(":")[0] in (*KINDS, *FAMILIES) or not options.model.strip():
         raise UserError(f"--model '{options.model}' is a model string; give the answers a name, say my-model")
     check_folder(options.out, inputs=filter(None, [options.file, options.templates]), others=["models.yml"])
     card = model_cards().get(options.model)
@@ -225,7 +229,7 @@ def _score(options: argparse.Namespace) -> None:
 
         with _models_file(models):
             pages = run_book(options.dataset, [options.model], templates=options.templates)
-        print(f"{len(pages)} pages executed. Next: ubench build")
+        print(f"{_executed(pages)}. Next: ubench build")
     again = ["ubench", "run", "--dataset", options.dataset, "--models", options.model]
     print(f"To set it beside other models: UBENCH_MODELS={shlex.quote(models)} {shlex.join(again)} …")
 

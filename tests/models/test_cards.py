@@ -4,7 +4,8 @@ import pytest
 from helpers.refusals import NESTED, fails
 
 from ubench_utils.errors import UserError
-from ubench_utils.models.cards import model_cards
+from ubench_utils.models.cards import FAMILIES, KINDS, PACKAGE, model_cards
+from ubench_utils.models.registry import SPEC_HELP
 
 WRONG = {
     "a list": ("- mine", "write NAME"),
@@ -78,3 +79,9 @@ def test_a_sound_entry(tmp_path, monkeypatch):
     (tmp_path / "a.yml").write_text(f"模型 $x$: {{spec: 'open_clip:RN50', revision: 1, preprocess: {preprocess}}}")
     monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "a.yml"))
     assert model_cards()["模型 $x$"].preprocess["std"] == [0.5, 0.5, 1]
+
+
+def test_every_family_is_described():
+    said = " ".join(SPEC_HELP)
+    assert all(kind in said for kind in FAMILIES) and ("random" in FAMILIES and "random" not in KINDS)
+    assert (PACKAGE / "models" / "models.yml").is_file() and "ubench_utils/models/models.yml" in SPEC_HELP["NAME"]

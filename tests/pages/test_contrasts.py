@@ -16,6 +16,7 @@ from helpers.pages_in_process import executed, glued
 from helpers.samples import as_dataset, random_answers
 
 from ubench_utils.demo.sample import draw_sample
+from ubench_utils.pages.runner import sections
 from ubench_utils.report import text
 from ubench_utils.statistics import families, scores
 
@@ -163,6 +164,11 @@ def dataset(tmp_path, cache):
     rows.append(rows[0] | {"dataset": rows[-1]["dataset"], "image_id": "copy"})
     as_dataset(rows).to_parquet(tmp_path / "small.parquet")
     return str(tmp_path / "small.parquet")
+
+
+def test_all_pages_of_a_run_take_part():
+    of_run = {place for place in sections().values() if place.startswith("results/")}
+    assert {f"results/{section}" for section in PAGES} == of_run
 
 
 @pytest.mark.slow

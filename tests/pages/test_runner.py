@@ -226,6 +226,7 @@ def test_a_parameter_may_be_a_value_or_a_list(project, value):
 def site(project, monkeypatch):
     """Return a project whose book is built by a stand-in for Jupyter Book: it copies the names of the pages."""
     (project.folder / "_config.yml").write_text("title: x\n")
+    shutil.copyfile(ROOT / "_toc.yml", project.folder / "_toc.yml")
     builder = project.folder / "builder.py"
     builder.write_text(
         "import sys\nfrom pathlib import Path\nroot, out = Path(sys.argv[2]), Path(sys.argv[4]) / '_build' / 'html'\n"
@@ -267,6 +268,27 @@ def test_a_build_names_the_damaged_page(site, damage):
         sites.build_book()
 
 
+def test_a_page_that_no_reader_finds_is_named(site, capsys):
+    runner.run_book("demo", CARDS, ["overview", "model"])
+    sites.build_book()
+    assert "note" not in capsys.readouterr().err
+    contents = site.folder / "_toc.yml"
+    contents.write_text(contents.read_text().replace("      - file: book/results/overview\n", ""))
+    sites.build_book()
+    assert "note: book/results/overview is not in _toc.yml" in capsys.readouterr().err
+
+
+def test_a_notebook_that_would_show_another_run_is_refused(project):
+    wrongs = {"results/overview": "limit: int", "models/card": "precision: str", "results/groups": "tags: ["}
+    for name, wrong in wrongs.items():
+        notebook = project.folder / "notebooks" / f"{name}.md"
+        before = notebook.read_text()
+        notebook.write_text(before.replace(wrong, f"un{wrong}", 1))
+        with pytest.raises(UserError, match=f"notebooks/{name}.md declares no .*; its cell tagged"):
+            runner.run_book("demo", CARDS)
+        notebook.write_text(before)
+
+
 def test_a_report_card_may_be_interrupted(tmp_path):
     """A process killed while it writes leaves the page as it was."""
     page = tmp_path / "page.ipynb"
@@ -299,7 +321,8 @@ def test_the_tree_says_which_pages_there_are(project):
     files = (ROOT / "notebooks").rglob("*.md")
     assert sorted(found.values()) == sorted(str(f.relative_to(ROOT / "notebooks").with_suffix("")) for f in files)
     assert {"overview", "model", "index", "learn/forgetting", "published/results"} <= set(found)
-    (project.folder / "notebooks" / "results" / "more.md").write_text("# More\n")
+    folder = project.folder / "notebooks" / "results"
+    shutil.copyfile(folder / "overview.md", folder / "more.md")
     assert runner.run_book("demo", CARDS, ["more"]) == [project.book / "results" / "more.ipynb"]
 
 

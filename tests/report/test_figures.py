@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ubench_utils.errors import UserError
 from ubench_utils.report import figures, style
 
 MODELS = ["random", "demo-base", "demo-pathology"]
@@ -350,3 +351,17 @@ def test_titles_and_names_of_axes_are_whole():
         assert len(boxes) >= 4 and all(box.width <= panel.width + 1 for box, panel in boxes)
         for (one, _), (other, _) in itertools.combinations(boxes, 2):
             assert not one.overlaps(other)
+
+
+def test_a_column_that_is_not_there_is_named():
+    table = pd.DataFrame({"model": ["a"], "estimate": [0.5]})
+    for call in (
+        lambda: figures.dots(table, "modle"),
+        lambda: figures.lines(table, "modle"),
+        lambda: figures.bars(table, "modle"),
+        lambda: figures.heatmap(table, "model", "modle"),
+        lambda: figures.plane(table, "estimate", "modle"),
+        lambda: figures.dots(table, "model", panel="modle"),
+    ):
+        with pytest.raises(UserError, match="no column modle; it has model, estimate"):
+            call()

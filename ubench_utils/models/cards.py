@@ -39,16 +39,17 @@ class Family(NamedTuple):
     opened_by: str
     has_weights: bool = True
     guesses: bool = False
+    takes_argument: bool = True  # after the colon of its model string
 
 
 ENCODER = Family("ubench_utils.models.encoders.encoder:Encoder")
 FAMILIES = {  # by what stands before the colon of a model string
     **dict.fromkeys(("open_clip", "hf-hub", "local-dir", "hf", "conch", *MERGES), ENCODER),
     "predictions": Family("ubench_utils.models.submission:Submission", has_weights=False),
-    "random": Family("ubench_utils.models.baseline:Baseline", has_weights=False, guesses=True),
+    "random": Family("ubench_utils.models.baseline:Baseline", has_weights=False, guesses=True, takes_argument=False),
 }
 # What may stand before the colon; with an exclamation mark a merge goes ahead whatever the lineage.
-KINDS = (*(kind for kind in FAMILIES if kind != "random"), *(f"{kind}!" for kind in MERGES))
+KINDS = (*(kind for kind, family in FAMILIES.items() if family.takes_argument), *(f"{kind}!" for kind in MERGES))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ..errors import UserError
 from .cards import ModelCard, cards_state, is_merge, is_model_string, listed, model_cards
 
 SPEC_HELP = {
-    "NAME": "a name in ubench_utils/models.yml, or in a file of your own that $UBENCH_MODELS names",
+    "NAME": "a name in ubench_utils/models/models.yml, or in a file of your own that $UBENCH_MODELS names",
     "open_clip:ARCH/TAG": "open_clip's architecture and pretrained tag, say open_clip:ViT-B-32/laion2b_s34b_b79k",
     "open_clip:ARCH": "that architecture with random weights (seed 0); it prefers some answer, so it is no guesser",
     "open_clip:ARCH@FILE": "that architecture with the weights of a local checkpoint",
@@ -109,6 +109,8 @@ def parse_merge(spec: str) -> Merge:
     for name, parent in zip(names, parents, strict=True):
         if is_merge(parent.spec):
             raise UserError(f"model '{spec}': '{name}' is a merge itself; name the models that it is made of")
+        if not parent.has_weights:
+            raise UserError(f"model '{spec}': '{name}' has no weights to merge")
     if not kind.endswith("!"):
         try:
             check_lineage(*names)

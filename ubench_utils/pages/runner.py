@@ -40,6 +40,7 @@ OPTIONS = {
     "precision": "precision",
     "templates": "templates",
 }
+OF_A_RUN = {"dataset", "limit", "device", "precision", "templates"}  # and the models: what a page of results declares
 LONGEST_SLUG = 60
 MOST_ENTRIES, LONGEST_TEXT = 1000, 4096  # of a notebook parameter
 RESERVED = {"index", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
@@ -88,6 +89,7 @@ def run_book(dataset: str, models=None, names=None, extra: dict | None = None, *
         raise UserError(f"unknown section '{unknown[0]}'; the sections are {', '.join(known)}")
     sources = {name: _source(known[name]) for name in names}
     declared = {name: list(papermill.inspect_notebook(nbformat.from_dict(sources[name][0]))) for name in names}
+    _check_declared(known, declared)
     _check_parameters(extra or {}, declared)
     _check_values(extra or {})
     models = list(dict.fromkeys(DEFAULT_MODELS if models is None else models))
@@ -265,6 +267,18 @@ def _source(place: str):
     """A section's notebook and its text."""
     text = (ROOT / "notebooks" / f"{place}.md").read_text(encoding="utf-8")
     return jupytext.reads(text, fmt="md:myst"), text
+
+
+def _check_declared(known: dict, declared: dict) -> None:
+    """Whether the pages that show the run take all that it depends on, or they would show another."""
+    for name, names in declared.items():
+        if known[name].startswith(RESULTS) or name == CARDS:
+            lacking = sorted((OF_A_RUN | {"model" if name == CARDS else "models"}) - set(names))
+            if lacking:
+                raise UserError(
+                    f"notebooks/{known[name]}.md declares no {', '.join(lacking)}; its cell tagged `parameters` must "
+                    "hold all that a run depends on, as that of notebooks/results/overview.md does"
+                )
 
 
 def _check_parameters(extra: dict, declared: dict) -> None:

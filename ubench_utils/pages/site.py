@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def build_book() -> Path:
         fails or warns. The site that was there is there still.
     """
     _check_repository(read_yaml(runner.ROOT / "_config.yml", "the book's settings"))
-    _check_pages()
+    _check_pages(read_yaml(runner.ROOT / "_toc.yml", "the table of contents"))
     build = runner.ROOT / "_build"
     made_of = _made_of()
     if _last_build() == [made_of, _listing(build / "html")]:
@@ -93,14 +95,26 @@ def _listing(site: Path) -> str:
     return digest([[str(file.relative_to(site)), file.stat().st_size, file.stat().st_mtime_ns] for file in files])
 
 
-def _check_pages() -> None:
-    """Refuse a page that is no whole notebook, as a full disk or a kill may leave one."""
+def _check_pages(contents) -> None:
+    """Refuse a page that is no whole notebook, as a kill may leave one; name those that no reader would find."""
+    listed = list(_listed(contents))
     for page in sorted((runner.ROOT / "book").rglob("*.ipynb")):
         try:
             nbformat.validate(nbformat.read(page, as_version=4))
         except (OSError, ValueError, RecursionError, AttributeError, nbformat.ValidationError) as error:
             name, reason = page.relative_to(runner.ROOT), first_line(error, 100)
             raise UserError(f"the page '{name}' is damaged ({reason}); `ubench run` makes it again") from error
+        place = page.relative_to(runner.ROOT).with_suffix("").as_posix()
+        if not any(fnmatch(place, name) for name in listed):
+            print(f"note: {place} is not in _toc.yml, so the site does not hold it", file=sys.stderr)
+
+
+def _listed(contents) -> Iterator[str]:
+    """Places, and patterns of places, that a table of contents names."""
+    if isinstance(contents, dict):
+        yield from (str(contents[key]) for key in ("root", "file", "glob") if key in contents)
+    for value in contents.values() if isinstance(contents, dict) else contents if isinstance(contents, list) else ():
+        yield from _listed(value)
 
 
 def _check_repository(config) -> None:

@@ -12,7 +12,7 @@ from ..models.registry import find_model
 from ..models.sources import image_size
 from ..text import one_line
 from .sentences import environment
-from .text import called, count, percent, signed
+from .text import called, count, need, percent, signed
 
 WIDE_CELL = 40  # letters; a table with a longer cell wraps
 
@@ -85,6 +85,7 @@ def wide(table: pd.DataFrame, rows: dict, across: str, cell) -> pd.DataFrame:
 def _printed(table: pd.DataFrame, column) -> list:
     names: list = [column] if isinstance(column, str) else list(column)
     form = names.pop(0) if callable(names[0]) else None
+    need(table, *names)
     values = [table[name] for name in names]
     if form is None:
         kind = values[0].dtype

@@ -5,6 +5,14 @@ import re
 import pandas as pd
 
 from ..data.benchmark import NOT_STATED
+from ..errors import UserError
+
+
+def need(table: pd.DataFrame, *columns: str | None) -> None:
+    """Refuse a table without a column that it is asked for; one without rows may lack it."""
+    lacking = [column for column in columns if column and column not in table.columns]
+    if lacking and len(table):
+        raise UserError(f"the table has no column {', '.join(lacking)}; it has {', '.join(map(str, table.columns))}")
 
 
 def percent(value: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING, NO_CHOICE
+from ..errors import UserError
 from .cells import (
     CELL,
     ESTIMANDS,
@@ -30,6 +31,7 @@ from .resampling import image_weights, units
 
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
 KEY = ["model", *CELL]
+ANSWERS = ["model", *QUESTION, "level", "n_options", "correct"]  # columns that every statistic needs
 BALANCED, CLASS = "balanced", "_class"
 SCORES = [*KEY, "estimand", *ENDS, "n_questions", "n_images", "chance", "chance_corrected", "interval"]
 COMPARISON = ["reference", "model", *CELL, "estimand", "reference_accuracy", "model_accuracy", *ENDS, "interval"]
@@ -73,6 +75,7 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
         ``interval`` says how it was made, see ``intervals``: a mean over sub-datasets or classes too small for it is
         ``withheld``, and NaN. Without answers the table is empty.
     """
+    _check(answers, by)
     if answers.empty:
         return pd.DataFrame(columns=SCORES)
     if "unit" not in answers:
@@ -86,6 +89,22 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
     place = {estimand: at for at, estimand in enumerate([*ESTIMANDS, BALANCED])}
     table = pd.concat(tables, ignore_index=True)
     return table.sort_values(order, key=lambda c: c.map(place) if c.name == "estimand" else c, ignore_index=True)
+
+
+def _check(answers: pd.DataFrame, by=(), models=()) -> None:
+    """Refuse what is no table of answers, or is asked for a facet or a model that it does not hold."""
+    if isinstance(by, str):
+        raise UserError(f"by is '{by}'; write a list of facets, say ['{by}']")
+    lacking = [name for name in [*ANSWERS, *by] if name not in answers]
+    if lacking and len(answers.columns):
+        raise UserError(
+            f"the table of answers has no column {', '.join(lacking)}; `answers` of what `evaluate` returns has "
+            f"{', '.join(dict.fromkeys([*ANSWERS, *SLICES]))}"
+        )
+    unknown = [model for model in models if model not in set(answers.model)]
+    if unknown:
+        known = ", ".join(answers.model.unique())
+        raise UserError(f"there are no answers of {', '.join(unknown)}; the models are {known}")
 
 
 def _score(answers: pd.DataFrame, by, estimands: list, part: str = "dataset") -> list[pd.DataFrame]:
@@ -126,7 +145,14 @@ def _images(cells, estimand: str):
 
 
 def compare(answers: pd.DataFrame, reference: str, model: str, by=SLICES) -> pd.DataFrame:
-    """``compare_pairs`` of one pair: the paired difference in accuracy, model − reference."""
+    """``compare_pairs`` of one pair: the paired difference in accuracy, model − reference.
+
+    Raises
+    ------
+    UserError
+        If there are no answers of one of them, or the table lacks a column.
+    """
+    _check(answers, by, (reference, model))
     return compare_pairs(answers, [(reference, model)], by)
 
 
@@ -153,6 +179,7 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES) -> pd.DataFrame:
     ----------
     McNemar 1947, Psychometrika 12, 153-157.
     """
+    _check(answers, by)
     tally = tabulate(answers[answers.model.isin({model for pair in pairs for model in pair})], by)
     questions, states = paired_states(tally, pairs)
     if questions.empty:
@@ -229,6 +256,9 @@ def contrast(answers: pd.DataFrame, weights: dict, estimand: str = "micro") -> d
         ``estimate, ci_low, ci_high, interval, n_questions, n_images``. All models share the draws, so it is paired; a
         plain difference is that of ``compare_pairs``.
     """
+    _check(answers)
+    if estimand not in ESTIMANDS:
+        raise UserError(f"estimand is '{estimand}'; it is one of {', '.join(ESTIMANDS)}")
     tally = answered_by_all(tabulate(answers[answers.model.isin(list(weights))]), list(weights))
     if tally.questions.empty:
         return {**dict.fromkeys(ENDS, np.nan), "interval": "", "n_questions": 0, "n_images": 0}

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from .. import style
 from ..style import LONG
+from ..text import need
 from .sheet import CENTRED, Sheet, grouped, ink, rules
 
 
@@ -33,6 +34,7 @@ def bars(
     **shared
         Options of every kind, see ``dots``.
     """
+    need(table, x, y, group)
     colours = shared.get("colours", ())
     sheet = Sheet(grouped(table, group, colours), **({"colour": None, "columns": 1, "label": ""} | shared))
     if not sheet.cells:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from .. import style
 from ..style import FAINT, GREY, LONG, RULE
+from ..text import need
 from .sheet import DASHED, Sheet, grouped, rules
 
 JOINT, ALONE = 0.8, 2  # points: thickness of simultaneous intervals, and of those that each stand alone
@@ -74,6 +75,7 @@ def dots(
     alt : str
         What the alt text says in the place of the numbers.
     """
+    need(table, x, y)
     sheet = Sheet(table, **({"columns": 3 if shared.get("panel") == "level" else 2} | shared))
     if not sheet.cells:
         return style.nothing(sheet.empty)

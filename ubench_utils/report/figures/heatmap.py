@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from .. import style
 from ..style import LONG
-from ..text import fixed
+from ..text import fixed, need
 from .rows import asked
 from .sheet import CENTRED, Sheet, ink, rules
 
@@ -46,6 +46,7 @@ def heatmap(
     **shared
         Options of every kind, see ``dots``.
     """
+    need(table, x, y, value)
     sheet = Sheet(table, **({"columns": 1} | shared))
     if not sheet.cells:
         return style.nothing(sheet.empty)

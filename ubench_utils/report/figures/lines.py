@@ -7,6 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .. import style
 from ..style import GREY
+from ..text import need
 from .sheet import DASHED, Sheet, logarithmic
 
 
@@ -46,6 +47,7 @@ def lines(
     **shared
         Options of every kind, see ``dots``.
     """
+    need(table, x)
     sheet = Sheet(table, **shared)
     if not sheet.cells:
         return style.nothing(sheet.empty)

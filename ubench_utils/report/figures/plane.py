@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from .. import style
 from ..style import DARK, GREY
+from ..text import need
 from .rows import by_pair
 from .sheet import Sheet, factor, logarithmic
 
@@ -49,6 +50,7 @@ def plane(
     **shared
         Options of every kind, see ``dots``.
     """
+    need(table, x, y)
     sheet = Sheet(table, **shared)
     if not sheet.cells:
         return style.nothing(sheet.empty)

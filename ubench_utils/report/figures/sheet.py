@@ -16,6 +16,7 @@ from matplotlib.ticker import LogFormatter, NullLocator
 
 from .. import style
 from ..style import DARK, GREY, LONG, RULE, WIDTH
+from ..text import need
 
 DASHED = (0, (2, 1))
 CENTRED = {"ha": "center", "va": "center", "fontsize": 8.5}
@@ -61,6 +62,7 @@ class Sheet:
     figure: Any = field(init=False, default=None)
 
     def __post_init__(self):
+        need(self.table, self.panel, self.row, self.colour, self.shape)
         self.names = (style.LEVELS if self.panel == "level" else {}) | self.names | self.panels
         self.factor = factor(self.label, self.percent)
         self.cells = [] if self.table.empty else self._split()
