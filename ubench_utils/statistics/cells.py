@@ -232,8 +232,8 @@ def answered_cells(layout: Layout, answered: np.ndarray) -> tuple[pd.DataFrame, 
     A sub-dataset of few images weighs as much in a macro mean as one of many, and shows little of its own scatter, a
     single image nothing. How well the interval covers follows from the degrees of freedom, which are Satterthwaite's
     for images that scatter alike: simulated 95 % intervals cover 20 to 75 % below 4 of them (one sub-dataset of two
-    images beside nine of 60), 81 to 90 % with 8 (two of five images), 92 % with 22 (two of 12), and less near 0 and 1. A single sub-dataset is
-    its own mean.
+    images beside nine of 60), 81 to 90 % with 8 (two of five images), 92 % with 22 (two of 12), and less near 0 and 1.
+    A single sub-dataset is its own mean.
 
     References
     ----------

@@ -62,7 +62,7 @@ class Sheet:
     figure: Any = field(init=False, default=None)
 
     def __post_init__(self):
-        need(self.table, self.panel, self.row, self.colour, self.shape)
+        need(self.table, self.panel, self.row)
         self.names = (style.LEVELS if self.panel == "level" else {}) | self.names | self.panels
         self.factor = factor(self.label, self.percent)
         self.cells = [] if self.table.empty else self._split()
@@ -87,6 +87,7 @@ class Sheet:
 
         ``aside`` says how many slots it is from their middle.
         """
+        need(self.table, self.colour, self.shape)
         table = pd.concat([cell.table for cell in self.cells], keys=range(len(self.cells)))
         marked = self.shape or self.colour
         for key in filter(None, (self.colour, self.shape)):
