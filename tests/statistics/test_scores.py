@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from ubench_utils.errors import UserError
 from ubench_utils.statistics import resampling
 from ubench_utils.statistics import scores as stats
 from ubench_utils.statistics.resampling import resamples
@@ -443,17 +442,3 @@ def test_wordings_are_compared_question_by_question():
     assert row.estimate == pytest.approx(tissue[0].mean() - tissue[1].astype(float).mean())
     assert row.ci_low <= row.estimate <= row.ci_high
     assert stats.compare_wordings(answers[answers.wording == 1]).empty
-
-
-def test_a_mistake_of_the_caller_is_one_line():
-    answers = table_of("a", [1, 0, 1])
-    for call, words in (
-        (lambda: stats.score(answers.drop(columns="level")), "no column level"),
-        (lambda: stats.score(answers, by="modality"), r"say \['modality'\]"),
-        (lambda: stats.score(answers, by=["modalty"]), "no column modalty"),
-        (lambda: stats.compare_pairs(answers, [("a", "a")], by=["modalty"]), "no column modalty"),
-        (lambda: stats.compare(answers, "a", "b", by=[]), "no answers of b; the models are a"),
-        (lambda: stats.contrast(answers, {"a": 1}, "mean"), "one of micro, macro"),
-    ):
-        with pytest.raises(UserError, match=words):
-            call()
