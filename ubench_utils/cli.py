@@ -7,6 +7,7 @@ import shlex
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from . import __version__
+from .collection.labels import FACTS, read_labels
 from .data.benchmark import DATASETS
 from .engine.device import DEVICES, PRECISIONS
 from .errors import UserError
@@ -101,6 +103,20 @@ def _parser() -> argparse.ArgumentParser:
     _evaluation_options(evaluate)
     evaluate.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
     evaluate.set_defaults(command=_evaluate)
+
+    imports = commands.add_parser("import", help="a dataset from your own pictures and labels")
+    imports.add_argument("folder", metavar="FOLDER", help="the pictures: one folder a class, or with a table of labels")
+    imports.add_argument("--labels", metavar="FILE", help="CSV or JSON lines: file_name, label, facts")
+    imports.add_argument("--out", required=True, metavar="FILE", help="the dataset, FILE.parquet")
+    imports.add_argument("--name", metavar="NAME", help="name of the sub-dataset; by default the folder's")
+    for fact in FACTS:
+        imports.add_argument(f"--{fact.replace('_', '-')}", dest=fact, metavar="X", help=f"{fact} of all pictures")
+    imports.add_argument("--question", metavar="TEXT", help="the question on the class, in words")
+    imports.add_argument(
+        "--sentence", action="append", metavar="TEXT", help="a caption with {class} in it; give two, one a wording"
+    )
+    imports.add_argument("--seed", type=int, default=0, metavar="N", help="of the options' order (default 0)")
+    imports.set_defaults(command=_import)
 
     score = commands.add_parser(
         "score",
@@ -202,6 +218,37 @@ def _evaluate(options: argparse.Namespace) -> None:
     check_folder(options.out, inputs=filter(None, [options.dataset, options.templates]))
     run = evaluate(options.dataset, options.models, **_settings(options), audit=True)
     _report(run, _saved(run, options.out))
+
+
+def _import(options: argparse.Namespace) -> None:
+    """Make a dataset of a folder of pictures, and say what was assumed."""
+    from .collection.rows import QUESTION, SENTENCES, build_rows, check_out, write_rows
+
+    check_out(options.out)
+    sentences = options.sentence or list(SENTENCES)
+    if len(sentences) != len(SENTENCES):
+        raise UserError(f"--sentence is given {len(sentences)} times; give two, one a wording")
+    labels, notes = read_labels(options.folder, options.labels)
+    facts = {fact: getattr(options, fact) for fact in FACTS if getattr(options, fact) is not None}
+    name = options.name or Path(options.folder).expanduser().absolute().name
+    question = options.question or QUESTION
+    rows, found = build_rows(
+        options.folder, labels, facts=facts, name=name, question=question, sentences=sentences, seed=options.seed
+    )
+    write_rows(rows, options.out)
+    classes = sorted(Counter(row["label_name"] for row in rows).items())
+    print(f"{len(rows):,} pictures of {len(classes)} classes: {', '.join(f'{label} ({n:,})' for label, n in classes)}")
+    asked = Counter(kind for row in rows for kind in row["questions"])
+    print(f"asked: {', '.join(f'{kind} ({n:,})' for kind, n in asked.items())}")
+    print(f"the question on the class: {question} Its captions: {' / '.join(sentences)}")
+    columns = {fact: "ncbitaxon_name" if fact == "organism" else fact for fact in FACTS}
+    absent = [fact for fact, column in columns.items() if not any(row[column] for row in rows)]
+    if absent:
+        print(f"not stated, so nothing is asked or broken down by it: {', '.join(absent)}")
+    for note in [*notes, *found]:
+        print(f"note: {note}")
+    again = ["ubench", "evaluate", "--dataset", options.out, "--models", "random", "demo-base", "--out", "results"]
+    print(f"{options.out} is written. Next: {shlex.join(again)}")
 
 
 def _score(options: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -176,7 +175,7 @@ def test_what_is_not_read_is_told_with_a_way_to_get_there(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir() if name == "cells" else path.write_text("file_name,label\n")
-    refused(lambda: load_benchmark(str(path)), "cannot read dataset", str(path), "book/data.md", "Your own pictures")
+    refused(lambda: load_benchmark(str(path)), "cannot read dataset", str(path), "ubench import FOLDER")
 
 
 def test_devices_pipes_and_loops_are_not_opened(tmp_path):
@@ -343,31 +342,3 @@ def test_a_reason_belongs_to_its_own_dataset(table, capsys, tmp_path):
         reasons.append(capsys.readouterr().err)
         assert code == 2 and "none of 2 images could be encoded" in reasons[-1]
     assert "table: 'gone.png'" in reasons[0] and "no path, no bytes" in reasons[1] and "gone" not in reasons[1]
-
-
-# Pictures without a table
-
-
-@pytest.mark.parametrize("source", ["folders", "table"])
-def test_the_script_of_the_book_makes_a_dataset(rows, tmp_path, monkeypatch, source):
-    chosen = [row for row in rows if row["dataset"] == "demo_blood_smear"]
-    for number, row in enumerate(chosen):
-        folder = tmp_path / "cells" / (row["label_name"] if source == "folders" else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(row["image"]["bytes"])
-    page = (Path(__file__).parents[2] / "book" / "data.md").read_text(encoding="utf-8")
-    script = re.search(r"```python\n(# own_pictures.py.*?)```", page, re.DOTALL)[1]
-    if source == "table":
-        lines = [f"{number}.png,{row['label_name']}" for number, row in enumerate(chosen)]
-        (tmp_path / "cells" / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
-        script = re.sub(r"\nlabels = .*\n# or from a table: ", "\n", script)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(script, "own_pictures.py", "exec"), {})
-    run = evaluate("cells.parquet", ["demo-base"], device="cpu")
-    assert len(run.answers) == 2 * len(chosen) and run.failures.empty
-    classes = sorted({row["label_name"] for row in chosen})
-    right = {row["image_id"]: row["labels"][row["answer_idx"]] for row in run.questions.to_dict("records")}
-    for number, row in enumerate(chosen):
-        name = f"{row['label_name']}/{number}.png" if source == "folders" else f"{number}.png"
-        assert right[name] == row["label_name"]
-    assert set(run.questions.labels) == {(*classes, "none of the above")} and set(run.questions.stain) == {"Giemsa"}

@@ -21,7 +21,7 @@ from .columns import is_text
 
 SUFFIXES = (".parquet", ".arrow")
 READ = "a .parquet or .arrow file, a folder of them, or a folder written by save_to_disk"
-HOW_TO_MAKE = "book/data.md, section 'Your own pictures', has a script that makes one from pictures and their labels"
+HOW_TO_MAKE = "`ubench import FOLDER --out mine.parquet` makes one from pictures and their labels"
 SPLITS = {  # words of the Hub
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),

@@ -266,7 +266,7 @@ def draw_set(spec, seed, count):
     return np.stack(images), kinds, submodalities
 
 
-def _ask(rng, name, answer, values, length, image_id, text, templates):
+def ask(rng, name, answer, values, length, image_id, text, templates):
     """One question and its captions: `length` options in random order, then "none of the above" the last."""
     wrong = [v for v in values if v != answer]
     options = [answer] + [wrong[i] for i in rng.permutation(len(wrong))[: length - 2]]
@@ -306,9 +306,9 @@ def _ask_all(spec, kind, submodality, image_id, rng):
         if truth[name] is None:
             questions[name], asked = None, [None] * len(templates)
         else:
-            questions[name], asked = _ask(rng, name, truth[name], values, length, image_id, QUESTIONS[name], templates)
+            questions[name], asked = ask(rng, name, truth[name], values, length, image_id, QUESTIONS[name], templates)
         captions.update({f"{name}_{k}": caption for k, caption in enumerate(asked)})
-    questions["classification"], asked = _ask(
+    questions["classification"], asked = ask(
         rng, "classification", kind, classes, min(len(classes), 5) + 1, image_id, spec["question"], spec["captions"]
     )
     captions.update({f"classification_{k}": caption for k, caption in enumerate(asked)})

@@ -4,8 +4,6 @@ Nothing is guessed: a row that is of no question is named and counted, a reply t
 counts as wrong, and what cannot be told apart is refused.
 """
 
-import csv
-import io
 import json
 import re
 import unicodedata
@@ -17,6 +15,7 @@ import pandas as pd
 
 from ..data.benchmark import Benchmark
 from ..data.questions import HEADLINE_WORDING
+from ..data.tables import read_csv
 from ..errors import UserError, first_line
 from .answers import answer_table, choose, in_blocks, softmax
 from .model import Answers, Model
@@ -26,7 +25,6 @@ KEY = ["dataset", "image_id", "question", "wording"]
 SHOWN = 3  # rows that a note names
 DOUBTFUL = 0.2  # share of replies without an option from which a note doubts the file
 TEXT = ("dataset", "image_id", "question")  # columns that are text whatever they look like
-SEPARATORS = ",;\t"
 ROUNDED = 0.04  # how far from 1 rounded probabilities of a question may add up
 
 
@@ -93,7 +91,7 @@ def _read(path) -> tuple[pd.DataFrame, list[str]]:
     try:
         if file.exists() and not file.is_file():  # a pipe would be waited for
             raise UserError(f"'{path}' is no file")
-        table = pd.read_parquet(file) if kind == ".parquet" else _read_text(file.read_bytes(), path)
+        table = pd.read_parquet(file) if kind == ".parquet" else read_csv(file.read_bytes(), path, known=(*KEY, *READ))
     except UserError:
         raise
     except Exception as error:  # pandas, pyarrow and the file system each have their own
@@ -136,36 +134,6 @@ def _read(path) -> tuple[pd.DataFrame, list[str]]:
     others = ", ".join(given[1:])
     unused = [f"the column {given[0]} is read, and not {others}, which is in the file too"] if others else []
     return table[columns].assign(**text, row=np.arange(len(table))), unused
-
-
-def _read_text(content: bytes, path) -> pd.DataFrame:
-    """Table of a CSV file in UTF-8, every cell a text; what separates its columns is told by the header."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"'{path}' is not in UTF-8; save as UTF-8 (a spreadsheet calls it “CSV UTF-8”)") from error
-    if "\0" in text:
-        raise UserError(f"'{path}' holds zero bytes, so it is no text in UTF-8; save as UTF-8")
-    told = re.match(r"sep=(.)\r?\n", text)  # a spreadsheet's own line
-    text = text[told.end() :] if told else text
-    head = io.StringIO(text[:100_000].replace("\r\n", "\n").replace("\r", "\n"))
-    line = next((line for line in head if line.strip()), "")
-    names = {
-        mark: {cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True))}
-        for mark in ([told[1]] if told else SEPARATORS)
-    }
-    mark = max(names, key=lambda mark: len(names[mark] & {*KEY, *READ}))
-    # "None" is a stain and "NA" may be a name: only an empty field is missing. A row longer than the header is refused.
-    cells = pd.read_csv(
-        io.StringIO(text),
-        sep=mark,
-        header=None,
-        dtype=str,
-        keep_default_na=False,
-        na_values=[""],
-        skipinitialspace=True,
-    )
-    return cells.iloc[1:].set_axis(cells.iloc[0].fillna(""), axis=1).reset_index(drop=True)
 
 
 def _check_cells(column: pd.Series, path) -> None:

@@ -51,7 +51,8 @@ def calibration_error(answers: pd.DataFrame) -> pd.DataFrame:
         gaps = _by_image(own.image, bins, correct - p, len(weights))
         n = _by_image(own.image, np.zeros(len(own), int), np.ones(len(own)), len(weights))
         ece = np.abs(gaps.sum(axis=0)).sum() / len(own)
-        gap, drawn_gap = gaps.sum(axis=0)[:, None] / len(own), (gaps.T @ weights) / (n.T @ weights)
+        with np.errstate(invalid="ignore"):  # 0 / 0 in a resample without an answer
+            gap, drawn_gap = gaps.sum(axis=0)[:, None] / len(own), (gaps.T @ weights) / (n.T @ weights)
         drawn, distance = np.abs(drawn_gap).sum(axis=0), np.abs(drawn_gap - gap).sum(axis=0)
         high = percentiles(drawn)[1] - np.nanmean(drawn) + ece
         records.append(

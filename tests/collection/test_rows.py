@@ -1,0 +1,139 @@
+"""Rows of a collection: the benchmark's rules for options, what is noted, and that the whole product reads them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.refusals import fails
+from helpers.samples import png
+
+from ubench_utils.cli import main
+from ubench_utils.collection.rows import build_rows
+from ubench_utils.data.benchmark import load_benchmark
+from ubench_utils.data.questions import build_questions
+from ubench_utils.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a function that makes a folder of pictures, one folder a class."""
+
+    def make(classes, name="cells"):
+        rng = np.random.default_rng(0)
+        for label, n in classes.items():
+            (tmp_path / name / label).mkdir(parents=True)
+            for number in range(n):
+                picture = png(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))["bytes"]
+                (tmp_path / name / label / f"{number}.png").write_bytes(picture)
+        return tmp_path / name
+
+    return make
+
+
+def table_of(folder):
+    paths = sorted(folder.rglob("*.png"))
+    return pd.DataFrame(
+        {"file": [path.relative_to(folder).as_posix() for path in paths], "label": [path.parent.name for path in paths]}
+    )
+
+
+def rows_of(folder, labels=None, **how):
+    how = {"facts": {}, "name": "mine"} | how
+    return build_rows(str(folder), table_of(folder) if labels is None else labels, **how)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5, 8])
+def test_options_follow_the_rules_of_the_benchmark(folder, n_classes):
+    cells = folder({f"class_{i}": 4 for i in range(n_classes)})
+    facts = {"modality": "light", "stain": "my own stain", "domain": "pathology"}
+    rows, _ = rows_of(cells, facts=facts)
+    expected = {"modality": 4, "stain": 6, "domain": 6, "classification": min(n_classes, 5) + 1}
+    for row in rows:
+        assert {kind: len(asked["options"]) for kind, asked in row["questions"].items()} == expected
+        truth = {**row, "classification": row["label_name"].replace("_", " ")}
+        for kind, asked in row["questions"].items():
+            assert asked["options"][-1] == "none of the above" and asked["answer_idx"] < len(asked["options"]) - 1
+            assert asked["options"][asked["answer_idx"]] == asked["answer"] == truth[kind]
+            assert len(set(asked["options"])) == len(asked["options"])
+            for wording in (0, 1):
+                caption = row["captions"][f"{kind}_{wording}"]
+                said = [option in text for option, text in zip(asked["options"], caption["options"], strict=True)]
+                assert all(said) and caption["answer_idx"] == str(asked["answer_idx"])
+    places = [row["questions"]["classification"]["answer_idx"] for row in rows]
+    assert len(set(places)) > 1
+
+
+def test_options_of_a_picture_depend_on_it_and_the_seed_alone(folder):
+    cells = folder({"a": 6, "b": 6, "c": 6})
+    first, again, other = (rows_of(cells, seed=seed)[0] for seed in (0, 0, 1))
+    assert first == again and first != other
+    fewer = table_of(cells).iloc[::2]
+    assert rows_of(cells, fewer)[0] == first[::2]
+
+
+def test_what_is_left_out_or_doubtful_is_noted(folder):
+    cells = folder({"a": 12, "b": 12, "c": 3})
+    (cells / "a" / "0.png").write_bytes(b"no picture")
+    (cells / "b" / "0.png").write_bytes((cells / "a" / "1.png").read_bytes())
+    (cells / "b" / "1.png").write_bytes((cells / "b" / "2.png").read_bytes())
+    rows, notes = rows_of(cells)
+    assert len(rows) == 26
+    for start in (
+        "1 of 27 images cannot be read and count for nothing: 1 × neither PNG",
+        "classes of fewer than 10 pictures, on which a score says little: c (3)",
+        "4 files are copies of 2 pictures",
+        "1 pictures have two labels, such as a/1.png (a) and b/0.png (b)",
+    ):
+        assert any(note.startswith(start) for note in notes), start
+
+
+def test_facts_that_cannot_be_meant_are_refused(folder):
+    cells = folder({"a": 2, "b": 2})
+    labels = table_of(cells)
+    for how, words in (
+        ({"facts": {"modality": "x-ray"}}, "modality 'x-ray': it is one of electron microscopy"),
+        ({"facts": {"stain": "H&E"}, "labels": labels.assign(stain="Giemsa")}, r"stain is a column .* \(--stain\)"),
+        ({"facts": {"microns_per_pixel": "0"}}, "'a/0.png': the pixel size '0' is no positive number"),
+        ({"labels": labels.assign(microns_per_pixel=["0,5", "x", "1", "1"])}, "'a/1.png': the pixel size 'x'"),
+        ({"labels": labels[:2]}, r"all pictures are of one class \('a'\)"),
+        ({"labels": labels.assign(label=["None_of the above", "b"] * 2)}, None),
+        ({"labels": labels.assign(label=["none_of_the_above", "b"] * 2)}, "a class is called 'none of the above'"),
+        ({"sentences": ["A picture.", "{class}"]}, "'A picture.' lacks {class}"),
+    ):
+        if words is None:
+            rows_of(cells, **how)
+            continue
+        with pytest.raises(UserError, match=words):
+            rows_of(cells, **how)
+    sizes = rows_of(cells, labels.assign(microns_per_pixel=["0,5", "0.25", None, "1e-1"]))[0]
+    assert [row["microns_per_pixel"] for row in sizes] == [0.5, 0.25, None, 0.1]
+    for path in cells.rglob("*.png"):
+        path.write_bytes(b"x")
+    with pytest.raises(UserError, match="none of 4 pictures can be read; of the first, 'a/0.png'"):
+        rows_of(cells)
+
+
+def test_from_a_folder_to_scores_in_two_commands(folder, cache, tmp_path, monkeypatch, capsys):
+    cells, out = folder({"red_cell": 3, "blue cell": 3}), tmp_path / "mine.parquet"
+    assert main(["import", str(cells), "--out", str(out), "--modality", "light", "--microns-per-pixel", "0.5"]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "6 pictures of 2 classes: blue cell (3), red_cell (3)" in told
+        and "asked: modality (6), classification (6)" in told
+    )
+    assert "not stated, so nothing is asked or broken down by it: submodality, stain" in told
+    questions = build_questions(load_benchmark(str(out)))
+    assert questions.attrs["notes"] == [] and set(questions.wording) == {0, 1} and len(questions) == 24
+    assert set(questions.microns_per_pixel) == {0.5} and set(questions.dataset) == {"cells"}
+    fine = questions[(questions.level == "fine") & (questions.wording == 1)]
+    right = [options[at] for options, at in zip(fine.options, fine.answer_idx, strict=True)]
+    assert set(right) == {"A microscopy image showing red cell.", "A microscopy image showing blue cell."}
+    evaluate = ["evaluate", "--models", "demo-base", "random", "--out", tmp_path / "o", "--dataset"]
+    assert main(list(map(str, [*evaluate, out]))) == 0
+    assert len(pd.read_parquet(tmp_path / "o" / "predictions.parquet")) == 48
+    again = ["import", cells, "--out"]
+    fails(capsys, [*again, out], "is there already")
+    fails(capsys, [*again, tmp_path / "mine.csv"], "ends with .parquet")
+    fails(capsys, [*again, tmp_path / "no" / "x.parquet"], "is no folder")
+    fails(capsys, [*again, tmp_path / "x.parquet", "--sentence", "{class}"], "give two")
+    fails(capsys, [*evaluate, cells], "ubench import")
+    assert not (tmp_path / "x.parquet").exists()

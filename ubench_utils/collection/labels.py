@@ -1,0 +1,162 @@
+"""Which pictures lie in a folder, and what a person says of each: a folder a class, or a table of names and labels.
+
+Nothing is guessed: a table in which two columns could be the label, a name that is no file, a picture with two labels
+are refused, and what is left out is counted in a note.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from ..data.tables import read_csv
+from ..errors import UserError, first_line
+from ..files import read_text
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
+TABLES = (
+    "metadata.csv",
+    "metadata.jsonl",
+    "labels.csv",
+)  # looked for in the folder, the first two as `imagefolder` does
+FILE = ("file_name", "file", "filename", "image", "path", "picture")
+LABEL = ("label", "class", "label_name", "category", "class_name")
+FACTS = ("modality", "submodality", "stain", "domain", "subdomain", "organism", "microns_per_pixel")
+SHOWN = 3  # names in a message
+
+
+def read_labels(folder: str, table: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Pictures of a folder with their labels.
+
+    Parameters
+    ----------
+    folder : str
+        Pictures lie in it, or below it.
+    table : str, optional
+        CSV or JSON lines with a column of file names, relative to the folder, one of labels, and any of ``FACTS``. By
+        default one of ``TABLES`` in the folder; without one, a picture's label is the name of its folder.
+
+    Returns
+    -------
+    labels : pandas.DataFrame of str
+        ``file`` (relative to the folder, in POSIX form, sorted), ``label``, and the facts that the table states.
+    notes : list of str
+        What was assumed or left out.
+
+    Raises
+    ------
+    UserError
+        If there is no picture, or it is not clear which label one has; names the file and the row.
+    """
+    root = Path(os.path.expanduser(folder))
+    if not root.is_dir():
+        raise UserError(f"'{folder}' is no folder; name the one that holds the pictures")
+    there = sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.suffix.lower() in PICTURES and path.is_file() and not path.name.startswith(".")
+    )
+    if not there:
+        raise UserError(f"'{folder}' holds no picture ({', '.join(PICTURES)})")
+    found = [name for name in TABLES if (root / name).is_file()]
+    if table is None and len(found) > 1:
+        raise UserError(f"'{folder}' holds {' and '.join(found)}; say which one counts with --labels")
+    if table is None and not found:
+        return _by_folder(folder, there)
+    return _by_table(folder, root, table or str(root / found[0]), there)
+
+
+def _by_folder(folder: str, there: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    parts = [name.split("/") for name in there]
+    bare = [name for name, steps in zip(there, parts, strict=True) if len(steps) == 1]
+    if bare:
+        raise UserError(
+            f"{len(bare):,} of {len(there):,} pictures lie in no folder of a class, such as '{bare[0]}'; sort them "
+            "into one folder a class, or name a table of file names and labels with --labels"
+        )
+    labels = pd.DataFrame({"file": there, "label": [steps[-2] for steps in parts]})
+    deep = [name for name, steps in zip(there, parts, strict=True) if len(steps) > 2]
+    if deep and labels.label.nunique() > len({steps[0] for steps in parts}):
+        raise UserError(
+            f"'{folder}' holds folders in folders, such as that of '{deep[0]}': name the folder that holds one folder "
+            "a class, or a table with --labels"
+        )
+    return labels, ["the label of a picture is the name of its folder"]
+
+
+def _by_table(folder: str, root: Path, table: str, there: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    rows = _rows(table)
+    if rows.empty:
+        raise UserError(f"'{table}' has no rows")
+    file, label = _column(rows, FILE, table, "file names"), _column(rows, LABEL, table, "labels")
+    facts = [name for name in FACTS if name in rows and name not in (file, label)]
+    unused = [name for name in rows if name not in (file, label, *facts)]
+    labels = rows[[file, label, *facts]].set_axis(["file", "label", *facts], axis=1)
+    for row, (name, said) in enumerate(zip(labels.file, labels.label, strict=True)):
+        where = f"'{table}', row {row + 1}"
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f"{where}: names no file")
+        if not isinstance(said, str) or not said.strip():
+            raise UserError(f"{where} ('{name}'): has no label")
+    labels["label"] = labels.label.str.strip()
+    labels["file"] = [_inside(root, name.strip()) for name in labels.file]
+    known = set(there)
+    absent = labels[~labels.file.isin(known)]
+    if len(absent):
+        raise UserError(
+            f"'{table}', row {absent.index[0] + 1}: '{rows[file][absent.index[0]]}' is no picture in '{folder}' "
+            f"({len(absent):,} such rows); paths are relative to that folder"
+        )
+    twice = labels[labels.file.duplicated()]
+    if len(twice):
+        raise UserError(f"'{table}', row {twice.index[0] + 1}: '{twice.file.iloc[0]}' is listed twice")
+    notes = [f"labels are the column {label} of {table}"]
+    left = len(known) - len(labels)
+    if left:
+        notes.append(f"{left:,} of {len(known):,} pictures have no row in {Path(table).name} and are left out")
+    if unused:
+        notes.append(f"columns that are not used: {', '.join(map(str, unused))}")
+    return labels.sort_values("file", ignore_index=True), notes
+
+
+def _rows(table: str) -> pd.DataFrame:
+    """Rows of a table of labels, every cell a text or None."""
+    if table.lower().endswith(".jsonl"):
+        lines = enumerate(read_text(table, "the table of labels").splitlines(), start=1)
+        return pd.DataFrame([_object(line, f"'{table}', line {number}") for number, line in lines if line.strip()])
+    if not table.lower().endswith((".csv", ".tsv", ".txt")):
+        raise UserError(f"'{table}': a table of labels is CSV or JSON lines (.csv, .tsv, .txt, .jsonl)")
+    if not os.path.isfile(table):
+        raise UserError(f"there is no table '{table}'")
+    try:
+        return read_csv(Path(table).read_bytes(), table, known=(*FILE, *LABEL, *FACTS))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read '{table}' ({first_line(error)})") from error
+
+
+def _object(line: str, where: str) -> dict:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: no JSON ({first_line(error, 80)})") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: write an object with file_name and label")
+    return {key: None if value is None else str(value) for key, value in row.items()}
+
+
+def _column(rows: pd.DataFrame, names: tuple, table: str, what: str) -> str:
+    lower = {str(name).strip().lower(): name for name in rows}
+    found = [lower[name] for name in names if name in lower]
+    if len(found) != 1:
+        there = ", ".join(map(str, rows.columns[:8]))
+        said = f"both {' and '.join(map(str, found))} could be" if found else "no column is"
+        raise UserError(f"'{table}': {said} the {what} (found: {there}); name one of them {names[0]}")
+    return found[0]
+
+
+def _inside(root: Path, name: str) -> str:
+    """A path as the table writes it, relative to the folder."""
+    path = Path(name.replace("\\", "/"))
+    path = path.relative_to(root.absolute()) if path.is_absolute() and path.is_relative_to(root.absolute()) else path
+    return os.path.normpath(path).replace(os.sep, "/")
