@@ -21,7 +21,7 @@ from .collection.labels import FACTS, read_labels
 from .data.benchmark import DATASETS
 from .engine.device import DEVICES, PRECISIONS
 from .errors import UserError
-from .files import parse_yaml
+from .files import parse_yaml, write_whole
 from .models.cards import FAMILIES, KINDS, ModelCard, model_cards
 from .models.registry import SPEC_HELP
 from .text import one_line
@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sentence", action="append", metavar="TEXT", help="a caption with {class} in it; give two, one a wording"
     )
     imports.add_argument("--seed", type=int, default=0, metavar="N", help="of the options' order (default 0)")
+    imports.add_argument("--check", action="store_true", help="also a page of pictures with their questions, FILE.html")
     imports.set_defaults(command=_import)
 
     score = commands.add_parser(
@@ -224,7 +225,8 @@ def _import(options: argparse.Namespace) -> None:
     """Make a dataset of a folder of pictures, and say what was assumed."""
     from .collection.rows import QUESTION, SENTENCES, build_rows, check_out, write_rows
 
-    check_out(options.out)
+    sheet = Path(options.out).expanduser().with_suffix(".html") if options.check else None
+    check_out(options.out, beside=sheet)
     sentences = options.sentence or list(SENTENCES)
     if len(sentences) != len(SENTENCES):
         raise UserError(f"--sentence is given {len(sentences)} times; give two, one a wording")
@@ -247,6 +249,14 @@ def _import(options: argparse.Namespace) -> None:
         print(f"not stated, so nothing is asked or broken down by it: {', '.join(absent)}")
     for note in [*notes, *found]:
         print(f"note: {note}")
+    if sheet:
+        from .data.benchmark import load_benchmark
+        from .data.questions import build_questions
+        from .report.cards import check_sheet
+
+        benchmark = load_benchmark(options.out)
+        write_whole(sheet, check_sheet(benchmark, build_questions(benchmark)))
+        print(f"pictures beside their questions: open {sheet}")
     again = ["ubench", "evaluate", "--dataset", options.out, "--models", "random", "demo-base", "--out", "results"]
     print(f"{options.out} is written. Next: {shlex.join(again)}")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from helpers.refusals import fails
 from helpers.samples import png
 
@@ -137,3 +138,23 @@ def test_from_a_folder_to_scores_in_two_commands(folder, cache, tmp_path, monkey
     fails(capsys, [*again, tmp_path / "x.parquet", "--sentence", "{class}"], "give two")
     fails(capsys, [*evaluate, cells], "ubench import")
     assert not (tmp_path / "x.parquet").exists()
+
+
+def test_a_sheet_shows_pictures_beside_their_questions(folder, cache, tmp_path, capsys):
+    cells, out = folder({"red_cell": 3, "<b>blue": 70}), tmp_path / "mine.parquet"
+    (cells / "red_cell" / "0.png").write_bytes(b"no picture")
+    command = ["import", str(cells), "--out", str(out), "--stain", "Giemsa", "--microns-per-pixel", "0.5", "--check"]
+    assert main(command) == 0 and "open " + str(tmp_path / "mine.html") in capsys.readouterr().out
+    text = (tmp_path / "mine.html").read_text(encoding="utf-8")
+    page = BeautifulSoup(text, "html.parser")
+    pictures = page.select("ol.pictures > li")
+    assert len(pictures) == 60 and "60 of 72 pictures" in page.get_text() and not page.find_all("b")
+    assert sum("red_cell" in picture.h2 for picture in pictures) == 2, "every class is there, a rare one whole"
+    for picture in pictures:
+        right = [strong.get_text() for strong in picture.find_all("strong")]
+        assert right == ["Giemsa", picture.h2.get_text().replace("_", " ")] and "bar 1 µm" in picture.get_text()
+        assert len(picture.find_all("p")) == 2 and "none of the above" in picture.find_all("li")[-1]
+        assert picture.img["alt"] and picture.img["src"].startswith("data:image/jpeg")
+    out.unlink()
+    fails(capsys, command, "mine.html' is there already")
+    assert not out.exists()

@@ -138,13 +138,14 @@ def write_rows(rows: list[dict], out: str) -> None:
         raise UserError(f"cannot write '{out}' ({getattr(error, 'strerror', None) or error})") from error
 
 
-def check_out(out: str) -> None:
-    """Whether a new parquet file can be written there, before anything is read."""
+def check_out(out: str, beside: Path | None = None) -> None:
+    """Whether a new parquet file, and one ``beside`` it, can be written there, before anything is read."""
     path = Path(out).expanduser()
     if path.suffix != ".parquet":
         raise UserError(f"--out '{out}': name a file that ends with .parquet")
-    if path.exists():
-        raise UserError(f"'{out}' is there already; remove it, or name another file with --out")
+    for file in filter(None, (path, beside)):
+        if file.exists():
+            raise UserError(f"'{file}' is there already; remove it, or name another file with --out")
     if not path.absolute().parent.is_dir():
         raise UserError(f"'{path.absolute().parent}' is no folder, so '{out}' cannot be written")
 

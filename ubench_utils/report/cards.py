@@ -6,6 +6,7 @@ Every image is a small JPEG inside the page, described by its alt text, with a s
 import base64
 import io
 import math
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,13 @@ from IPython.display import HTML
 from PIL import Image, ImageDraw
 
 from ..data.benchmark import NOT_STATED, Benchmark
-from ..data.pixels import decode
+from ..data.pixels import Unreadable, decode
 from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..evaluation.evaluate import Evaluation
 from .sentences import environment
 
 PER_SET = 4  # images of a sub-dataset
+MOST_CHECKED = 60  # on a sheet for checking
 SIDE = 144  # pixels, long side
 QUALITY = 78  # of the JPEG: 92 thumbnails stay below 0.8 MB
 LONGEST_BAR = 0.35  # of the width
@@ -106,6 +108,28 @@ def pairs(benchmark: Benchmark, looked: pd.DataFrame, closest: pd.DataFrame, *, 
             }
         )
     return _page("pairs", pairs=found, bits=bits, hamming=hamming)
+
+
+def check_sheet(benchmark: Benchmark, questions: pd.DataFrame) -> str:
+    """A whole HTML page of pictures, some of every class, each with its questions in words and the right options.
+
+    ``questions`` is from ``build_questions``; pictures that cannot be read are left out.
+    """
+    images = benchmark.images
+    turn = images.groupby(["dataset", images.label_name.fillna("")]).cumcount()
+    asked = questions[questions.wording == HEADLINE_WORDING].set_index(["dataset", "image_id"]).sort_index()
+    shown: list[dict] = []
+    for place in turn.sort_values(kind="stable").index:
+        row = images.loc[place]
+        if len(shown) == MOST_CHECKED or (row.dataset, row.image_id) not in asked.index:
+            continue
+        with suppress(Unreadable):
+            own = asked.loc[[(row.dataset, row.image_id)]].itertuples()
+            told = [{"asked": of.asked or of.question, "labels": of.labels, "answer": of.answer_idx} for of in own]
+            shown.append({"image": picture(benchmark, row, place), "file": row.image_id, "questions": told})
+    shown.sort(key=lambda one: (one["image"]["dataset"], one["image"]["label"] or "", one["file"]))
+    template = environment().get_template("cards/check.html")
+    return template.render(name=", ".join(images.dataset.unique()), shown=shown, n_images=len(images))
 
 
 def worked_questions(run: Evaluation, looked: pd.DataFrame) -> HTML:
