@@ -6,6 +6,7 @@ import pytest
 from bs4 import BeautifulSoup
 from helpers.refusals import fails
 from helpers.samples import png
+from PIL import Image
 
 from ubench_utils.cli import main
 from ubench_utils.collection.rows import build_rows
@@ -111,6 +112,16 @@ def test_facts_that_cannot_be_meant_are_refused(folder):
         path.write_bytes(b"x")
     with pytest.raises(UserError, match="none of 4 pictures can be read; of the first, 'a/0.png'"):
         rows_of(cells)
+
+
+def test_a_pixel_size_is_read_from_the_file_where_none_is_stated(folder):
+    cells = folder({"a": 2, "b": 2})
+    for path in cells.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".tif"), resolution=20_000, resolution_unit=3)
+    labels = table_of(cells).assign(file=lambda table: table.file.str.replace(".png", ".tif"))
+    rows, notes = rows_of(cells, labels.assign(microns_per_pixel=["2", None, None, None]))
+    assert [row["microns_per_pixel"] for row in rows] == pytest.approx([2, 0.5, 0.5, 0.5])
+    assert "the pixel size of 3 of 4 pictures is the one that their files state" in notes
 
 
 def test_from_a_folder_to_scores_in_two_commands(folder, cache, tmp_path, monkeypatch, capsys):

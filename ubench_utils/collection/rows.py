@@ -20,6 +20,7 @@ from ..demo.sample import CAPTIONS, QUESTIONS, VALUES, ask
 from ..errors import UserError
 from ..files import write_whole
 from .labels import FACTS
+from .pixel_size import pixel_size
 
 QUESTION = "What does this micrograph show?"
 SENTENCES = ("A micrograph of {class}.", "A microscopy image showing {class}.")
@@ -82,6 +83,7 @@ def build_rows(
     read: dict[str, dict] = {}
     failed: dict[str, str] = {}
     seen: dict[str, list] = {}
+    sized = 0
     for at, (file, label) in enumerate(zip(labels.file, labels.label, strict=True)):
         try:
             content = (Path(folder).expanduser() / file).read_bytes()
@@ -89,8 +91,10 @@ def build_rows(
         except Exception as error:  # each is that picture's own
             failed[file] = pixels.reason(error)
             continue
-        seen.setdefault(pixels.name(content), []).append((file, label))
         of = {fact: stated[fact].iloc[at] if pd.notna(stated[fact].iloc[at]) else None for fact in FACTS}
+        if of[UNIT] is None and (size := pixel_size(content)):
+            of[UNIT], sized = size, sized + 1
+        seen.setdefault(pixels.name(content), []).append((file, label))
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed} {file}".encode()).digest()[:8], "little"))
         questions: dict[str, dict] = {}
         captions: dict[str, dict] = {}
@@ -118,7 +122,10 @@ def build_rows(
     if not rows:
         file, why = next(iter(failed.items()))
         raise UserError(f"none of {len(labels):,} pictures can be read; of the first, '{file}': {why}")
-    return rows, [*pixels.notes(read, failed), *_notes(rows, seen)]
+    notes = [*pixels.notes(read, failed), *_notes(rows, seen)]
+    if sized:
+        notes.append(f"the pixel size of {sized:,} of {len(rows):,} pictures is the one that their files state")
+    return rows, notes
 
 
 def write_rows(rows: list[dict], out: str) -> None:
