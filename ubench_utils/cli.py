@@ -239,16 +239,17 @@ def _import(options: argparse.Namespace) -> None:
     )
     write_rows(rows, options.out)
     classes = sorted(Counter(row["label_name"] for row in rows).items())
-    print(f"{len(rows):,} pictures of {len(classes)} classes: {', '.join(f'{label} ({n:,})' for label, n in classes)}")
     asked = Counter(kind for row in rows for kind in row["questions"])
-    print(f"asked: {', '.join(f'{kind} ({n:,})' for kind, n in asked.items())}")
-    print(f"the question on the class: {question} Its captions: {' / '.join(sentences)}")
     columns = {fact: "ncbitaxon_name" if fact == "organism" else fact for fact in FACTS}
     absent = [fact for fact, column in columns.items() if not any(row[column] for row in rows)]
-    if absent:
-        print(f"not stated, so nothing is asked or broken down by it: {', '.join(absent)}")
-    for note in [*notes, *found]:
-        print(f"note: {note}")
+    told = [
+        f"{len(rows):,} pictures of {len(classes)} classes: {', '.join(f'{label} ({n:,})' for label, n in classes)}",
+        f"asked: {', '.join(f'{kind} ({n:,})' for kind, n in asked.items())}",
+        f"the question on the class: {question} Its captions: {' / '.join(sentences)}",
+        *([f"not stated, so nothing is asked or broken down by it: {', '.join(absent)}"] if absent else []),
+        *(f"note: {note}" for note in [*notes, *found]),
+    ]
+    print("\n".join(map(one_line, told)))
     if sheet:
         from .data.benchmark import load_benchmark
         from .data.questions import build_questions

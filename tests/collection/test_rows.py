@@ -99,6 +99,7 @@ def test_facts_that_cannot_be_meant_are_refused(folder):
         ({"labels": labels[:2]}, r"all pictures are of one class \('a'\)"),
         ({"labels": labels.assign(label=["None_of the above", "b"] * 2)}, None),
         ({"labels": labels.assign(label=["none_of_the_above", "b"] * 2)}, "a class is called 'none of the above'"),
+        ({"labels": labels.assign(label=["a", "\x1b[31mb"] * 2)}, r"'.x1b.31mb' holds a control character"),
         ({"sentences": ["A picture.", "{class}"]}, "'A picture.' lacks {class}"),
     ):
         if words is None:

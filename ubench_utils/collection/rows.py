@@ -7,6 +7,7 @@ modality, six for other coarse questions, and at most six for the class.
 
 import hashlib
 import io
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,9 @@ def build_rows(
         If there are fewer than two classes, no picture can be read, or a fact or sentence cannot be meant.
     """
     stated = _facts(labels, facts)
+    for text in (name, question, *sentences, *labels.file, *labels.label, *stated.select_dtypes(object).stack()):
+        if isinstance(text, str) and any(unicodedata.category(character) == "Cc" for character in text):
+            raise UserError(f"the name {text[:40]!r} holds a control character; take it out")
     for sentence in sentences:
         if SLOT not in sentence:
             raise UserError(f"the sentence '{sentence}' lacks {SLOT}, the place of the class")
