@@ -70,7 +70,7 @@ def build_rows(
         If there are fewer than two classes, no picture can be read, or a fact or sentence cannot be meant.
     """
     stated = _facts(labels, facts)
-    for text in (name, question, *sentences, *labels.file, *labels.label, *stated.select_dtypes(object).stack()):
+    for text in (name, question, *sentences, *labels.file, *labels.label, *stated.to_numpy(object).ravel()):
         if isinstance(text, str) and any(unicodedata.category(character) == "Cc" for character in text):
             raise UserError(f"the name {text[:40]!r} holds a control character; take it out")
     for sentence in sentences:
