@@ -119,7 +119,7 @@ def test_same_seed_same_bytes():
 
 
 def test_products_are_those_of_any_processor():
-    """OpenBLAS and numpy's loops as on three x86 processors; with `@`, one image in a hundred differed."""
+    """OpenBLAS and numpy's loops as on three x86 processors; with `@`, some images differed."""
     code = "import hashlib, numpy as np; from ubench_utils.demo.optics import texture; rng = np.random.default_rng(0); "
     code += "print(hashlib.sha256(b''.join(texture(rng, n).tobytes() for n in range(2, 30))).hexdigest())"
     kinds = [{"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "X86_V4"}]

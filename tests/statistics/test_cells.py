@@ -1,12 +1,17 @@
 """Cells: where a mean over sub-datasets is withheld, by simulation; their sums are those of the scores' tests."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.samples import table_of
+from helpers.site import ROOT
 
 from ubench_utils.statistics.cells import answered_cells, draws, lay_out
 from ubench_utils.statistics.intervals import percentiles
 from ubench_utils.statistics.resampling import image_weights, numbered, resamples
+from ubench_utils.statistics.scores import score
 
 
 def coverage(sizes, spread, n=1500):
@@ -36,3 +41,17 @@ def test_means_over_sub_datasets_are_withheld_where_their_intervals_would_not_co
     for sizes, least in (([12, 12], 0.91), ([12] * 20, 0.93)):
         withheld, covered = coverage(sizes, spread)
         assert not withheld and covered > least, (sizes, covered)
+
+
+def test_a_mean_near_one_covers_less_as_how_to_read_says():
+    text = (ROOT / "book" / "how_to_read.md").read_text(encoding="utf-8")
+    said = re.search(r"(\d+) % for 60 images at 98 % and 12 at 90 %", text)
+    rng, n = np.random.default_rng(1), 400
+    models = []
+    for name, images, p in (("apple", 60, 0.98), ("beech", 12, 0.9)):
+        right = rng.random((n, images)) < p
+        models += [table_of(f"{model}", row, name) for model, row in enumerate(right)]
+    with resamples(500):
+        found = score(pd.concat(models), by=[]).query("estimand == 'macro' and question == 'all'")
+    covered = ((found.ci_low <= 0.94) & (found.ci_high >= 0.94)).mean()
+    assert len(found) == n and abs(100 * covered - int(said[1])) < 8  # four standard errors of the simulation

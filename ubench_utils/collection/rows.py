@@ -77,10 +77,11 @@ def build_rows(
         if SLOT not in sentence:
             raise UserError(f"the sentence '{sentence}' lacks {SLOT}, the place of the class")
     spoken = {label: " ".join(label.replace("_", " ").split()) for label in labels.label.unique()}
-    classes = sorted(set(spoken.values()))
+    _check_alike("the labels", spoken)
+    classes = sorted(spoken.values())
     if len(classes) < 2:
         raise UserError(f"all pictures are of one class ('{classes[0]}'); a question needs two or more")
-    if NONE_OF_THE_ABOVE in classes:
+    if NONE_OF_THE_ABOVE in map(str.casefold, classes):
         raise UserError(f"a class is called '{NONE_OF_THE_ABOVE}', which is the last option of every question")
     values = {kind: [*VALUES[kind], *sorted(set(stated[kind].dropna()) - {*VALUES[kind]})] for kind in VALUES}
     rows: list[dict] = []
@@ -169,6 +170,10 @@ def _facts(labels: pd.DataFrame, facts: dict) -> pd.DataFrame:
         raise UserError(f"{both[0]} is a column of the table and an option (--{option}) too; say it in one place")
     table = labels.assign(**facts).reindex(columns=FACTS).astype(object)
     table = table.map(lambda value: value.strip() or None if isinstance(value, str) else value)
+    for kind, known in VALUES.items():  # a value of the list is meant however it is written
+        of = {value.casefold(): value for value in known}
+        table[kind] = [of.get(said.casefold(), said) if isinstance(said, str) else None for said in table[kind]]
+        _check_alike(f"the values of {kind},", {said: said for said in table[kind].dropna().unique()})
     table["modality"] = [_modality(value) if isinstance(value, str) else None for value in table.modality]
     sizes = pd.to_numeric(table[UNIT].map(lambda v: v.replace(",", ".") if isinstance(v, str) else v), errors="coerce")
     wrong = table[UNIT].notna() & ~(sizes > 0)
@@ -176,6 +181,15 @@ def _facts(labels: pd.DataFrame, facts: dict) -> pd.DataFrame:
         file, value = labels.file[wrong.idxmax()], table[UNIT][wrong.idxmax()]
         raise UserError(f"'{file}': the pixel size '{value}' is no positive number of micrometres")
     return table.assign(**{UNIT: sizes.astype(float)})
+
+
+def _check_alike(what: str, names: dict[str, str]) -> None:
+    """Refuse names that differ in case, blanks or underscores alone, as both would be options of one question."""
+    known: dict[str, str] = {}
+    for name, words in names.items():
+        other = known.setdefault(words.casefold(), name)
+        if other != name:
+            raise UserError(f"{what} '{other}' and '{name}' differ only in how they are written; write them alike")
 
 
 def _modality(said: str) -> str:
