@@ -87,7 +87,9 @@ def test_cognition_questions_are_question_and_option():
             }
         ]
     )
-    images = pd.DataFrame([{"dataset": "d", "image_id": "i", "image_hash": "h", **dict.fromkeys(FACETS, "x")}])
+    images = pd.DataFrame(
+        [{"dataset": "d", "image_id": "i", "image_hash": "h", "group": None, **dict.fromkeys(FACETS, "x")}]
+    )
     asked = build_questions(Benchmark("local", rows, images, "f")).iloc[0]
     assert asked.options == ("Which stage? early", "Which stage? late") and asked.level == "cognition"
 

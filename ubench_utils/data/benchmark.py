@@ -31,7 +31,7 @@ DATASETS = {
 }
 COARSE = ["domain", "subdomain", "modality", "submodality", "stain"]  # columns, and types of question
 REQUIRED_COLUMNS = ["image_id", "image", "label_name", "dataset", *COARSE, "captions", "questions"]
-OPTIONAL_COLUMNS = ["microns_per_pixel", "ncbitaxon_name", "synthetic", "scale"]
+OPTIONAL_COLUMNS = ["microns_per_pixel", "ncbitaxon_name", "synthetic", "scale", "group", "rendering"]
 FACETS = [
     "modality",
     "submodality",
@@ -76,7 +76,9 @@ class Benchmark:
         The rows, of plain types: nothing in them is decoded, and no path in them opened, when they are read.
     images : pandas.DataFrame
         One row per image, in the order of ``rows``: ``row`` (its number in the file), ``dataset, image_id,
-        label_name, image_hash`` and the facets.
+        label_name, image_hash``, the facets, ``group`` (the specimen, slide or patient, null where not stated: pictures
+        of one group in a sub-dataset are drawn together), and ``rendering`` (how a file's values became this picture,
+        where that was not by the rule of ``pixels`` alone).
     fingerprint : str
         Hash of all images, captions and questions, independent of row order.
     revision : str or None
@@ -315,7 +317,8 @@ def _describe(rows, name: str, notes: list[str]) -> pd.DataFrame:
         notes.append(f"scale not stated for {', '.join(unscaled)}; add a column `scale` to break results down by it")
     text = [column for column in FACETS if column != "microns_per_pixel"]
     images[text] = images[text].astype(object).where(images[text].notna(), NOT_STATED)
-    return images.assign(row=np.arange(len(images)))[["row", "dataset", "image_id", "label_name", *FACETS]]
+    kept = ["row", "dataset", "image_id", "label_name", *FACETS, "group", "rendering"]
+    return images.assign(row=np.arange(len(images)))[kept]
 
 
 def _image_hashes(rows, images: pd.DataFrame, folder: Path | None) -> list[str]:

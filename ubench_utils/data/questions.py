@@ -72,7 +72,7 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
     Returns
     -------
     pandas.DataFrame
-        Columns ``dataset, image_id, image_hash, question, wording, level, options`` (tuple of str: the sentences
+        Columns ``dataset, image_id, image_hash, group, question, wording, level, options`` (tuple of str: the sentences
         that are scored), ``labels`` (tuple of str: the same options without the sentence around them, for people),
         ``asked`` (str: the question in words), ``answer_idx`` (int), ``n_options`` (int) and the facets. Null
         questions are left out; ``attrs["notes"]`` counts those that are left out for another reason, and
@@ -120,7 +120,7 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
         raise UserError(f"dataset '{benchmark.name}' holds no question that can be asked: {reasons}")
     columns = ["row", "question", "wording", "level", "options", "labels", "asked", "answer_idx", "n_options"]
     table = pd.DataFrame(records, columns=columns)
-    images = benchmark.images[["dataset", "image_id", "image_hash", *FACETS]]
+    images = benchmark.images[["dataset", "image_id", "image_hash", "group", *FACETS]]
     table = pd.concat([images.iloc[table.row].reset_index(drop=True), table.drop(columns="row")], axis=1)
     table.attrs["notes"] = [
         *(f"{n} questions left out, {fields}: {reason}" for reason, fields, n in _by_reason(left_out)),

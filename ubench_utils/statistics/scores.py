@@ -48,7 +48,8 @@ def join_answers(predictions: pd.DataFrame, questions: pd.DataFrame) -> pd.DataF
     if "unit" not in questions:
         questions = questions.assign(**units(questions))
     right = [labels[at] for labels, at in zip(questions.labels, questions.answer_idx, strict=True)]
-    facets = questions.drop(columns=["options", "answer_idx", "n_options", "image_hash"]).assign(right=right)
+    counted = ["options", "answer_idx", "n_options", "image_hash", "group"]
+    facets = questions.drop(columns=counted, errors="ignore").assign(right=right)
     answers = predictions.merge(facets, on=QUESTION, how="inner", validate="many_to_one")
     chosen = zip(answers.labels, answers.predicted_idx, strict=True)
     return answers.assign(chosen=[labels[at] if at >= 0 else NO_CHOICE for labels, at in chosen])
