@@ -106,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
 
     imports = commands.add_parser("import", help="a dataset from your own pictures and labels")
     imports.add_argument("folder", metavar="FOLDER", help="the pictures: one folder a class, or with a table of labels")
-    imports.add_argument("--labels", metavar="FILE", help="CSV or JSON lines: file_name, label, facts")
+    imports.add_argument("--labels", metavar="FILE", help="CSV or JSON lines: file_name, label, facts; or a COCO file")
+    imports.add_argument("--group", metavar="COLUMN", help="the column that says which pictures are of one specimen")
     imports.add_argument("--out", required=True, metavar="FILE", help="the dataset, FILE.parquet")
     imports.add_argument("--name", metavar="NAME", help="name of the sub-dataset; by default the folder's")
     for fact in FACTS:
@@ -115,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     imports.add_argument(
         "--sentence", action="append", metavar="TEXT", help="a caption with {class} in it; give two, one a wording"
     )
+    imports.add_argument("--vocabulary", metavar="FILE", help="YAML of values that options are drawn from, by type")
     imports.add_argument("--seed", type=int, default=0, metavar="N", help="of the options' order (default 0)")
     imports.add_argument("--check", action="store_true", help="also a page of pictures with their questions, FILE.html")
     imports.set_defaults(command=_import)
@@ -223,6 +225,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     """Make a dataset of a folder of pictures, and say what was assumed."""
+    from .collection.facts import read_vocabulary
     from .collection.rows import QUESTION, SENTENCES, build_rows, check_out, write_rows
 
     sheet = Path(options.out).expanduser().with_suffix(".html") if options.check else None
@@ -230,12 +233,20 @@ def _import(options: argparse.Namespace) -> None:
     sentences = options.sentence or list(SENTENCES)
     if len(sentences) != len(SENTENCES):
         raise UserError(f"--sentence is given {len(sentences)} times; give two, one a wording")
-    labels, notes = read_labels(options.folder, options.labels)
+    vocabulary = read_vocabulary(options.vocabulary)
+    labels, notes = read_labels(options.folder, options.labels, options.group)
     facts = {fact: getattr(options, fact) for fact in FACTS if getattr(options, fact) is not None}
     name = options.name or Path(options.folder).expanduser().absolute().name
     question = options.question or QUESTION
     rows, found = build_rows(
-        options.folder, labels, facts=facts, name=name, question=question, sentences=sentences, seed=options.seed
+        options.folder,
+        labels,
+        facts=facts,
+        name=name,
+        question=question,
+        sentences=sentences,
+        vocabulary=vocabulary,
+        seed=options.seed,
     )
     write_rows(rows, options.out)
     classes = sorted(Counter(row["label_name"] for row in rows).items())

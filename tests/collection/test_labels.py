@@ -120,7 +120,7 @@ def test_a_folder_that_is_not_clear_is_refused(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     refused("holds no picture", tmp_path / "empty")
     refused("there is no table", folder, tmp_path / "no.csv")
-    refused("a table of labels is CSV or JSON lines", folder, tmp_path / "mine.parquet")
+    refused("a table of labels is CSV, JSON lines or a COCO file", folder, tmp_path / "mine.parquet")
     refused("line 1: no JSON", folder, written(tmp_path, "file_name,label\n", "x.jsonl"))
     refused("line 2: write an object", folder, written(tmp_path, '\n["a"]\n', "y.jsonl"))
     written(folder, "a", "metadata.csv"), written(folder, "a", "metadata.jsonl")
@@ -132,3 +132,22 @@ def test_a_folder_that_is_not_clear_is_refused(folder, tmp_path):
     (folder / "red" / "day 1").mkdir()
     (folder / "red" / "day 1" / "9.png").write_bytes(png([[[1, 2, 3]]]))
     refused("folders in folders, such as that of 'red/day 1/9.png'", folder)
+
+
+def test_a_column_says_which_pictures_belong_together(folder):
+    text = (
+        lines(folder, header="file_name,label,mouse_id").replace(",red\n", ",red,M1\n").replace(",blue\n", ",blue,\n")
+    )
+    table = str(written(folder, text))
+    labels, notes = read_labels(str(folder), table)
+    assert "group" not in labels and any(note.endswith("say --group mouse_id") for note in notes)
+    labels, notes = read_labels(str(folder), table, "mouse_id")
+    assert labels.group.fillna("").tolist() == ["", "", "M1", "M1", "M1"]  # blue comes first
+    assert not any("--group" in note for note in notes)
+    written(folder, text.replace("mouse_id", "group"))
+    assert read_labels(str(folder))[0].group.dropna().tolist() == ["M1"] * 3
+    with pytest.raises(UserError, match=r"--group mouse_id: .* has no such column \(found: file_name, label, group"):
+        read_labels(str(folder), table, "mouse_id")
+    (folder / "labels.csv").unlink()
+    with pytest.raises(UserError, match="--group mouse_id: there is no table with such a column"):
+        read_labels(str(folder), None, "mouse_id")

@@ -9,6 +9,7 @@ from helpers.samples import png
 from PIL import Image
 
 from ubench_utils.cli import main
+from ubench_utils.collection.facts import read_vocabulary
 from ubench_utils.collection.rows import build_rows
 from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.data.questions import build_questions
@@ -89,6 +90,18 @@ def test_no_option_stands_beside_itself_written_otherwise(folder):
         rows_of(cells, labels.assign(label=["None of the above", "b"] * 3))
 
 
+def test_options_are_drawn_from_a_vocabulary_of_ones_own(folder):
+    cells = folder({"a": 4, "b": 4})
+    vocabulary = read_vocabulary() | {"stain": ["Giemsa", "Fast Red"], "classification": ["debris", "a"]}
+    rows, _ = rows_of(cells, facts={"stain": "My dye"}, vocabulary=vocabulary)
+    for row in rows:
+        assert {*row["questions"]["stain"]["options"]} == {"My dye", "Giemsa", "Fast Red", "none of the above"}
+        assert {*row["questions"]["classification"]["options"]} == {"a", "b", "debris", "none of the above"}
+    for name in ("A", "None of the above"):
+        with pytest.raises(UserError, match="differ only|a class is called"):
+            rows_of(cells, vocabulary=vocabulary | {"classification": [name]})
+
+
 def test_what_is_left_out_or_doubtful_is_noted(folder):
     cells = folder({"a": 12, "b": 12, "c": 3})
     (cells / "a" / "0.png").write_bytes(b"no picture")
@@ -109,7 +122,8 @@ def test_facts_that_cannot_be_meant_are_refused(folder):
     cells = folder({"a": 2, "b": 2})
     labels = table_of(cells)
     for how, words in (
-        ({"facts": {"modality": "x-ray"}}, "modality 'x-ray': it is one of electron microscopy"),
+        ({"facts": {"modality": "x-ray"}}, "modality 'x-ray' of 'a/0.png': it is one of electron"),
+        ({"facts": {"scale": "organ"}}, "scale 'organ' of 'a/0.png': it is one of subcellular, cellular, tissue"),
         ({"facts": {"stain": "H&E"}, "labels": labels.assign(stain="Giemsa")}, r"stain is a column .* \(--stain\)"),
         ({"facts": {"microns_per_pixel": "0"}}, "'a/0.png': the pixel size '0' is no positive number"),
         ({"labels": labels.assign(microns_per_pixel=["0,5", "x", "1", "1"])}, "'a/1.png': the pixel size 'x'"),

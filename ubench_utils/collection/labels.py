@@ -1,4 +1,4 @@
-"""Which pictures lie in a folder, and what a person says of each: a folder a class, or a table of names and labels.
+"""Which pictures lie in a folder, and what a person says of each: a folder a class, a table, or a COCO file's classes.
 
 Nothing is guessed: a table in which two columns could be the label, a name that is no file, a picture with two labels
 are refused, and what is left out is counted in a note.
@@ -6,6 +6,8 @@ are refused, and what is left out is counted in a note.
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -13,20 +15,33 @@ import pandas as pd
 from ..data.tables import read_csv
 from ..errors import UserError, first_line
 from ..files import read_text
+from . import coco
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
-TABLES = (
-    "metadata.csv",
-    "metadata.jsonl",
-    "labels.csv",
-)  # looked for in the folder, the first two as `imagefolder` does
+COCO = "_annotations.coco.json"
+TABLES = ("metadata.csv", "metadata.jsonl", "labels.csv", COCO)  # in the folder, the first two as of `imagefolder`
 FILE = ("file_name", "file", "filename", "image", "path", "picture")
 LABEL = ("label", "class", "label_name", "category", "class_name")
-FACTS = ("modality", "submodality", "stain", "domain", "subdomain", "organism", "microns_per_pixel")
+FACTS = ("modality", "submodality", "stain", "domain", "subdomain", "organism", "scale", "microns_per_pixel")
+GROUP = "group"
+SPECIMENS = {
+    "animal",
+    "case",
+    "donor",
+    "embryo",
+    "individual",
+    "mouse",
+    "patient",
+    "plate",
+    "sample",
+    "slide",
+    "subject",
+}
+SPECIMENS |= {"specimen", "well"}  # words in the name of a column that may say which pictures belong together
 SHOWN = 3  # names in a message
 
 
-def read_labels(folder: str, table: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+def read_labels(folder: str, table: str | None = None, group: str | None = None) -> tuple[pd.DataFrame, list[str]]:
     """Pictures of a folder with their labels.
 
     Parameters
@@ -34,13 +49,16 @@ def read_labels(folder: str, table: str | None = None) -> tuple[pd.DataFrame, li
     folder : str
         Pictures lie in it, or below it.
     table : str, optional
-        CSV or JSON lines with a column of file names, relative to the folder, one of labels, and any of ``FACTS``. By
-        default one of ``TABLES`` in the folder; without one, a picture's label is the name of its folder.
+        CSV or JSON lines with a column of file names, relative to the folder, one of labels, and any of ``FACTS`` and
+        ``group``; or a COCO file (.json), whose classes are the labels. By default one of ``TABLES`` in the folder;
+        without one, a picture's label is the name of its folder.
+    group : str, optional
+        The table's column that says which pictures are of one specimen, slide or patient, if it is not called so.
 
     Returns
     -------
     labels : pandas.DataFrame of str
-        ``file`` (relative to the folder, in POSIX form, sorted), ``label``, and the facts that the table states.
+        ``file`` (relative to the folder, in POSIX form, sorted), ``label``, the facts that the table states, ``group``.
     notes : list of str
         What was assumed or left out.
 
@@ -63,8 +81,10 @@ def read_labels(folder: str, table: str | None = None) -> tuple[pd.DataFrame, li
     if table is None and len(found) > 1:
         raise UserError(f"'{folder}' holds {' and '.join(found)}; say which one counts with --labels")
     if table is None and not found:
+        if group:
+            raise UserError(f"--group {group}: there is no table with such a column; name it with --labels")
         return _by_folder(folder, there)
-    return _by_table(folder, root, table or str(root / found[0]), there)
+    return _by_table(folder, root, table or str(root / found[0]), there, group)
 
 
 def _by_folder(folder: str, there: list[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -85,14 +105,20 @@ def _by_folder(folder: str, there: list[str]) -> tuple[pd.DataFrame, list[str]]:
     return labels, ["the label of a picture is the name of its folder"]
 
 
-def _by_table(folder: str, root: Path, table: str, there: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    rows = _rows(table)
+def _by_table(
+    folder: str, root: Path, table: str, there: list[str], group: str | None
+) -> tuple[pd.DataFrame, list[str]]:
+    rows, notes = _rows(table)
     if rows.empty:
         raise UserError(f"'{table}' has no rows")
     file, label = _column(rows, FILE, table, "file names"), _column(rows, LABEL, table, "labels")
-    facts = [name for name in FACTS if name in rows and name not in (file, label)]
-    unused = [name for name in rows if name not in (file, label, *facts)]
-    labels = rows[[file, label, *facts]].set_axis(["file", "label", *facts], axis=1)
+    if group and group not in rows:
+        there_are = ", ".join(map(str, rows.columns[:8]))
+        raise UserError(f"--group {group}: '{table}' has no such column (found: {there_are})")
+    facts = {name: name for name in FACTS if name in rows and name not in (file, label)}
+    facts |= {group or GROUP: GROUP} if group or GROUP in rows else {}
+    unused = [str(name) for name in rows if name not in (file, label, *facts)]
+    labels = rows[[file, label, *facts]].set_axis(["file", "label", *facts.values()], axis=1)
     for row, (name, said) in enumerate(zip(labels.file, labels.label, strict=True)):
         where = f"'{table}', row {row + 1}"
         if not isinstance(name, str) or not name.strip():
@@ -111,26 +137,39 @@ def _by_table(folder: str, root: Path, table: str, there: list[str]) -> tuple[pd
     twice = labels[labels.file.duplicated()]
     if len(twice):
         raise UserError(f"'{table}', row {twice.index[0] + 1}: '{twice.file.iloc[0]}' is listed twice")
-    notes = [f"labels are the column {label} of {table}"]
+    notes = notes or [f"labels are the column {label} of {table}"]
     left = len(known) - len(labels)
     if left:
         notes.append(f"{left:,} of {len(known):,} pictures have no row in {Path(table).name} and are left out")
     if unused:
-        notes.append(f"columns that are not used: {', '.join(map(str, unused))}")
+        notes.append(f"columns that are not used: {', '.join(unused)}")
+    of_specimens = [name for name in unused if {*re.split(r"[\W_]+", name.lower())} & SPECIMENS]
+    if of_specimens and GROUP not in labels:
+        notes.append(
+            f"pictures count as independent of each other; if those of one {of_specimens[0]} belong together, say "
+            f"--group {shlex.quote(of_specimens[0])}"
+        )
     return labels.sort_values("file", ignore_index=True), notes
 
 
-def _rows(table: str) -> pd.DataFrame:
-    """Rows of a table of labels, every cell a text or None."""
-    if table.lower().endswith(".jsonl"):
+def _rows(table: str) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of a table of labels, every cell a text or None, and notes on what they were taken from."""
+    suffix = Path(table).suffix.lower()
+    if suffix == ".json":
+        return coco.read_classes(table)
+    if suffix == ".jsonl":
         lines = enumerate(read_text(table, "the table of labels").splitlines(), start=1)
-        return pd.DataFrame([_object(line, f"'{table}', line {number}") for number, line in lines if line.strip()])
-    if not table.lower().endswith((".csv", ".tsv", ".txt")):
-        raise UserError(f"'{table}': a table of labels is CSV or JSON lines (.csv, .tsv, .txt, .jsonl)")
+        objects = [_object(line, f"'{table}', line {number}") for number, line in lines if line.strip()]
+        return pd.DataFrame(objects), []
+    if suffix not in (".csv", ".tsv", ".txt"):
+        raise UserError(
+            f"'{table}': a table of labels is CSV, JSON lines or a COCO file (.csv, .tsv, .txt, .jsonl, .json); a "
+            "spreadsheet saves as CSV"
+        )
     if not os.path.isfile(table):
         raise UserError(f"there is no table '{table}'")
     try:
-        return read_csv(Path(table).read_bytes(), table, known=(*FILE, *LABEL, *FACTS))
+        return read_csv(Path(table).read_bytes(), table, known=(*FILE, *LABEL, *FACTS, GROUP)), []
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read '{table}' ({first_line(error)})") from error
 

@@ -16,18 +16,19 @@ import numpy as np
 import pandas as pd
 
 from ..data import pixels
+from ..data.benchmark import COARSE
 from ..data.questions import NONE_OF_THE_ABOVE, SLOT
-from ..demo.sample import CAPTIONS, QUESTIONS, VALUES, ask
+from ..demo.sample import CAPTIONS, QUESTIONS, ask
 from ..errors import UserError
 from ..files import write_whole
-from .labels import FACTS
+from .facts import CLASS, UNIT, check_alike, read_vocabulary, spoken, stated_facts
+from .labels import FACTS, GROUP
 from .pixel_size import pixel_size
 
 QUESTION = "What does this micrograph show?"
 SENTENCES = ("A micrograph of {class}.", "A microscopy image showing {class}.")
 LONGEST = 6  # options of a question, "none of the above" among them
 FEW = 10  # pictures of a class
-UNIT = "microns_per_pixel"
 
 
 def build_rows(
@@ -38,6 +39,7 @@ def build_rows(
     name: str,
     question: str = QUESTION,
     sentences: Sequence[str] = SENTENCES,
+    vocabulary: dict[str, list[str]] | None = None,
     seed: int = 0,
 ) -> tuple[list[dict], list[str]]:
     """Rows of the pictures of a folder, ready to be written as parquet.
@@ -54,6 +56,8 @@ def build_rows(
         The question on the class, for people and for models that read.
     sentences : sequence of str
         Two captions with ``{class}``, for models that compare.
+    vocabulary : dict of str to list of str, optional
+        Values that options are drawn from, as from ``read_vocabulary``.
     seed : int
         Of the options; those of a picture depend on it, the picture's path and the vocabulary alone.
 
@@ -69,21 +73,23 @@ def build_rows(
     UserError
         If there are fewer than two classes, no picture can be read, or a fact or sentence cannot be meant.
     """
-    stated = _facts(labels, facts)
+    vocabulary = read_vocabulary() if vocabulary is None else vocabulary
+    stated = stated_facts(labels, facts, vocabulary)
     for text in (name, question, *sentences, *labels.file, *labels.label, *stated.to_numpy(object).ravel()):
         if isinstance(text, str) and any(unicodedata.category(character) == "Cc" for character in text):
             raise UserError(f"the name {text[:40]!r} holds a control character; take it out")
     for sentence in sentences:
         if SLOT not in sentence:
             raise UserError(f"the sentence '{sentence}' lacks {SLOT}, the place of the class")
-    spoken = {label: " ".join(label.replace("_", " ").split()) for label in labels.label.unique()}
-    _check_alike("the labels", spoken)
-    classes = sorted(spoken.values())
+    check_alike("the labels", labels.label.unique())
+    classes = sorted(set(labels.label.map(spoken)))
+    further = [name for name in vocabulary[CLASS] if name not in classes]
+    check_alike("of the labels and the vocabulary,", [*classes, *further])
     if len(classes) < 2:
         raise UserError(f"all pictures are of one class ('{classes[0]}'); a question needs two or more")
-    if NONE_OF_THE_ABOVE in map(str.casefold, classes):
+    if NONE_OF_THE_ABOVE in map(str.casefold, classes + further):
         raise UserError(f"a class is called '{NONE_OF_THE_ABOVE}', which is the last option of every question")
-    values = {kind: [*VALUES[kind], *sorted(set(stated[kind].dropna()) - {*VALUES[kind]})] for kind in VALUES}
+    values = {kind: sorted({*vocabulary[kind], *stated[kind].dropna()}) for kind in COARSE} | {CLASS: classes + further}
     rows: list[dict] = []
     read: dict[str, dict] = {}
     failed: dict[str, str] = {}
@@ -96,29 +102,18 @@ def build_rows(
         except Exception as error:  # each is that picture's own
             failed[file] = pixels.reason(error)
             continue
-        of = {fact: stated[fact].iloc[at] if pd.notna(stated[fact].iloc[at]) else None for fact in FACTS}
+        of = {fact: None if pd.isna(value) else value for fact, value in stated.iloc[at].items()}
         if of[UNIT] is None and (size := pixel_size(content)):
             of[UNIT], sized = size, sized + 1
         seen.setdefault(pixels.name(content), []).append((file, label))
-        rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed} {file}".encode()).digest()[:8], "little"))
-        questions: dict[str, dict] = {}
-        captions: dict[str, dict] = {}
-        for kind in VALUES:
-            length = len(values[kind]) + 1 if kind == "modality" else LONGEST
-            if of[kind]:
-                asked = ask(rng, kind, of[kind], values[kind], length, file, QUESTIONS[kind], CAPTIONS.get(kind, []))
-                questions[kind], captions = asked[0], captions | {f"{kind}_{k}": one for k, one in enumerate(asked[1])}
-        length = min(len(classes), LONGEST - 1) + 1
-        asked = ask(rng, "classification", spoken[label], classes, length, file, question, list(sentences))
-        questions["classification"] = asked[0]
-        captions |= {f"classification_{k}": one for k, one in enumerate(asked[1])}
+        questions, captions = _asked(file, of, spoken(label), values, question, list(sentences), seed)
         rows.append(
             {
                 "image_id": file,
                 "image": {"bytes": content, "path": None},
                 "label_name": label,
                 "dataset": name,
-                **{fact: of[fact] for fact in FACTS if fact != "organism"},
+                **{fact: of[fact] for fact in (*FACTS, GROUP) if fact != "organism"},
                 "ncbitaxon_name": of["organism"],
                 "captions": captions,
                 "questions": questions,
@@ -162,42 +157,20 @@ def check_out(out: str, beside: Path | None = None) -> None:
         raise UserError(f"'{path.absolute().parent}' is no folder, so '{out}' cannot be written")
 
 
-def _facts(labels: pd.DataFrame, facts: dict) -> pd.DataFrame:
-    """What is known of each picture: of the table, or of all pictures; said in both places, it is refused."""
-    both = [name for name in facts if name in labels]
-    if both:
-        option = both[0].replace("_", "-")
-        raise UserError(f"{both[0]} is a column of the table and an option (--{option}) too; say it in one place")
-    table = labels.assign(**facts).reindex(columns=FACTS).astype(object)
-    table = table.map(lambda value: value.strip() or None if isinstance(value, str) else value)
-    for kind, known in VALUES.items():  # a value of the list is meant however it is written
-        of = {value.casefold(): value for value in known}
-        table[kind] = [of.get(said.casefold(), said) if isinstance(said, str) else None for said in table[kind]]
-        _check_alike(f"the values of {kind},", {said: said for said in table[kind].dropna().unique()})
-    table["modality"] = [_modality(value) if isinstance(value, str) else None for value in table.modality]
-    sizes = pd.to_numeric(table[UNIT].map(lambda v: v.replace(",", ".") if isinstance(v, str) else v), errors="coerce")
-    wrong = table[UNIT].notna() & ~(sizes > 0)
-    if wrong.any():
-        file, value = labels.file[wrong.idxmax()], table[UNIT][wrong.idxmax()]
-        raise UserError(f"'{file}': the pixel size '{value}' is no positive number of micrometres")
-    return table.assign(**{UNIT: sizes.astype(float)})
-
-
-def _check_alike(what: str, names: dict[str, str]) -> None:
-    """Refuse names that differ in case, blanks or underscores alone, as both would be options of one question."""
-    known: dict[str, str] = {}
-    for name, words in names.items():
-        other = known.setdefault(words.casefold(), name)
-        if other != name:
-            raise UserError(f"{what} '{other}' and '{name}' differ only in how they are written; write them alike")
-
-
-def _modality(said: str) -> str:
-    """One of the benchmark's modalities, which may be said in short: ``light``."""
-    found = [name for name in VALUES["modality"] if said.lower() in (name, name.removesuffix(" microscopy"))]
-    if not found:
-        raise UserError(f"modality '{said}': it is one of {', '.join(VALUES['modality'])}; leave it out if it is none")
-    return found[0]
+def _asked(file: str, of: dict, label: str, values: dict, question: str, sentences: list[str], seed: int) -> tuple:
+    """Questions and captions of a picture, their options drawn from ``values``."""
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed} {file}".encode()).digest()[:8], "little"))
+    questions: dict[str, dict] = {}
+    captions: dict[str, dict] = {}
+    for kind in (*COARSE, CLASS):
+        right = label if kind == CLASS else of[kind]
+        if not right:
+            continue
+        asked, templates = (question, sentences) if kind == CLASS else (QUESTIONS[kind], CAPTIONS.get(kind, []))
+        length = min(len(values[kind]) + 1, LONGEST)
+        questions[kind], sentences_of = ask(rng, kind, right, values[kind], length, file, asked, templates)
+        captions |= {f"{kind}_{k}": one for k, one in enumerate(sentences_of)}
+    return questions, captions
 
 
 def _notes(rows: list[dict], seen: dict) -> list[str]:
