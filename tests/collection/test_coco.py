@@ -59,7 +59,7 @@ def test_what_is_no_coco_file_is_refused(folder):
     refused(r"images\[1\]: the id 10 is that of an earlier one", right | {"images": [right["images"][0]] * 2})
     lost = right["annotations"] + [{"image_id": 99, "category_id": 0}]
     refused(r"annotations\[2\]: image_id 99 is not listed", right | {"annotations": lost})
-    refused(r"annotations\[0\]: category_id 0 is not listed", right | {"categories": right["categories"][1:]})
+    refused(r"annotations\[1\]: category_id 0 is not listed", right | {"categories": right["categories"][1:]})
     refused("of 2 pictures none holds objects of exactly one class", right | {"annotations": []})
     elsewhere = [image | {"file_name": f"images/{image['file_name']}"} for image in right["images"]]
     refused(
