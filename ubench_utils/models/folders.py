@@ -28,6 +28,7 @@ OPEN_CLIP_WEIGHTS = (
 )
 TRANSFORMERS_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # or an index beside, that names several files
 TOKENIZER_KEYS = ("bpe_path", "clean", "strip_sep_token", "additional_special_tokens", "language")
+LORA = ("adapter_config.json", "adapter_model.safetensors")  # as peft saves one
 ADAPTERS = ("adapter_config.json", "adapter_model.*", "pytorch_adapter.bin", "pytorch_lora_weights.*")
 TOKENIZER_PARTS = ("merges.txt", "special_tokens_map.json", "added_tokens.json")
 # Files that say which classes read a folder, and the key under which a class of transformers is named.
@@ -63,6 +64,8 @@ class Source:
         Commit of the Hub repository that was fetched.
     has_embeddings : bool
         Whether it compares features of image and text; else image and text are read together, by a matching head.
+    adapter : Path or None
+        Folder of a LoRA adapter that is merged into the weights.
     """
 
     kind: str
@@ -73,6 +76,7 @@ class Source:
     files: tuple = ()
     commit: str | None = None
     has_embeddings: bool = True
+    adapter: Path | None = None
 
 
 def read_json(file: Path) -> dict:
@@ -209,9 +213,15 @@ def _check_tokenizer(folder: Path, text: dict) -> list:
     return [path]
 
 
-def transformers_folder(folder: Path, commit: str | None, *, tokenizer: bool = True) -> Source:
-    """Source of a folder in transformers' format; raises UserError as ``open_clip_folder``."""
-    _refuse_adapter(folder)
+def transformers_folder(
+    folder: Path, commit: str | None, *, tokenizer: bool = True, with_adapter: bool = False
+) -> Source:
+    """Source of a folder in transformers' format; raises UserError as ``open_clip_folder``.
+
+    An adapter in it is refused, unless it is added ``with_adapter``.
+    """
+    if not with_adapter:
+        _refuse_adapter(folder)
     config = read_json(folder / "config.json")
     for name in CLASSES:
         if os.path.lexists(folder / name):
@@ -286,16 +296,39 @@ def _files(folder: Path, weights: list, expected: tuple) -> tuple:
     return readable((*(path for path in there if path.suffix in TEXT_FILES), *weights))
 
 
+def lora_settings(folder: Path) -> dict:
+    """Settings of the LoRA adapter that a folder holds, alone or beside its base; empty where it holds none.
+
+    Raises
+    ------
+    UserError
+        If it is an adapter of another kind or format, or peft, which merges one, is not installed.
+    """
+    found = _adapters(folder)
+    if not found:
+        return {}
+    settings = read_json(folder / LORA[0]) if {*found} == {*LORA} else {}
+    if settings.get("peft_type") != "LORA" or find_spec("peft") is None:
+        _refuse_adapter(folder)
+    readable(tuple(folder / name for name in LORA))
+    return settings
+
+
 def _refuse_adapter(folder: Path) -> None:
-    """Refuse an adapter (LoRA and its like), alone or beside its base: no library here adds it to the weights."""
-    found = [path.name for pattern in ADAPTERS for path in folder.glob(pattern)]
+    """Refuse an adapter, alone or beside its base, where it would be left out."""
+    found = _adapters(folder)
     if found:
-        file = folder / "adapter_config.json"
+        file = folder / LORA[0]
         of = read_json(file).get("base_model_name_or_path") if os.path.isfile(file) else None
         raise UserError(
             f"'{folder}' holds an adapter ({shown(found[0])}), which would be left out; merge it into its "
-            f"base{f' ({shown(of)})' if of else ''} first, with peft's merge_and_unload, and save the whole model"
+            f"base{f' ({shown(of)})' if of else ''} first, with peft's merge_and_unload, and save the whole model; "
+            "where the package peft is installed, hf:DIR does that for LoRA in safetensors"
         )
+
+
+def _adapters(folder: Path) -> list[str]:
+    return sorted(path.name for pattern in ADAPTERS for path in folder.glob(pattern))
 
 
 def _need_tokenizer(folder: Path) -> None:

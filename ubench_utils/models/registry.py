@@ -15,7 +15,7 @@ SPEC_HELP = {
     "open_clip:ARCH@hf:ORG/NAME": "that architecture with CLIP weights in transformers' format (Hub or folder)",
     "hf-hub:ORG/NAME": "a Hub repository in open_clip's format",
     "local-dir:DIR": "a folder in open_clip's format (open_clip_config.json and weights)",
-    "hf:ORG/NAME or hf:DIR": "a dual encoder of transformers (CLIP, SigLIP, ALIGN, BLIP, …), from the Hub or a folder",
+    "hf:ORG/NAME or hf:DIR": "a dual encoder of transformers (CLIP, SigLIP, ALIGN, BLIP, …) or a LoRA adapter of one",
     "conch:ORG/NAME or conch:DIR": "CONCH's own format: pytorch_model.bin and its tokenizer file",
     "mix:BASE+TUNED@ALPHA": "weights (1 − ALPHA)·BASE + ALPHA·TUNED of two models of one architecture",
     "mix:BASE+TUNED@FIRST..LAST": "the same with an ALPHA that grows from the first to the last layer (LiNeS)",

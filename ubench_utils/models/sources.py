@@ -5,6 +5,7 @@ Nothing here imports torch, so a page whose embeddings are cached needs none.
 
 import json
 import os
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import version
@@ -16,7 +17,16 @@ from ..engine.store import file_digest
 from ..errors import UserError, first_line, shown
 from ..files import file_state
 from .cards import ModelCard
-from .folders import TEXT_FILES, Source, conch_folder, open_clip_folder, readable, transformers_folder
+from .folders import (
+    LORA,
+    TEXT_FILES,
+    Source,
+    conch_folder,
+    lora_settings,
+    open_clip_folder,
+    readable,
+    transformers_folder,
+)
 
 FETCHED = [*(f"*{suffix}" for suffix in TEXT_FILES), "*.safetensors"]  # of a Hub repository
 
@@ -35,7 +45,7 @@ def resolve(card: ModelCard) -> Source:
     if kind == "local-dir":
         return open_clip_folder(_local(rest), None)
     if kind == "hf":
-        return transformers_folder(*_fetched(rest, card.revision))
+        return _of_transformers(*_fetched(rest, card.revision))
     if kind == "conch":
         return conch_folder(*_fetched(rest, card.revision, ("pytorch_model.bin", "*.json")))
     if kind == "predictions":
@@ -46,6 +56,24 @@ def resolve(card: ModelCard) -> Source:
     if kind == "open_clip":
         return _of_architecture(card)
     raise UserError(f"'{card.spec}' is no model string; `ubench list models` shows the forms")
+
+
+def _of_transformers(folder: Path, commit: str | None) -> Source:
+    """Source of a folder in transformers' format, or of a LoRA adapter, whose base is beside it or named in it."""
+    adapter = lora_settings(folder)
+    if not adapter:
+        return transformers_folder(folder, commit)
+    base = folder, commit
+    if not os.path.isfile(folder / "config.json"):
+        place, revision = (adapter.get(key) for key in ("base_model_name_or_path", "revision"))
+        if not isinstance(place, str) or not place:
+            raise UserError(f"its {LORA[0]} names no base (base_model_name_or_path), and none lies beside it")
+        try:
+            base = _fetched(place, revision if isinstance(revision, str) else None)
+        except UserError as error:
+            raise UserError(f"the base of its adapter, by its {LORA[0]}: {error}; write there where it lies") from error
+    source = transformers_folder(*base, with_adapter=base[0] == folder)
+    return replace(source, adapter=folder, files=(*source.files, *(folder / name for name in LORA)))
 
 
 def _of_architecture(card: ModelCard) -> Source:
@@ -137,6 +165,7 @@ def identity_of(card: ModelCard, source: Source) -> dict:
         "engine": work.ENGINE,
         "kind": source.kind,
         library: version(library),
+        **({"peft": version("peft")} if source.adapter else {}),
         "config": source.config,
         **own,
         "tag": source.tag,

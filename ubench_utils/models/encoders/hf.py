@@ -22,6 +22,7 @@ from ...errors import UserError, first_line
 from ..cards import ModelCard
 from ..checkpoints import Weights, check_fit, fit, layers_are_there, read
 from ..folders import NO_CODE, Source, refuse_code
+from .lora import merge_adapter
 from .network import LARGEST_IMAGE, DualEncoder, quiet
 
 # Families trained on texts that were padded to the whole context, and documented to need it.
@@ -60,6 +61,9 @@ def load(card: ModelCard, source: Source) -> DualEncoder:
             "preprocessor_config.json says"
         )
     network, doubt = _network(source)
+    if source.adapter:
+        network, merged = merge_adapter(network, source.adapter)
+        doubt = "; ".join(filter(None, (doubt, merged)))
     matching = isinstance(network, transformers.BlipForImageTextRetrieval)
     processor = _part(source, "image processor", transformers.AutoImageProcessor)
     tokenizer = _part(source, "tokenizer", transformers.AutoTokenizer)
