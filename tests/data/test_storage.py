@@ -170,12 +170,23 @@ def test_a_cut_file_is_refused_in_one_line(rows, parquet, tmp_path, share, kind,
     assert code == 2 and error.startswith(f"ubench: cannot read dataset '{cut}'") and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["cells", "cells/metadata.csv", "cells/metadata.jsonl", "cells/a/0.png", "rows"])
-def test_what_is_not_read_is_told_with_a_way_to_get_there(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("my cells", "ubench import '{path}' --out 'my cells.parquet'"),
+        ("cells/metadata.csv", "ubench import {path.parent} --labels {path} --out cells.parquet"),
+        ("cells/metadata.jsonl", "ubench import {path.parent} --labels {path} --out cells.parquet"),
+        ("cells/a/0.png", "ubench import FOLDER --out mine.parquet"),
+        ("rows", "ubench import FOLDER --out mine.parquet"),
+    ],
+)
+def test_what_is_not_read_is_told_with_a_way_to_get_there(tmp_path, name, command):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir() if name == "cells" else path.write_text("file_name,label\n")
-    refused(lambda: load_benchmark(str(path)), "cannot read dataset", str(path), "ubench import FOLDER")
+    path.mkdir() if name == "my cells" else path.write_text("file_name,label\n")
+    refused(
+        lambda: load_benchmark(str(path)), "cannot read dataset", str(path), f"`{command.format(path=path)}` makes one"
+    )
 
 
 def test_devices_pipes_and_loops_are_not_opened(tmp_path):

@@ -7,6 +7,7 @@ without a library's copy of them, so what is scored is what lies there; nothing 
 import json
 import os
 import re
+import shlex
 import stat
 from collections import Counter
 from pathlib import Path
@@ -21,7 +22,6 @@ from .columns import is_text
 
 SUFFIXES = (".parquet", ".arrow")
 READ = "a .parquet or .arrow file, a folder of them, or a folder written by save_to_disk"
-HOW_TO_MAKE = "`ubench import FOLDER --out mine.parquet` makes one from pictures and their labels"
 SPLITS = {  # words of the Hub
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -214,7 +214,7 @@ def files_of(path: Path) -> tuple[list[Path], list[str]]:
             raise UserError(f"it is no regular file; {READ} is read")
         if path.suffix.lower() not in SUFFIXES:
             kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
-            raise UserError(f"{kind} is not read, but {READ}; {HOW_TO_MAKE}")
+            raise UserError(f"{kind} is not read, but {READ}; {_how_to_make(path)}")
         shard = SHARD.fullmatch(path.stem)
         of = int(shard[3]) if shard else 1
         return [path], [f"{path.name} is one of {of} parts of a dataset; it alone was read"] if of > 1 else []
@@ -229,6 +229,22 @@ def files_of(path: Path) -> tuple[list[Path], list[str]]:
     split, notes = _chosen(list(groups))
     files, more = _whole(groups[split], path)
     return files, notes + more
+
+
+def _how_to_make(path: Path) -> str:
+    """The command that makes a dataset of a folder of pictures, or of a table beside them."""
+    arguments = ["FOLDER", "--out", "mine.parquet"]
+    if path.is_dir():
+        arguments = [str(path), "--out", f"{path.absolute().name or 'mine'}.parquet"]
+    elif path.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl"):
+        arguments = [
+            str(path.parent),
+            "--labels",
+            str(path),
+            "--out",
+            f"{path.absolute().parent.name or 'mine'}.parquet",
+        ]
+    return f"`{shlex.join(['ubench', 'import', *arguments])}` makes one of pictures and their labels"
 
 
 def _saved(folder: Path) -> list[Path]:
@@ -270,7 +286,7 @@ def _tables_in(path: Path) -> list[Path]:
     found = [file for file in found if not re.fullmatch(r"cache-\w+\.arrow", file.name)]
     kinds = {file.suffix.lower() for file in found}
     if not kinds:
-        raise UserError(f"no .parquet or .arrow file and no save_to_disk folder; {HOW_TO_MAKE}")
+        raise UserError(f"no .parquet or .arrow file and no save_to_disk folder; {_how_to_make(path)}")
     if len(kinds) > 1:
         raise UserError("the folder holds both .parquet and .arrow files; name the file that is meant")
     return found
