@@ -202,3 +202,17 @@ def test_nested_texts_may_be_stored_in_any_way(with_column, base):
         kind = typed(base["captions"].type, text, lists)
         found = with_column("captions", pa.array(base["captions"].to_pylist(), kind))
         assert build_questions(found).equals(plain)
+
+
+def test_questions_may_be_a_list_with_their_names(with_column, base):
+    plain = build_questions(with_column("captions", base["captions"]))
+    listed = [[{**entry, "name": name} for name, entry in row.items() if entry] for row in base["captions"].to_pylist()]
+    assert build_questions(with_column("captions", pa.array(listed))).equals(plain)
+    for names in (["modality_0", "modality_0"], ["modality_0", None]):
+        wrong = [*listed[:1], [entry | {"name": name} for entry, name in zip(listed[1], names, strict=False)]]
+        wrong += listed[2:]
+        refused(
+            lambda wrong=wrong: build_questions(with_column("captions", pa.array(wrong))), "row 1", "name` of its own"
+        )
+    texts = pa.array([["a"]] * len(listed))
+    refused(lambda: with_column("captions", texts), "column captions", "or a list of structs with their `name`")

@@ -219,8 +219,10 @@ def _check_types(schema: pa.Schema, name: str) -> None:
     """Check the columns that no name stands in: captions and questions are structs, images bytes or paths."""
     for column in ("captions", "questions"):
         kind = schema.field(column).type
-        if not (pa.types.is_struct(kind) or pa.types.is_null(kind)):
-            raise UserError(f"dataset '{name}', column {column}: expected a struct of question types, found {kind}")
+        listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        if not (pa.types.is_null(kind) or pa.types.is_struct(kind.value_type if listed else kind)):
+            expected = "a struct of question types, or a list of structs with their `name`"
+            raise UserError(f"dataset '{name}', column {column}: expected {expected}, found {str(kind)[:80]}")
     kind = schema.field("image").type
     allowed = {"bytes": (columns.is_bytes, pa.types.is_null), "path": (columns.is_text, pa.types.is_null)}
     if pa.types.is_struct(kind):

@@ -149,6 +149,13 @@ def _by_reason(counts: Counter) -> list[tuple]:
 
 def _checked(entries, column: str) -> dict:
     """Questions of a row by their names, nulls left out; each has options and a question of the right kind, or none."""
+    if isinstance(entries, list):  # of structs, each with its own name
+        names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+        if None in names or len({*names}) < len(names):
+            raise UserError(
+                f"{column}: of a list, each entry has a `name` of its own (modality, or modality_0 in captions)"
+            )
+        entries = dict(zip(names, entries, strict=True))
     entries = {name: entry for name, entry in (entries or {}).items() if entry is not None}
     for name, entry in entries.items():
         if not isinstance(entry, dict):
