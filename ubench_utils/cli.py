@@ -1,4 +1,4 @@
-"""Command line: ``ubench run | build | evaluate | score | list | doctor | demo``."""
+"""Command line: ``ubench run | build | evaluate | report | import | score | list | doctor | demo``."""
 
 import argparse
 import logging
@@ -29,6 +29,7 @@ from .text import one_line
 if TYPE_CHECKING:
     from .evaluation.run import Evaluation
 
+REPORT, WRONG = "index.html", "wrong.csv"  # beside the tables of a run
 LONGEST_LINE = 2000  # characters of a message; a name in it may have many more
 
 
@@ -103,6 +104,16 @@ def _parser() -> argparse.ArgumentParser:
     _evaluation_options(evaluate)
     evaluate.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
     evaluate.set_defaults(command=_evaluate)
+
+    report = commands.add_parser(
+        "report", help="a page on your own pictures: which model can be used, and how good it is"
+    )
+    _evaluation_options(report)
+    report.add_argument(
+        "--sub-dataset", metavar="NAME", help="the one that the page is about (default: the first by name)"
+    )
+    report.add_argument("--out", required=True, metavar="DIR", help="folder for the page, index.html, and the tables")
+    report.set_defaults(command=_report_page)
 
     imports = commands.add_parser("import", help="a dataset from your own pictures and labels")
     imports.add_argument("folder", metavar="FOLDER", help="the pictures: one folder a class, or with a table of labels")
@@ -223,6 +234,32 @@ def _evaluate(options: argparse.Namespace) -> None:
     _report(run, _saved(run, options.out))
 
 
+def _report_page(options: argparse.Namespace) -> None:
+    """Write a page on one sub-dataset beside the tables of its run: all of them, or nothing."""
+    from .evaluation.evaluate import evaluate
+    from .evaluation.results import as_csv, check_folder
+    from .evaluation.run import open_benchmark
+    from .pages.single import single_page
+    from .report.sentences import sentence
+    from .statistics.scores import score
+    from .studies import subdataset
+
+    inputs = filter(None, [options.dataset, options.templates])
+    check_folder(options.out, inputs=inputs, others=[REPORT, WRONG])
+    name = subdataset.chosen(open_benchmark(options.dataset, options.limit), options.sub_dataset)
+    settings = _settings(options)
+    run = evaluate(options.dataset, options.models, **settings)
+    answers = subdataset.answers(run, name)
+    subdataset.check_answered(run, name, answers)
+    given = {"dataset": options.dataset, "sub_dataset": name, "models": options.models, **settings}
+    page = single_page("subdataset", given, synthetic=run.benchmark.is_synthetic)
+    folder = _saved(run, options.out, {REPORT: page, WRONG: as_csv(subdataset.wrong(answers))})
+    _tell_notes(run)
+    scores, compared = score(answers, by=()), subdataset.comparisons(answers)
+    print(sentence("subdataset", "answer", **subdataset.context(run, name, answers, scores, compared)))
+    print(f"Wrong answers are in {folder / WRONG}, tables beside it. Open {folder / REPORT}")
+
+
 def _import(options: argparse.Namespace) -> None:
     """Make a dataset of a folder of pictures, and say what was assumed."""
     from .collection.facts import read_vocabulary
@@ -327,7 +364,14 @@ def _saved(run: "Evaluation", out: str, beside: dict | None = None) -> Path:
 
 
 def _report(run: "Evaluation", folder: Path) -> None:
-    """Print what a user has to know."""
+    """Print what a user has to know, the scores, and where the tables are."""
+    _tell_notes(run)
+    _print_scores(run)
+    print(f"predictions.parquet, scores.csv, failures.csv and run.json are in {folder}")
+
+
+def _tell_notes(run: "Evaluation") -> None:
+    """Print what a user has to know of the data and the models."""
     for note in run.record["dataset"]["notes"]:
         print(f"note: {one_line(note)}")  # it may hold names of the dataset
     for model, passport in run.record["models"].items():
@@ -339,8 +383,6 @@ def _report(run: "Evaluation", folder: Path) -> None:
             print(f"note: {model}: {passport['doubt']}")
     for model, n in run.failures.groupby("model").size().items():
         print(f"{model}: {n} images failed and are left out, see failures.csv")
-    _print_scores(run)
-    print(f"predictions.parquet, scores.csv, failures.csv and run.json are in {folder}")
 
 
 def _print_scores(run: "Evaluation") -> None:

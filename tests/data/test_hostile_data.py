@@ -93,7 +93,7 @@ def site(tmp_path_factory, demo_rows):
         for page, section, own in pages:
             notebook = executed(section, dataset=str(folder / "rows.parquet"), models=names, device="cpu", **own)
             notebook = tidy(notebook, page.rpartition("/")[2])
-            runner._adapt(notebook, own.get("model"), False)
+            runner.adapt(notebook, own.get("model"), False)
             nbformat.write(notebook, folder / "book" / f"{page}.ipynb")
     chapters = [{"file": f"book/results/{section}"} for section in SECTIONS]
     toc = {"format": "jb-book", "root": "book/glossary", "chapters": [*chapters, {"glob": "book/models/*"}]}

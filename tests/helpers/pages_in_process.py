@@ -15,7 +15,7 @@ def executed(section, **parameters):
 
     An exception in a cell is raised.
     """
-    notebook = nbformat.from_dict(runner._source(runner.sections()[section])[0])
+    notebook = nbformat.from_dict(runner.source(runner.sections()[section])[0])
     notebook.metadata.papermill = {}
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])

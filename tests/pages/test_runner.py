@@ -186,7 +186,7 @@ def test_the_title_of_a_card_is_the_name_of_its_model(model):
     notebook = v4.new_notebook(
         cells=[v4.new_markdown_cell("# Report card of a model\n\nWords."), v4.new_code_cell('x = ":class: synthetic"')]
     )
-    runner._adapt(notebook, model, False)
+    runner.adapt(notebook, model, False)
     title, _, rest = notebook.cells[0].source.partition("\n")
     assert re.sub(r"\\([^\w\s])", r"\1", title) == "# " + " ".join(model.split()) and rest == "\nWords."
     assert notebook.cells[1].source == 'x = ":class: synthetic"', "code is left as it is"

@@ -87,7 +87,7 @@ def run_book(dataset: str, models=None, names=None, extra: dict | None = None, *
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise UserError(f"unknown section '{unknown[0]}'; the sections are {', '.join(known)}")
-    sources = {name: _source(known[name]) for name in names}
+    sources = {name: source(known[name]) for name in names}
     declared = {name: list(papermill.inspect_notebook(nbformat.from_dict(sources[name][0]))) for name in names}
     _check_declared(known, declared)
     _check_parameters(extra or {}, declared)
@@ -131,7 +131,7 @@ def run_book(dataset: str, models=None, names=None, extra: dict | None = None, *
         try:
             if isinstance(notebook, UserError):
                 raise notebook
-            _adapt(notebook, model, synthetic)
+            adapt(notebook, model, synthetic)
             state[name] = [key, _write(notebook, page)]
             _write_state(state)
         except (UserError, OSError) as error:
@@ -235,7 +235,7 @@ def _pages(names, known: dict, models) -> list[tuple]:
     return pages + [(book / "models" / f"{slug}.ipynb", CARDS, model) for model, slug in cards]
 
 
-def _adapt(notebook, model: str | None, synthetic: bool) -> None:
+def adapt(notebook, model: str | None, synthetic: bool) -> None:
     """Name a report card after its model; keep the striped box for synthetic images alone."""
     if model:
         title = f"# {as_markdown(model)}"
@@ -263,7 +263,7 @@ def slugs(models) -> dict[str, str]:
     return names
 
 
-def _source(place: str):
+def source(place: str):
     """A section's notebook and its text."""
     text = (ROOT / "notebooks" / f"{place}.md").read_text(encoding="utf-8")
     return jupytext.reads(text, fmt="md:myst"), text

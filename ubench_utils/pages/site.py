@@ -41,36 +41,36 @@ def build_book() -> Path:
     log, aside, site = build / "build.log", build / "aside", build / "html"
     build.mkdir(exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-c",
-        JUPYTER_BOOK,
-        "build",
-        str(runner.ROOT),
-        "--path-output",
-        str(aside),
-        "--all",
-        "-W",
-        "-n",
-        "--keep-going",
-    ]
-    with log.open("w", encoding="utf-8") as file:
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=runner.ROOT).returncode
-    made = aside / "_build" / "html"
-    if code or not (made / "index.html").exists():
-        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))  # colours
-        lines = text.splitlines()
-        found = next((i for i, line in enumerate(lines) if re.search("WARNING|ERROR|[Ee]rror:", line)), -1)
-        first = " ".join(line.strip() for line in lines[found : found + 2] or lines[-1:])
-        raise UserError(
-            f"jupyter-book failed (exit {code}): {first[:300]}; the whole log is {log.relative_to(runner.ROOT)}"
-        )
+    made = jupyter_book(runner.ROOT, aside, log)
     if site.exists():
         site.rename(aside / "before")
     made.rename(site)
     shutil.rmtree(aside, ignore_errors=True)
     write_whole(build / "site.json", json.dumps([made_of, _listing(site)]))
     return site / "index.html"
+
+
+def jupyter_book(source: Path, aside: Path, log: Path) -> Path:
+    """Build the book in a folder; returns the folder of its pages, within ``aside``.
+
+    Raises
+    ------
+    UserError
+        If Jupyter Book fails or warns; names the first warning and the log.
+    """
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(source), "--path-output", str(aside)]
+    command += ["--all", "-W", "-n", "--keep-going"]
+    with log.open("w", encoding="utf-8") as file:
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=source).returncode
+    made = aside / "_build" / "html"
+    if code or not (made / "index.html").exists():
+        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))  # colours
+        lines = text.splitlines()
+        found = next((i for i, line in enumerate(lines) if re.search("WARNING|ERROR|[Ee]rror:", line)), -1)
+        first = " ".join(line.strip() for line in lines[found : found + 2] or lines[-1:])
+        place = log.relative_to(source) if log.is_relative_to(source) else log
+        raise UserError(f"jupyter-book failed (exit {code}): {first[:300]}; the whole log is {place}")
+    return made
 
 
 def _made_of() -> str:

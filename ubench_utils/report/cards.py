@@ -6,6 +6,7 @@ Every image is a small JPEG inside the page, described by its alt text, with a s
 import base64
 import io
 import math
+from collections.abc import Iterable
 from contextlib import suppress
 
 import numpy as np
@@ -132,16 +133,16 @@ def check_sheet(benchmark: Benchmark, questions: pd.DataFrame) -> str:
     return template.render(name=", ".join(images.dataset.unique()), shown=shown, n_images=len(images))
 
 
-def worked_questions(run: Evaluation, looked: pd.DataFrame) -> HTML:
-    """A question of each type: image, question, options in every wording, answer and chance.
+def worked_questions(run: Evaluation, looked: pd.DataFrame, *, types: Iterable[str] = LEVELS) -> HTML:
+    """A question of each of the ``types``: image, question, options in every wording, answer and chance.
 
-    The images are drawn with a fixed seed, each from another sub-dataset while there are enough.
+    The images, of ``looked`` alone, are drawn with a fixed seed, each from another sub-dataset while there are enough.
     """
     places = {(row.dataset, row.image_id): row.Index for row in looked.itertuples() if row.unreadable == ""}
     rng, found = np.random.default_rng(0), []
     used: set[str] = set()
     names = run.record["dataset"]["wordings"]
-    for question in LEVELS:
+    for question in types:
         rows = run.questions[run.questions.question == question]
         of_set: dict[str, list] = {}
         for key in sorted(places.keys() & set(zip(rows.dataset, rows.image_id, strict=True))):
@@ -198,6 +199,28 @@ def examples_of_change(run: Evaluation, base: str, tuned: str, state: str) -> HT
         for row in _surest(rows.assign(sure=rows.p_predicted * rows.p_predicted_base), 2).itertuples()
     ]
     return _page("examples", examples=found, state=state, tuned=tuned)
+
+
+def wrong_answers(run: Evaluation, rows: pd.DataFrame) -> HTML:
+    """Pictures with wrong answers, of ``subdataset.mistakes``: what was said, the label, and the name of the file."""
+    images = run.benchmark.images.reset_index().set_index(["dataset", "image_id"])
+    found = []
+    for row in rows.itertuples():
+        place = images.loc[(row.dataset, row.image_id), "index"]
+        with suppress(Unreadable, OSError):
+            shown = picture(run.benchmark, run.benchmark.images.loc[place], place)
+            found.append(
+                {
+                    "image": shown | {"answer": row.label, "choices": [("", row.answer)]},
+                    "file": row.image_id,
+                    "label": row.label,
+                    "answer": row.answer,
+                    "probability": None if pd.isna(row.p) else row.p,
+                    "n_models": row.n_models,
+                    "of_models": row.of_models,
+                }
+            )
+    return _page("wrong", wrong=found)
 
 
 def _fine(run: Evaluation) -> pd.DataFrame:

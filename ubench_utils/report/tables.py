@@ -12,7 +12,7 @@ from ..models.registry import find_model
 from ..models.sources import image_size
 from ..text import one_line
 from .sentences import environment
-from .text import called, count, need, percent, signed
+from .text import called, count, need, percent, signed, stated, whole
 
 WIDE_CELL = 40  # letters; a table with a longer cell wraps
 
@@ -113,6 +113,12 @@ def facts(page: str, **context) -> pd.DataFrame:
     lines = environment().get_template(f"facts/{page}.md").render(context).splitlines()
     rows = [[one_line(part) for part in line.split(" ¦ ", 1)] for line in lines if " ¦ " in line]
     return pd.DataFrame([row for row in rows if row[1]], columns=["what", "value"])
+
+
+def of_sub_dataset(about: dict) -> pd.DataFrame:
+    """What the pictures of a sub-dataset are, how they were read and what was asked, of ``subdataset.asked_about``."""
+    sides = {side: whole(about["files"][f"{side}_low"], about["files"][f"{side}_high"]) for side in ("width", "height")}
+    return facts("subdataset", **about | sides | {"pixel": stated(*about["pixel"])})
 
 
 def passport(run: Evaluation, model: str) -> pd.DataFrame:
