@@ -24,6 +24,7 @@ import re
 import struct
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import PIL
@@ -88,8 +89,18 @@ def decoder() -> dict:
     }
 
 
-def decode(encoded: bytes) -> Image.Image:
+def decode(
+    encoded: bytes, limits: Callable[[np.ndarray, int], tuple[float, float] | None] | None = None
+) -> Image.Image:
     """Decode an image file to 8-bit RGB by the rule of this module.
+
+    Parameters
+    ----------
+    encoded : bytes
+        A whole file.
+    limits : callable, optional
+        From the values of visible pixels (white-is-zero turned over) and bits per sample to the two values that
+        become black and white, where not the range that the file states; None leaves it at that.
 
     Returns
     -------
@@ -105,7 +116,7 @@ def decode(encoded: bytes) -> Image.Image:
         If the file is broken, or of a kind that the rule refuses. Other errors (too little memory, a library that
         Pillow lacks) say nothing about the file and pass through.
     """
-    return _checked(_decoded, encoded)
+    return _checked(lambda content: _decoded(content, limits), encoded)
 
 
 def size(encoded: bytes) -> tuple[int, int]:
@@ -190,7 +201,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _decoded(encoded: bytes) -> Image.Image:
+def _decoded(encoded: bytes, limits) -> Image.Image:
     image = _open(encoded)
     tags = tags_of(image)
     _refuse(image, tags)
@@ -213,6 +224,14 @@ def _decoded(encoded: bytes) -> Image.Image:
         rgb = Image.fromarray(np.broadcast_to(levels[values], (*values.shape[:2], 3)))
     if alpha is not None and np.asarray(alpha).min() == 255:
         alpha = None
+    if limits is not None:
+        own = np.asarray(rgb) if values is None else values
+        seen = own if alpha is None or not np.asarray(alpha).any() else own[np.asarray(alpha) > 0]
+        asked = limits(seen, 8 if values is None else 16)
+        if asked is not None:
+            levels = (np.arange(top + 1) - asked[0]) / ((asked[1] - asked[0]) / 255)
+            levels = np.clip(levels.round(), 0, 255).astype(np.uint8)
+            rgb = Image.fromarray(np.broadcast_to(levels[own], (*own.shape[:2], 3)))
     if alpha is not None:
         shown = np.asarray(rgb if values is None else values)[np.asarray(alpha) > 0]
         ends = (shown.min(), shown.max()) if shown.size else (top, top)
@@ -331,6 +350,17 @@ def _top(tags, bits: int) -> int:
         if isinstance(value, int) and 0 < value < full and value & (value + 1) == 0:  # all of k bits; else a statistic
             return value
     return full
+
+
+def rendered(rules: list[str | None]) -> list[str]:
+    """A note on how many images are not the files' own, with the commonest of the rules by which they were made."""
+    counts = Counter(rule for rule in rules if rule)
+    if not counts:
+        return []
+    commonest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    told = "; ".join(f"{n:,} × [{rule}]" for rule, n in commonest[:NAMED])
+    others = f"; {len(counts) - NAMED:,} more rules" * (len(counts) > NAMED)
+    return [f"{sum(counts.values()):,} of {len(rules):,} images were made from their files by a rule: {told}{others}"]
 
 
 def notes(found: dict, failed: dict) -> list[str]:

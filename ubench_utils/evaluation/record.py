@@ -69,7 +69,8 @@ def picture_notes(benchmark: Benchmark, files: dict, failures: pd.DataFrame) -> 
     unread = failures[failures.reason.astype(str).str.startswith(UNREADABLE)]
     inner = unread.reason.astype(str).str.removeprefix(f"{UNREADABLE} (").str.removesuffix(")")
     reasons = dict(zip(unread.dataset + "/" + unread.image_id, inner, strict=True))
-    return pixels.notes(found, {key: reason for key, reason in reasons.items() if key not in found})
+    made = pixels.rendered([None if pd.isna(rule) else rule for rule in benchmark.images.rendering])
+    return made + pixels.notes(found, {key: reason for key, reason in reasons.items() if key not in found})
 
 
 def provenance() -> dict:

@@ -127,7 +127,9 @@ def check_sheet(benchmark: Benchmark, questions: pd.DataFrame) -> str:
         with suppress(Unreadable):
             own = asked.loc[[(row.dataset, row.image_id)]].itertuples()
             told = [{"asked": of.asked or of.question, "labels": of.labels, "answer": of.answer_idx} for of in own]
-            shown.append({"image": picture(benchmark, row, place), "file": row.image_id, "questions": told})
+            rendering = None if pd.isna(row.rendering) else row.rendering
+            card = {"image": picture(benchmark, row, place), "file": row.image_id, "rendering": rendering}
+            shown.append(card | {"questions": told})
     shown.sort(key=lambda one: (one["image"]["dataset"], one["image"]["label"] or "", one["file"]))
     template = environment().get_template("cards/check.html")
     return template.render(name=", ".join(images.dataset.unique()), shown=shown, n_images=len(images))
