@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from . import __version__
+from .collection.formats import AXES, PAGES
 from .collection.labels import FACTS, read_labels
 from .data.benchmark import DATASETS
 from .engine.device import DEVICES, PRECISIONS
@@ -129,6 +130,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     imports.add_argument("--vocabulary", metavar="FILE", help="YAML of values that options are drawn from, by type")
     imports.add_argument("--seed", type=int, default=0, metavar="N", help="of the options' order (default 0)")
+    planes = imports.add_argument_group(
+        "files of several planes", "z, t, channel and scene may be columns of the table too; all count from 1"
+    )
+    planes.add_argument("--z", metavar="N|middle|maximum|mean", help="a plane of each stack, or a projection of it")
+    planes.add_argument("--t", metavar="N", help="a time of each series")
+    planes.add_argument("--channel", metavar="N|NAME", help="one channel, in grey (default: all, added in colour)")
+    planes.add_argument("--scene", metavar="N|NAME", help="a scene of each file of several")
+    planes.add_argument("--pages", choices=PAGES, help="what the pages of a TIFF are that does not say so")
+    planes.add_argument(
+        "--range",
+        metavar="type|percentiles|LOW:HIGH",
+        help="the values that become black and white (default: what the files state)",
+    )
     imports.add_argument("--check", action="store_true", help="also a page of pictures with their questions, FILE.html")
     imports.set_defaults(command=_import)
 
@@ -263,6 +277,7 @@ def _report_page(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     """Make a dataset of a folder of pictures, and say what was assumed."""
     from .collection.facts import read_vocabulary
+    from .collection.rendering import read_range
     from .collection.rows import QUESTION, SENTENCES, build_rows, check_out, write_rows
 
     sheet = Path(options.out).expanduser().with_suffix(".html") if options.check else None
@@ -270,6 +285,8 @@ def _import(options: argparse.Namespace) -> None:
     sentences = options.sentence or list(SENTENCES)
     if len(sentences) != len(SENTENCES):
         raise UserError(f"--sentence is given {len(sentences)} times; give two, one a wording")
+    span = read_range(options.range)
+    choices = {axis: getattr(options, axis) for axis in AXES if getattr(options, axis) is not None}
     vocabulary = read_vocabulary(options.vocabulary)
     labels, notes = read_labels(options.folder, options.labels, options.group)
     facts = {fact: getattr(options, fact) for fact in FACTS if getattr(options, fact) is not None}
@@ -284,6 +301,9 @@ def _import(options: argparse.Namespace) -> None:
         sentences=sentences,
         vocabulary=vocabulary,
         seed=options.seed,
+        choices=choices,
+        span=span,
+        pages=options.pages,
     )
     write_rows(rows, options.out)
     classes = sorted(Counter(row["label_name"] for row in rows).items())

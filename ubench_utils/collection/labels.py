@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +17,8 @@ from ..data.tables import read_csv
 from ..errors import UserError, first_line
 from ..files import read_text
 from . import coco
+from .formats import AXES, ELSEWHERE, PICTURES, READ
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2", ".avif")
 COCO = "_annotations.coco.json"
 TABLES = ("metadata.csv", "metadata.jsonl", "labels.csv", COCO)  # in the folder, the first two as of `imagefolder`
 FILE = ("file_name", "file", "filename", "image", "path", "picture")
@@ -49,16 +50,17 @@ def read_labels(folder: str, table: str | None = None, group: str | None = None)
     folder : str
         Pictures lie in it, or below it.
     table : str, optional
-        CSV or JSON lines with a column of file names, relative to the folder, one of labels, and any of ``FACTS`` and
-        ``group``; or a COCO file (.json), whose classes are the labels. By default one of ``TABLES`` in the folder;
-        without one, a picture's label is the name of its folder.
+        CSV or JSON lines with a column of file names, relative to the folder, one of labels, and any of ``FACTS``,
+        ``AXES`` and ``group``; or a COCO file (.json), whose classes are the labels. By default one of ``TABLES`` in
+        the folder; without one, a picture's label is the name of its folder.
     group : str, optional
         The table's column that says which pictures are of one specimen, slide or patient, if it is not called so.
 
     Returns
     -------
     labels : pandas.DataFrame of str
-        ``file`` (relative to the folder, in POSIX form, sorted), ``label``, the facts that the table states, ``group``.
+        ``file`` (relative to the folder, in POSIX form, sorted), ``label``, the facts that the table states, ``group``,
+        and which of its planes, times, channels or scenes is meant (``AXES``).
     notes : list of str
         What was assumed or left out.
 
@@ -70,21 +72,29 @@ def read_labels(folder: str, table: str | None = None, group: str | None = None)
     root = Path(os.path.expanduser(folder))
     if not root.is_dir():
         raise UserError(f"'{folder}' is no folder; name the one that holds the pictures")
-    there = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in PICTURES and path.is_file() and not path.name.startswith(".")
-    )
+    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    there = sorted(path.relative_to(root).as_posix() for path in files if path.suffix.lower() in READ)
+    others = _others(files)
     if not there:
-        raise UserError(f"'{folder}' holds no picture ({', '.join(PICTURES)})")
+        why = f"; {others[0]}" if others else f" ({', '.join(PICTURES)}, or a microscope's)"
+        raise UserError(f"'{folder}' holds no picture{why}")
     found = [name for name in TABLES if (root / name).is_file()]
     if table is None and len(found) > 1:
         raise UserError(f"'{folder}' holds {' and '.join(found)}; say which one counts with --labels")
     if table is None and not found:
         if group:
             raise UserError(f"--group {group}: there is no table with such a column; name it with --labels")
-        return _by_folder(folder, there)
-    return _by_table(folder, root, table or str(root / found[0]), there, group)
+        labels, notes = _by_folder(folder, there)
+    else:
+        labels, notes = _by_table(folder, root, table or str(root / found[0]), there, group)
+    return labels, notes + others
+
+
+def _others(files: list[Path]) -> list[str]:
+    """A note on files of microscopes that are not read here, with what reads them."""
+    counts = Counter(path.suffix.lower() for path in files if path.suffix.lower() in ELSEWHERE)
+    told = ", ".join(f"{n:,} {suffix} ({ELSEWHERE[suffix]} reads it)" for suffix, n in sorted(counts.items()))
+    return [f"files that are not read here, to be saved as OME-TIFF: {told}"] if told else []
 
 
 def _by_folder(folder: str, there: list[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -115,7 +125,7 @@ def _by_table(
     if group and group not in rows:
         there_are = ", ".join(map(str, rows.columns[:8]))
         raise UserError(f"--group {group}: '{table}' has no such column (found: {there_are})")
-    facts = {name: name for name in FACTS if name in rows and name not in (file, label)}
+    facts = {name: name for name in (*FACTS, *AXES) if name in rows and name not in (file, label, group)}
     facts |= {group or GROUP: GROUP} if group or GROUP in rows else {}
     unused = [str(name) for name in rows if name not in (file, label, *facts)]
     labels = rows[[file, label, *facts]].set_axis(["file", "label", *facts.values()], axis=1)
@@ -134,11 +144,13 @@ def _by_table(
             f"'{table}', row {absent.index[0] + 1}: '{rows[file][absent.index[0]]}' is no picture in '{folder}' "
             f"({len(absent):,} such rows); paths are relative to that folder"
         )
-    twice = labels[labels.file.duplicated()]
+    axes = [axis for axis in AXES if axis in labels]
+    twice = labels[labels.duplicated(["file", *axes])]
     if len(twice):
-        raise UserError(f"'{table}', row {twice.index[0] + 1}: '{twice.file.iloc[0]}' is listed twice")
+        same = f", with the same {' and '.join(axes)}" if axes else ""
+        raise UserError(f"'{table}', row {twice.index[0] + 1}: '{twice.file.iloc[0]}' is listed twice{same}")
     notes = notes or [f"labels are the column {label} of {table}"]
-    left = len(known) - len(labels)
+    left = len(known) - labels.file.nunique()
     if left:
         notes.append(f"{left:,} of {len(known):,} pictures have no row in {Path(table).name} and are left out")
     if unused:
@@ -149,7 +161,7 @@ def _by_table(
             f"pictures count as independent of each other; if those of one {of_specimens[0]} belong together, say "
             f"--group {shlex.quote(of_specimens[0])}"
         )
-    return labels.sort_values("file", ignore_index=True), notes
+    return labels.sort_values("file", kind="stable", ignore_index=True), notes
 
 
 def _rows(table: str) -> tuple[pd.DataFrame, list[str]]:
@@ -169,7 +181,7 @@ def _rows(table: str) -> tuple[pd.DataFrame, list[str]]:
     if not os.path.isfile(table):
         raise UserError(f"there is no table '{table}'")
     try:
-        return read_csv(Path(table).read_bytes(), table, known=(*FILE, *LABEL, *FACTS, GROUP)), []
+        return read_csv(Path(table).read_bytes(), table, known=(*FILE, *LABEL, *FACTS, *AXES, GROUP)), []
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read '{table}' ({first_line(error)})") from error
 

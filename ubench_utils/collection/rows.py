@@ -23,7 +23,8 @@ from ..errors import UserError
 from ..files import write_whole
 from .facts import CLASS, UNIT, check_alike, read_vocabulary, spoken, stated_facts
 from .labels import FACTS, GROUP
-from .pixel_size import pixel_size
+from .pictures import image_ids, read_pictures
+from .rendering import Span
 
 QUESTION = "What does this micrograph show?"
 SENTENCES = ("A micrograph of {class}.", "A microscopy image showing {class}.")
@@ -41,6 +42,9 @@ def build_rows(
     sentences: Sequence[str] = SENTENCES,
     vocabulary: dict[str, list[str]] | None = None,
     seed: int = 0,
+    choices: dict[str, str] | None = None,
+    span: Span = None,
+    pages: str | None = None,
 ) -> tuple[list[dict], list[str]]:
     """Rows of the pictures of a folder, ready to be written as parquet.
 
@@ -60,11 +64,13 @@ def build_rows(
         Values that options are drawn from, as from ``read_vocabulary``.
     seed : int
         Of the options; those of a picture depend on it, the picture's path and the vocabulary alone.
+    choices, span, pages
+        What of each file is shown, as for ``read_pictures``.
 
     Returns
     -------
     rows : list of dict
-        In the Hub's schema, the file's own bytes as the image.
+        In the Hub's schema. The image is the file's own bytes, or a rendering of them, whose rule ``rendering`` states.
     notes : list of str
         What was left out, and what a reader of the scores has to know.
 
@@ -91,30 +97,27 @@ def build_rows(
         raise UserError(f"a class is called '{NONE_OF_THE_ABOVE}', which is the last option of every question")
     values = {kind: sorted({*vocabulary[kind], *stated[kind].dropna()}) for kind in COARSE} | {CLASS: classes + further}
     rows: list[dict] = []
-    read: dict[str, dict] = {}
-    failed: dict[str, str] = {}
+    pictures, failed, notes = read_pictures(folder, labels, choices=choices, span=span, pages=pages)
     seen: dict[str, list] = {}
     sized = 0
-    for at, (file, label) in enumerate(zip(labels.file, labels.label, strict=True)):
-        try:
-            content = (Path(folder).expanduser() / file).read_bytes()
-            read[file] = pixels.decode(content).info["found"]
-        except Exception as error:  # each is that picture's own
-            failed[file] = pixels.reason(error)
+    for at, (key, label) in enumerate(zip(image_ids(labels), labels.label, strict=True)):
+        if key not in pictures:
             continue
+        picture = pictures[key]
         of = {fact: None if pd.isna(value) else value for fact, value in stated.iloc[at].items()}
-        if of[UNIT] is None and (size := pixel_size(content)):
-            of[UNIT], sized = size, sized + 1
-        seen.setdefault(pixels.name(content), []).append((file, label))
-        questions, captions = _asked(file, of, spoken(label), values, question, list(sentences), seed)
+        if of[UNIT] is None and picture.microns_per_pixel:
+            of[UNIT], sized = picture.microns_per_pixel, sized + 1
+        seen.setdefault(pixels.name(picture.content), []).append((key, label))
+        questions, captions = _asked(key, of, spoken(label), values, question, list(sentences), seed)
         rows.append(
             {
-                "image_id": file,
-                "image": {"bytes": content, "path": None},
+                "image_id": key,
+                "image": {"bytes": picture.content, "path": None},
                 "label_name": label,
                 "dataset": name,
                 **{fact: of[fact] for fact in (*FACTS, GROUP) if fact != "organism"},
                 "ncbitaxon_name": of["organism"],
+                "rendering": picture.rendering,
                 "captions": captions,
                 "questions": questions,
             }
@@ -122,7 +125,8 @@ def build_rows(
     if not rows:
         file, why = next(iter(failed.items()))
         raise UserError(f"none of {len(labels):,} pictures can be read; of the first, '{file}': {why}")
-    notes = [*pixels.notes(read, failed), *_notes(rows, seen)]
+    facts_of = {key: picture.found for key, picture in pictures.items()}
+    notes += [*pixels.notes(facts_of, failed), *_notes(rows, seen)]
     if sized:
         notes.append(f"the pixel size of {sized:,} of {len(rows):,} pictures is the one that their files state")
     return rows, notes

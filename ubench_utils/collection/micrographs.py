@@ -1,0 +1,338 @@
+"""Micrographs: what a file of planes, channels, times and scenes holds by its own words, and a way to read one plane.
+
+Nothing is chosen or scaled here; that is ``rendering``. Planes, channels, times and scenes count from 1, as microscope
+software shows them.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile
+
+from ..data.pixels import Unreadable
+from ..errors import UserError, first_line, shown
+from .channels import Channel, channels_of, tag_of
+from .formats import PAGES
+from .pixel_size import pixel_size
+
+SLIDES = ("svs", "ndpi", "scn", "bif", "qpi", "philips", "avs")  # kinds of series of scanners of slides
+BESIDE = ("thumbnail", "label", "macro", "overview", "map")  # pictures of the glass, which such scanners add
+READ = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
+# What tifffile says of a list of pages, or a tag that decides on their meaning, that is not in the file.
+CUT = r"invalid page offset|TiffTag (254|262|270|281|282|283|296|341) .*invalid value offset"
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """One scene of an opened file.
+
+    Attributes
+    ----------
+    file : str
+        Its name, for messages.
+    planes, times : int
+        Sizes of z and t.
+    channels : tuple of Channel
+        One where the samples of a pixel are its red, green and blue.
+    height, width : int
+    dtype : numpy.dtype
+        Of the values, as stored.
+    bits : int
+        Bits per sample, as stored.
+    read : callable
+        From numbers of channel, plane and time, counted from 0, to values of shape (height, width), or
+        (height, width, samples) of a colour.
+    is_colour, white_is_zero : bool
+    alpha : str
+        ``straight`` or ``premultiplied`` where the last sample says how opaque a pixel is; else empty.
+    orientation : int
+        As in EXIF.
+    microns_per_pixel : float or None
+    scene : tuple
+        Its number, its name, and how many there are.
+    """
+
+    file: str
+    planes: int
+    times: int
+    channels: tuple[Channel, ...]
+    height: int
+    width: int
+    dtype: np.dtype
+    bits: int
+    read: Callable[[int, int, int], np.ndarray] = field(repr=False)
+    is_colour: bool = False
+    white_is_zero: bool = False
+    alpha: str = ""
+    orientation: int = 1
+    microns_per_pixel: float | None = None
+    scene: tuple[int, str, int] = (1, "", 1)
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse a plane of more pixels than a picture may have; raises Unreadable."""
+    most = 2 * (Image.MAX_IMAGE_PIXELS or math.inf)
+    if height * width > most:
+        raise Unreadable(f"its planes have {width:,} × {height:,} pixels, more than {most:,}; cut out what you mean")
+
+
+def find(what: str, asked: str, names: list[str], *, file: str) -> int:
+    """Number, from 0, of the scene or channel that is asked for by its name, or by its number from 1.
+
+    Raises
+    ------
+    UserError
+        If there is none, or two could be meant; names the file and what there is.
+    """
+    word = asked.strip().casefold()
+    named = [at for at, name in enumerate(names) if name.casefold() == word]
+    number = int(word) - 1 if re.fullmatch(r"\d{1,9}", word, re.ASCII) else -1
+    found = set(named) | ({number} if 0 <= number < len(names) and not named else set())
+    if len(found) == 1:
+        return found.pop()
+    there = ", ".join(f"{at} {shown(name, 40)}".strip() for at, name in enumerate(names[:8], start=1))
+    why = f"is the name of {len(named)} of its" if named else "is none of its"
+    plural = f"{what}s" if len(names) > 1 else what
+    raise UserError(f"'{file}': {what} '{shown(asked, 40)}' {why} {len(names):,} {plural} ({there})")
+
+
+@contextmanager
+def open_tiff(path: Path, file: str, *, scene: str | None = None, pages: str | None = None) -> Iterator[Micrograph]:
+    """Open a TIFF of any kind that ``tifffile`` knows, among them OME-TIFF, ImageJ's hyperstacks and slides.
+
+    Parameters
+    ----------
+    path : Path
+    file : str
+        Its name, for messages.
+    scene : str, optional
+        Name or number of one of several images.
+    pages : str, optional
+        Which of ``formats.PAGES`` the pages are, where the file does not say so.
+
+    Raises
+    ------
+    Unreadable
+        If it is broken or of a kind that has no meaning here.
+    UserError
+        If it holds several scenes, or pages without a meaning, and nothing says what is meant.
+
+    References
+    ----------
+    TIFF 6.0 (1992). OME data model, June 2016.
+    """
+    with _heard() as said, _tiff(path) as tif:
+        try:
+            series = [
+                (number, one)
+                for number, one in enumerate(tif.series)
+                if not one.keyframe.is_reduced and not (one.kind in SLIDES and one.name.lower() in BESIDE)
+            ]
+        except Exception as error:  # broken tags break in many ways
+            raise Unreadable(f"a TIFF whose pages cannot be listed ({first_line(error, 80)})") from error
+        if not series:
+            raise Unreadable("a TIFF without a page")
+        if any(re.search(CUT, words) for words in said):
+            raise Unreadable("a TIFF that is cut off or broken: a page, or what a tag says of them, lies outside it")
+        at = _scene(scene, [one.name for _, one in series], file)
+        number, own = series[at]
+        stated = _ome(tif, len(tif.series)).get(number) if own.kind == "ome" else None
+        yield _described(tif, own, file, stated, pages, (at + 1, own.name, len(series)))
+
+
+def _scene(scene: str | None, names: list[str], file: str) -> int:
+    if len(names) == 1:
+        return 0
+    if scene is None:
+        there = ", ".join(f"{at} {shown(name, 40)}".strip() for at, name in enumerate(names[:6], start=1))
+        more = " …" * (len(names) > 6)
+        raise UserError(
+            f"'{file}' holds {len(names):,} scenes ({there}{more}); say which with --scene N|NAME or a column scene"
+        )
+    return find("scene", scene, names, file=file)
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What tifffile would print while a file is open."""
+    said: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        said.append(record.getMessage())
+        return False
+
+    logger = logging.getLogger("tifffile")
+    logger.addFilter(keep)
+    try:
+        yield said
+    finally:
+        logger.removeFilter(keep)
+
+
+def _tiff(path: Path) -> TiffFile:
+    try:
+        return TiffFile(path, _multifile=False)
+    except OSError:  # no fact of the file
+        raise
+    except Exception as error:
+        raise Unreadable(f"a TIFF that is broken ({first_line(error, 80)})") from error
+
+
+def _ome(tif: TiffFile, n: int) -> dict[int, ElementTree.Element]:
+    """The ``Pixels`` of each image of OME-XML, by its number, where there are as many as the file holds."""
+    try:
+        found = ElementTree.fromstring((tif.ome_metadata or "").encode()).findall("{*}Image/{*}Pixels")
+    except ElementTree.ParseError:
+        return {}
+    return dict(enumerate(found)) if len(found) == n else {}
+
+
+def _described(tif: TiffFile, series, file: str, stated, pages: str | None, scene: tuple) -> Micrograph:
+    page = series.keyframe
+    axes = list(zip(series.get_axes(False), series.get_shape(False), strict=True))
+    sizes = dict(axes)
+    check_size(sizes["Y"], sizes["X"])
+    colour, refused = _colour(page)
+    nameless = [n for letter, n in axes if letter in "IQ" and n > 1]
+    if nameless:
+        sizes |= _named(nameless, sizes, file, pages)
+    unknown = [f"{n:,} along {letter}" for letter, n in sizes.items() if letter not in "TZCYXSIQ" and n > 1]
+    if unknown:
+        raise Unreadable(f"it holds axes that no option chooses from ({', '.join(unknown)}); save the part you mean")
+    samples, n_channels = sizes.get("S", 1), sizes.get("C", 1)
+    alpha = _alpha(page)
+    apart = not colour and not refused and samples - bool(alpha) > 1  # samples that are channels
+    if apart and n_channels > 1:
+        raise Unreadable(f"it holds {n_channels:,} channels of {samples:,} samples each, which have no stated meaning")
+    n_channels = samples - bool(alpha) if apart else n_channels
+    if math.prod(sizes.values()) == math.prod(page.shape) and _is_cut(tif, page):
+        raise Unreadable("a stack that ends before all planes that it names")
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        bits = 16 if page.colormap.max() > 255 else 8
+    return Micrograph(
+        file=file,
+        planes=sizes.get("Z", 1),
+        times=sizes.get("T", 1),
+        channels=channels_of(tif, page, n_channels, bits, stated),
+        height=sizes["Y"],
+        width=sizes["X"],
+        dtype=np.dtype(f"u{bits // 8}") if page.photometric == PHOTOMETRIC.PALETTE else series.dtype,
+        bits=bits,
+        read=_refuser(refused) if refused else _reader(tif, series, pages, apart),
+        is_colour=colour,
+        white_is_zero=page.photometric == PHOTOMETRIC.MINISWHITE,
+        alpha=alpha,
+        orientation=tag_of(page, 274) or 1,
+        microns_per_pixel=pixel_size(tif, page, stated),
+        scene=scene,
+    )
+
+
+def _colour(page) -> tuple[bool, str]:
+    """Whether the samples of a pixel are its red, green and blue, and why it is not read where they are no grey."""
+    if 262 not in page.tags:
+        return False, "a TIFF that does not say whether zero is black or white (PhotometricInterpretation)"
+    if page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG:
+        return True, ""  # tifffile gives red, green and blue
+    if page.photometric not in READ:
+        return False, f"its colours are {getattr(page.photometric, 'name', page.photometric)}; store it as RGB"
+    return page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE), ""
+
+
+def _refuser(why: str) -> Callable[[int, int, int], np.ndarray]:
+    """A reader that raises Unreadable: ``data.pixels`` may know what has no meaning here."""
+
+    def read(channel: int, plane: int, time: int) -> np.ndarray:
+        raise Unreadable(why)
+
+    return read
+
+
+def _named(nameless: list[int], sizes: dict[str, int], file: str, pages: str | None) -> dict[str, int]:
+    """Size of pages without a name, along the axis that they are said to be."""
+    if pages is None:
+        raise UserError(
+            f"'{file}' holds {math.prod(nameless):,} pages and does not say what they are; say it with --pages z, "
+            "--pages t or --pages channel"
+        )
+    if len(nameless) > 1 or sizes.get(PAGES[pages], 1) > 1:
+        raise Unreadable("it holds pages along two axes without a name; save it as OME-TIFF or from ImageJ")
+    return {PAGES[pages]: nameless[0]}
+
+
+def _reader(tif: TiffFile, series, pages: str | None, apart: bool) -> Callable[[int, int, int], np.ndarray]:
+    """A function that reads the plane of a channel, a plane and a time, and nothing else from the file."""
+    page, axes, shape = series.keyframe, series.get_axes(False), series.get_shape(False)
+    nameless = PAGES.get(pages or "", "")
+    n_pages = math.prod(shape) // math.prod(page.shape)
+    before = next(at for at in range(len(shape)) if math.prod(shape[:at]) == n_pages)
+    has_samples = dict(zip(axes, shape, strict=True)).get("S", 1) > 1
+    letters = page.axes if has_samples else page.axes.replace("S", "C")  # Bio-Formats lists samples as channels
+
+    def read(channel: int, plane: int, time: int) -> np.ndarray:
+        at = {"Z": plane, "T": time, "C": 0 if apart else channel}
+        at |= {letter: at.get(nameless, 0) for letter in "IQ"}
+        leading = [min(at.get(letter, 0), n - 1) for letter, n in zip(axes[:before], shape[:before], strict=True)]
+        values = _page(tif, series, int(np.ravel_multi_index(leading, shape[:before])) if before else 0)
+        if page.photometric == PHOTOMETRIC.PALETTE:
+            return page.colormap.T.astype(np.uint16 if page.colormap.max() > 255 else np.uint8)[values]
+        for letter in (letter for letter in letters if letter not in "YXS"):
+            values = values.take(min(at.get(letter, 0), len(values) - 1), axis=0)  # they come before y and x
+        if not has_samples:
+            return values
+        values = np.moveaxis(values, 0, -1) if letters[-1] == "X" else values
+        return values[..., [channel, -1] if _alpha(page) else channel] if apart else values
+
+    return read
+
+
+def _is_cut(tif: TiffFile, page) -> bool:
+    """Whether one page says that planes follow its own, and more than one but not all of them do.
+
+    The words alone, with one plane, are what a program leaves that saved a plane of a stack.
+    """
+    if not re.match(r'ImageJ=.*\bimages=\d|\{"shape": \[', page.description, re.DOTALL) or not page.is_contiguous:
+        return False
+    start = page.dataoffsets[0]
+    end = page.offset if page.offset > start else tif.filehandle.size
+    return end - start >= 2 * page.nbytes
+
+
+def _alpha(page) -> str:
+    """How the last sample of a pixel says how opaque it is; empty where it does not."""
+    return {1: "premultiplied", 2: "straight"}.get(int(page.extrasamples[-1]), "") if page.extrasamples else ""
+
+
+def _page(tif: TiffFile, series, number: int) -> np.ndarray:
+    page = series.keyframe
+    start = series.dataoffset
+    try:
+        if start is not None:  # planes one after the other, as of a large stack of ImageJ, which lists one page
+            dtype = np.dtype(f"{tif.byteorder}{series.dtype.char}")
+            n = math.prod(page.shape)
+            found = tif.filehandle.read_array(dtype, n, start + number * n * dtype.itemsize)
+            values = found.reshape(page.shape)
+        else:
+            own = series[number] if number < len(series) else None
+            if own is None:
+                raise Unreadable(f"plane {number + 1:,} of those that it names is not in the file")
+            for offset, length in zip(own.dataoffsets, own.databytecounts, strict=True):
+                if not offset or not length or offset + length > tif.filehandle.size:
+                    raise Unreadable("it ends before its pixels do, or lacks some of them")
+            values = own.asarray()
+    except (Unreadable, MemoryError):
+        raise
+    except Exception as error:
+        raise Unreadable(f"its pixels cannot be read ({first_line(error, 80)})") from error
+    return (
+        values.astype(np.uint8) if values.dtype == bool else values.astype(values.dtype.newbyteorder("="), copy=False)
+    )
