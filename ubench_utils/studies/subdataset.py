@@ -149,7 +149,13 @@ def context(run: Evaluation, name: str, answers: pd.DataFrame, scores: pd.DataFr
     beside = compared[(compared.reference != RULE) & ((compared.reference == model) | (compared.model == model))]
     level = beside[(beside.joint_low <= 0) & (beside.joint_high >= 0)]
     own, rule = balanced.loc[model], balanced.loc[RULE]
+    as_good = rivals[(rivals.estimate == rows.estimate[model]) & (rivals.n_questions == rows.n_questions[model])]
+    said_none = fine(answers)[(fine(answers).model == model) & (fine(answers).chosen == NONE_OF_THE_ABOVE)]
     return told | {
+        "level_with": [other for other in as_good.model if other != model],
+        "n_with_none": sum(NONE_OF_THE_ABOVE in labels for labels in questions.labels),
+        "n_none": len(said_none),
+        "n_none_right": int(said_none.correct.sum()),
         "balanced": own.to_dict(),
         "rule_balanced": rule.to_dict(),
         "is_apart": bool(own.ci_low > rule.estimate),
@@ -160,9 +166,9 @@ def context(run: Evaluation, name: str, answers: pd.DataFrame, scores: pd.DataFr
 
 
 def side_by_side(scores: pd.DataFrame, models: list) -> pd.DataFrame:
-    """Accuracy and balanced accuracy on the class of every model and of ``RULE``, which comes last."""
+    """Accuracy, and balanced accuracy where it is not withheld, on the class; ``RULE`` comes last."""
     rows = scores[(scores.level == "fine") & (scores.by == "all") & (scores.question == "all")]
-    rows = rows[rows.estimand.isin(["micro", BALANCED])]
+    rows = rows[rows.estimand.isin(["micro", BALANCED]) & (rows.interval != "withheld")]
     order = {model: at for at, model in enumerate([*models, RULE])}
     return rows.sort_values("model", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
