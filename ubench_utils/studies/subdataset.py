@@ -8,6 +8,7 @@ rate. It answers as a model does, so that it is scored, and compared with models
 
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 
 from ..data.benchmark import NOT_STATED, Benchmark
@@ -147,6 +148,7 @@ def context(run: Evaluation, name: str, answers: pd.DataFrame, scores: pd.DataFr
     balanced = scores.query("estimand == @BALANCED and by == 'all' and question == 'all'").set_index("model")
     pairs = compared.set_index(["reference", "model"])
     beside = compared[(compared.reference != RULE) & ((compared.reference == model) | (compared.model == model))]
+    better = np.where(beside.model == model, beside.joint_low > 0, beside.joint_high < 0)
     level = beside[(beside.joint_low <= 0) & (beside.joint_high >= 0)]
     own, rule = balanced.loc[model], balanced.loc[RULE]
     as_good = rivals[(rivals.estimate == rows.estimate[model]) & (rivals.n_questions == rows.n_questions[model])]
@@ -160,7 +162,9 @@ def context(run: Evaluation, name: str, answers: pd.DataFrame, scores: pd.DataFr
         "rule_balanced": rule.to_dict(),
         "is_apart": bool(own.ci_low > rule.estimate),
         "over": pairs.loc[(RULE, model)].to_dict(),
+        "n_over": int((against_rule(compared).joint_low > 0).sum()),
         "n_others": len(beside),
+        "n_better": int(better.sum()),
         "close": [other for pair in zip(level.reference, level.model, strict=True) for other in pair if other != model],
     }
 
