@@ -7,7 +7,7 @@ QUIET_CORES = OMP_NUM_THREADS=1
 # What was compiled once stays compiled: the libraries are large, and many processes import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book check test test-all slow lint lock clean
+.PHONY: book check test test-all slow extras lint lock clean
 
 book: $(SETUP)
 	$(BIN)/ubench run
@@ -28,6 +28,11 @@ test-all: test slow
 slow: $(SETUP)
 	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow tests
 	$(QUIET_CORES) $(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env book
+
+# What needs the optional extras, and a second reader of OME-TIFF to agree with.
+extras: $(SETUP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.txt -r pyproject.toml --extra microscopes bioio-ome-tiff
+	$(QUIET_CORES) $(BIN)/pytest tests/collection/test_microscopes.py tests/collection/test_micrographs.py
 
 $(SETUP): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed; name one with make PYTHON=...') if sys.version_info < (3, 11) else None"

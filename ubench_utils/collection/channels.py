@@ -7,6 +7,15 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
+COLOURS = {
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "grey": (255, 255, 255),
+    "cyan": (0, 255, 255),
+    "magenta": (255, 0, 255),
+    "yellow": (255, 255, 0),
+}
 SMAX, MAX = 341, 281  # tags: SMaxSampleValue, MaxSampleValue
 
 

@@ -15,7 +15,7 @@ TIFFS = (
     ".qptiff",
     ".flex",
 )  # under names of their own
-MICROSCOPES = {".czi": "bioio_czi", ".nd2": "bioio_nd2", ".lif": "bioio_lif"}  # readers of the optional extra
+MICROSCOPES = {".czi": "pylibCZIrw", ".nd2": "nd2", ".lif": "liffile"}  # read by libraries of the optional extra
 READ = (*PICTURES, *TIFFS, *MICROSCOPES)
 EXTRA = 'pip install "ubench-notebooks[microscopes]"'
 ELSEWHERE = {  # and what reads them

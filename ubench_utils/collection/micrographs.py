@@ -8,7 +8,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -129,26 +129,27 @@ def open_tiff(path: Path, file: str, *, scene: str | None = None, pages: str | N
     ----------
     TIFF 6.0 (1992). OME data model, June 2016.
     """
-    with _heard() as said, _tiff(path) as tif:
-        try:
+    with _heard() as said, ExitStack() as stack:
+        with unreadable_as("a TIFF that is broken"):
+            tif = stack.enter_context(TiffFile(path, _multifile=False))
+        with unreadable_as("a TIFF whose pages cannot be listed"):
             series = [
                 (number, one)
                 for number, one in enumerate(tif.series)
                 if not one.keyframe.is_reduced and not (one.kind in SLIDES and one.name.lower() in BESIDE)
             ]
-        except Exception as error:  # broken tags break in many ways
-            raise Unreadable(f"a TIFF whose pages cannot be listed ({first_line(error, 80)})") from error
         if not series:
             raise Unreadable("a TIFF without a page")
         if any(re.search(CUT, words) for words in said):
             raise Unreadable("a TIFF that is cut off or broken: a page, or what a tag says of them, lies outside it")
-        at = _scene(scene, [one.name for _, one in series], file)
+        at = choose_scene(scene, [one.name for _, one in series], file)
         number, own = series[at]
         stated = _ome(tif, len(tif.series)).get(number) if own.kind == "ome" else None
         yield _described(tif, own, file, stated, pages, (at + 1, own.name, len(series)))
 
 
-def _scene(scene: str | None, names: list[str], file: str) -> int:
+def choose_scene(scene: str | None, names: list[str], file: str) -> int:
+    """Number, from 0, of the scene that is meant; raises UserError where several are there and none is asked for."""
     if len(names) == 1:
         return 0
     if scene is None:
@@ -158,6 +159,17 @@ def _scene(scene: str | None, names: list[str], file: str) -> int:
             f"'{file}' holds {len(names):,} scenes ({there}{more}); say which with --scene N|NAME or a column scene"
         )
     return find("scene", scene, names, file=file)
+
+
+@contextmanager
+def unreadable_as(words: str) -> Iterator[None]:
+    """What a library raises on a broken file becomes Unreadable."""
+    try:
+        yield
+    except (Unreadable, UserError, MemoryError):
+        raise
+    except Exception as error:  # they break in many ways
+        raise Unreadable(f"{words} ({first_line(error, 80)})") from error
 
 
 @contextmanager
@@ -175,15 +187,6 @@ def _heard() -> Iterator[list[str]]:
         yield said
     finally:
         logger.removeFilter(keep)
-
-
-def _tiff(path: Path) -> TiffFile:
-    try:
-        return TiffFile(path, _multifile=False)
-    except OSError:  # no fact of the file
-        raise
-    except Exception as error:
-        raise Unreadable(f"a TIFF that is broken ({first_line(error, 80)})") from error
 
 
 def _ome(tif: TiffFile, n: int) -> dict[int, ElementTree.Element]:
@@ -313,9 +316,8 @@ def _alpha(page) -> str:
 
 
 def _page(tif: TiffFile, series, number: int) -> np.ndarray:
-    page = series.keyframe
-    start = series.dataoffset
-    try:
+    page, start = series.keyframe, series.dataoffset
+    with unreadable_as("its pixels cannot be read"):
         if start is not None:  # planes one after the other, as of a large stack of ImageJ, which lists one page
             dtype = np.dtype(f"{tif.byteorder}{series.dtype.char}")
             n = math.prod(page.shape)
@@ -329,10 +331,6 @@ def _page(tif: TiffFile, series, number: int) -> np.ndarray:
                 if not offset or not length or offset + length > tif.filehandle.size:
                     raise Unreadable("it ends before its pixels do, or lacks some of them")
             values = own.asarray()
-    except (Unreadable, MemoryError):
-        raise
-    except Exception as error:
-        raise Unreadable(f"its pixels cannot be read ({first_line(error, 80)})") from error
     return (
         values.astype(np.uint8) if values.dtype == bool else values.astype(values.dtype.newbyteorder("="), copy=False)
     )

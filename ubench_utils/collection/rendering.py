@@ -18,22 +18,13 @@ from PIL import Image
 
 from ..data.pixels import TURNS, Unreadable
 from ..errors import UserError, shown
-from .channels import Channel, ramp
+from .channels import COLOURS, Channel, ramp
 from .formats import AXES
 from .micrographs import Micrograph, find
 
 PROJECTIONS = ("maximum", "mean")
 DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras
 ENDS = (0.1, 99.9)  # percentiles that become black and white
-COLOURS = {
-    "red": (255, 0, 0),
-    "green": (0, 255, 0),
-    "blue": (0, 0, 255),
-    "grey": (255, 255, 255),
-    "cyan": (0, 255, 255),
-    "magenta": (255, 0, 255),
-    "yellow": (255, 255, 0),
-}
 OF_TWO = ("magenta", "green")
 
 Span = str | tuple[float, float] | None  # None: what the file states
