@@ -326,7 +326,7 @@ def _import(options: argparse.Namespace) -> None:
         benchmark = load_benchmark(options.out)
         write_whole(sheet, check_sheet(benchmark, build_questions(benchmark)))
         print(f"pictures beside their questions: open {sheet}")
-    again = ["ubench", "evaluate", "--dataset", options.out, "--models", "random", "demo-base", "--out", "results"]
+    again = ["ubench", "report", "--dataset", options.out, "--models", "random", "demo-base", "--out", "report"]
     print(f"{options.out} is written. Next: {shlex.join(again)}")
 
 

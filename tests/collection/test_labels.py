@@ -151,3 +151,13 @@ def test_a_column_says_which_pictures_belong_together(folder):
     (folder / "labels.csv").unlink()
     with pytest.raises(UserError, match="--group mouse_id: there is no table with such a column"):
         read_labels(str(folder), None, "mouse_id")
+
+
+def test_facts_are_columns_however_their_names_are_written(folder):
+    text = lines(folder, header="file_name,label,Stain,Microns per Pixel")
+    text = text.replace(",red\n", ",red,Giemsa,0.5\n").replace(",blue\n", ",blue,Giemsa,0.5\n")
+    labels, notes = read_labels(str(folder), str(written(folder, text)))
+    assert {*labels.stain} == {"Giemsa"} and {*labels.microns_per_pixel} == {"0.5"}
+    assert "of the table, Stain, Microns per Pixel are used too" in notes
+    with pytest.raises(UserError, match="two columns could be stain; rename one of them"):
+        read_labels(str(folder), str(written(folder, text.replace("Microns per Pixel", "stain"))))

@@ -125,8 +125,13 @@ def _by_table(
     if group and group not in rows:
         there_are = ", ".join(map(str, rows.columns[:8]))
         raise UserError(f"--group {group}: '{table}' has no such column (found: {there_are})")
-    facts = {name: name for name in (*FACTS, *AXES) if name in rows and name not in (file, label, group)}
-    facts |= {group or GROUP: GROUP} if group or GROUP in rows else {}
+    facts = {group: GROUP} if group else {}
+    for name in rows.columns.drop([file, label, *facts]):
+        fact = re.sub(r"[\W_]+", "_", str(name).strip().lower())
+        if fact in {*FACTS, *AXES} or (fact == GROUP and not group):
+            if fact in facts.values():
+                raise UserError(f"'{table}': two columns could be {fact}; rename one of them")
+            facts[name] = fact
     unused = [str(name) for name in rows if name not in (file, label, *facts)]
     labels = rows[[file, label, *facts]].set_axis(["file", "label", *facts.values()], axis=1)
     for row, (name, said) in enumerate(zip(labels.file, labels.label, strict=True)):
@@ -150,6 +155,8 @@ def _by_table(
         same = f", with the same {' and '.join(axes)}" if axes else ""
         raise UserError(f"'{table}', row {twice.index[0] + 1}: '{twice.file.iloc[0]}' is listed twice{same}")
     notes = notes or [f"labels are the column {label} of {table}"]
+    if facts:
+        notes.append(f"of the table, {', '.join(facts)} {'is' if len(facts) == 1 else 'are'} used too")
     left = len(known) - labels.file.nunique()
     if left:
         notes.append(f"{left:,} of {len(known):,} pictures have no row in {Path(table).name} and are left out")
