@@ -45,7 +45,9 @@ def test_error_and_interval_are_those_of_a_plain_loop():
 
 def test_resamples_without_any_answer_count_for_nothing():
     """Three images of sixty were answered: some resamples hold none of them."""
-    rows = with_confidence(table_of("a", [1, 0, 1])).assign(stratum="apple", unit=range(3), n_units=60)
+    rows = with_confidence(table_of("a", [1, 0, 1])).assign(
+        stratum="apple", unit=range(3), n_units=60, content=range(3)
+    )
     (found,) = resamples(400)(calibration.calibration_error)(rows).to_dict("records")
     assert np.isfinite([found[name] for name in ("estimate", "ci_low", "ci_high", "noise")]).all()
 

@@ -6,8 +6,8 @@ import pytest
 from helpers.samples import FACETS, random_answers, table_of
 
 from ubench_utils.statistics import families, resampling, scores, selection
-from ubench_utils.statistics.cells import answered_by_all, tabulate
 from ubench_utils.statistics.resampling import resamples
+from ubench_utils.statistics.tally import answered_by_all, tabulate
 
 
 def with_units(answers, hashes=None):

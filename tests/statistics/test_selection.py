@@ -20,7 +20,7 @@ def sweep_of(n_images=90, seed=0, rates=0.5, alphas=ALPHAS, noise=0.5):
     rng = np.random.default_rng(seed)
     image = np.arange(n_images)
     images = pd.DataFrame({"dataset": np.array(["apple", "beech", "cedar"])[image % 3], "image_id": image})
-    images["group"] = np.where(images.dataset == "cedar", "out", "in")
+    images["term"] = np.where(images.dataset == "cedar", "out", "in")
     rows = images.merge(pd.DataFrame({"question": ["x", "y"]}), "cross").assign(wording=1, level="coarse", n_options=4)
     common = rng.normal(size=n_images)[np.repeat(image, 2)] + rng.normal(size=len(rows))
     own = rng.normal(size=(len(alphas), len(rows)))
@@ -34,7 +34,7 @@ def plain_target(rows, weights, estimand):
     """Target of the answers of one α, from the rows."""
     total = 0
     for name, weight in weights.items():
-        part = rows[rows.group == name]
+        part = rows[rows.term == name]
         total += weight * (
             part.correct.mean() if estimand == "micro" else part.groupby("dataset").correct.mean().mean()
         )
@@ -117,7 +117,7 @@ def test_a_mean_over_sub_datasets_of_too_few_images_is_withheld_as_by_score(n_be
     answers = answers[(answers.dataset != "beech") | (answers.image_id < 3 * n_beech)]
     with resamples(20):
         found, micro = (selection.cross_fit(answers, weights, estimand=estimand) for estimand in ("macro", "micro"))
-        scores = score(answers[answers.group == "in"], by=()).query("estimand == 'macro' and question == 'all'")
+        scores = score(answers[answers.term == "in"], by=()).query("estimand == 'macro' and question == 'all'")
     counts = {name: found.pop(name) for name in ("n_questions", "n_images")}
     assert counts == {"n_questions": 2 * (40 + n_beech), "n_images": 40 + n_beech}
     withheld = scores.interval.eq("withheld").all()

@@ -90,7 +90,7 @@ def evaluate(
     guessed = predictions.model.isin(guessers).to_numpy() & asked.isin(unread)
     predictions = predictions[~guessed].reset_index(drop=True)  # no model could see these: the baseline skips them too
     notes = benchmark.notes + questions.attrs["notes"] + record.unlike_pairs(opened.values(), passports)
-    notes += record.picture_notes(benchmark, files, failed)
+    notes += record.group_notes(benchmark) + record.picture_notes(benchmark, files, failed)
     facts = {
         "dataset": {
             "name": benchmark.name,

@@ -17,6 +17,7 @@ from ..engine import store
 from ..engine.work import UNREADABLE
 from ..models.model import Answers, Model
 from ..models.sources import differing
+from ..statistics.resampling import groups_of
 
 TIED_SHARE, FEWEST_TIES = 0.05, 3  # of a model's answers: above both a note stands beside the score
 
@@ -71,6 +72,20 @@ def picture_notes(benchmark: Benchmark, files: dict, failures: pd.DataFrame) -> 
     reasons = dict(zip(unread.dataset + "/" + unread.image_id, inner, strict=True))
     made = pixels.rendered([None if pd.isna(rule) else rule for rule in benchmark.images.rendering])
     return made + pixels.notes(found, {key: reason for key, reason in reasons.items() if key not in found})
+
+
+def group_notes(benchmark: Benchmark) -> list[str]:
+    """A note where images are drawn together, as intervals rest on fewer units than there are images then."""
+    n = groups_of(benchmark.images)
+    if not n["n_groups"]:
+        return []
+    note = (
+        f"{n['n_grouped']:,} of {len(benchmark.images):,} images are of {n['n_groups']:,} groups (specimens, slides or "
+        f"patients); images of one group are drawn together, so intervals rest on {n['n_units']:,} units"
+    )
+    if n["n_alone"]:
+        note += f"; of {n['n_alone']:,} sub-dataset{'s' * (n['n_alone'] > 1)} with one group alone none is given"
+    return [note]
 
 
 def provenance() -> dict:

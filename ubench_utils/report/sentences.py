@@ -12,6 +12,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..evaluation.evaluate import Evaluation
+from ..statistics.resampling import groups_of
 from ..text import one_line
 from . import text
 
@@ -49,6 +50,7 @@ def about(run: Evaluation) -> dict:
         "is_synthetic": benchmark.is_synthetic,
         "n_images": len(benchmark.images),
         "n_sets": benchmark.images.dataset.nunique(),
+        **groups_of(benchmark.images),
     }
 
 

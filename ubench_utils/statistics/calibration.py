@@ -7,6 +7,7 @@ bins of equal width nearly empty (Nixon et al. 2019; Kumar et al. 2019); equal p
 import numpy as np
 import pandas as pd
 
+from .cells import LEAST_DF_OF_GROUPS, effective_units
 from .intervals import ENDS, percentiles
 from .resampling import UNIT, image_weights, numbered
 
@@ -31,7 +32,7 @@ def calibration_error(answers: pd.DataFrame) -> pd.DataFrame:
 
     Notes
     -----
-    The interval resamples images, with the bins kept and the draws shared by all models. Since the estimate is biased
+    The interval resamples images (or groups of them), with the bins kept and the draws shared by all models. Since the estimate is biased
     upwards, its bootstrap percentiles miss a small true error far too often. By the triangle inequality estimate and
     truth are no farther apart than Σ |gap − true gap|, whose distribution the draws about the estimated gaps show:
     ``ci_low`` is the estimate less its 97.5 % quantile, which is on the safe side. ``ci_high`` is the percentile of
@@ -54,22 +55,31 @@ def calibration_error(answers: pd.DataFrame) -> pd.DataFrame:
         with np.errstate(invalid="ignore"):  # 0 / 0 in a resample without an answer
             gap, drawn_gap = gaps.sum(axis=0)[:, None] / len(own), (gaps.T @ weights) / (n.T @ weights)
         drawn, distance = np.abs(drawn_gap).sum(axis=0), np.abs(drawn_gap - gap).sum(axis=0)
-        high = percentiles(drawn)[1] - np.nanmean(drawn) + ece
+        df = _freedom(own, n)
+        high = percentiles(drawn, df)[1] - np.nanmean(drawn) + ece
         records.append(
             {
                 "model": model,
                 "estimate": ece,
-                "ci_low": max(ece - percentiles(distance)[1], 0.0),
-                "ci_high": min(high, 1.0),
+                "ci_low": np.maximum(ece - percentiles(distance, df)[1], 0.0),
+                "ci_high": np.minimum(high, 1.0),
                 "noise": np.nanmean(distance),
                 "accuracy": correct.mean(),
                 "confidence": p.mean(),
                 "n_questions": len(own),
-                "n_images": own.image.nunique(),
+                "n_images": own.content.nunique(),
             }
         )
     columns = ["model", *ENDS, "noise", "accuracy", "confidence", "n_questions", "n_images"]
     return pd.DataFrame(records, columns=columns)
+
+
+def _freedom(own: pd.DataFrame, n: np.ndarray) -> float:
+    """Degrees of freedom of groups of images; ∞ where no unit holds several, NaN where one group decides."""
+    if own.content.nunique() == own.image.nunique():
+        return np.inf
+    _, df = effective_units(n[n > 0][:, None], np.array([0]), own.stratum.nunique())
+    return df.item() if df >= LEAST_DF_OF_GROUPS else np.nan
 
 
 def _bins(own: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

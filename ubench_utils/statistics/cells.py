@@ -1,4 +1,4 @@
-"""Answers counted once, by question and model, and summed over cells: question types and slices, and what they hold.
+"""Answers summed over cells: question types and slices, and what they hold.
 
 A cell has parts, a part being what one sub-dataset contributes. Every statistic is a ratio of sums over the parts, and
 its bootstrap draws are one matrix product per part, with the weights of that part's units only (see ``resampling``).
@@ -11,105 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .resampling import UNIT, image_weights, numbered
+from .resampling import image_weights
 
 ESTIMANDS = ["micro", "macro"]
 CELL = ["level", "question", "wording", "by", "slice"]
 QUESTION = ["dataset", "image_id", "question", "wording"]
 LEAST_DF = 8  # of a macro mean: with fewer degrees of freedom its 95 % interval covers less than 80 %
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Answers counted by question and model.
-
-    Attributes
-    ----------
-    questions : pandas.DataFrame
-        One row per question, sorted: ``dataset, image_id, level, question, wording, n_options``, the facets, and
-        ``image``: the number of the image's unit, by stratum and place.
-    models : list of str
-        Sorted.
-    correct, answered : numpy.ndarray, float32, shape (n_questions, n_models)
-        How many answers were right, and how many there were: 1, or 0 where a model did not answer.
-    """
-
-    questions: pd.DataFrame
-    models: list
-    correct: np.ndarray
-    answered: np.ndarray
-
-
-def tabulate(answers: pd.DataFrame, by=()) -> Tally:
-    """Count answers by question and model; the facets ``by`` are those of the question's image."""
-    key = ["dataset", "image_id", "level", "question", "wording", "n_options"]
-    row = answers.groupby(key, sort=True, observed=True).ngroup().to_numpy()
-    first = np.empty(row.max(initial=-1) + 1, dtype=np.int64)
-    first[row[::-1]] = np.arange(len(row))[::-1]
-    column, models = pd.factorize(answers.model, sort=True)
-    shape = (len(first), len(models))
-    cell = row * shape[1] + column
-    answered = np.bincount(cell, minlength=shape[0] * shape[1]).astype(np.float32).reshape(shape)
-    right = answers.correct.to_numpy(dtype=bool)
-    correct = np.bincount(cell[right], minlength=shape[0] * shape[1]).astype(np.float32).reshape(shape)
-    known = [column for column in UNIT if column in answers]
-    questions = answers[list(dict.fromkeys([*key, *known, *by]))].iloc[first].reset_index(drop=True)
-    return Tally(numbered(questions), list(models), correct, answered)
-
-
-def answered_by_all(tally: Tally, models) -> Tally:
-    """The questions that every one of these models answered, and their answers alone, in the order of ``models``.
-
-    Raises
-    ------
-    ValueError
-        If a model answered a question twice, which leaves open what is paired with what.
-    """
-    correct, answered = _columns(tally, models)
-    shared = (answered > 0).all(axis=1)
-    questions = numbered(tally.questions[shared].reset_index(drop=True))
-    return Tally(questions, list(models), correct[shared], answered[shared])
-
-
-def paired_states(tally: Tally, pairs) -> tuple[pd.DataFrame, dict]:
-    """What became of each question between the models of each pair.
-
-    Parameters
-    ----------
-    pairs : sequence of (reference, model)
-        Names of models.
-
-    Returns
-    -------
-    questions : pandas.DataFrame
-        Those that both models of some pair answered, as in a tally.
-    states : dict of str to numpy.ndarray, float32, shape (n_questions, n_pairs)
-        ``kept`` (right before and after), ``forgotten``, ``learned`` and ``never``: 1 or 0; all are 0 where one model
-        of the pair did not answer.
-
-    Raises
-    ------
-    ValueError
-        If a model answered a question twice.
-    """
-    ends = zip(*pairs, strict=True) if pairs else ((), ())
-    (before, first), (after, second) = (_columns(tally, models) for models in ends)
-    both = first * second
-    seen = both.any(axis=1)
-    before, after, both = before[seen], after[seen], both[seen]
-    kept, forgotten = before * after, before * (both - after).clip(0)
-    learned = after * (both - before).clip(0)
-    states = {"kept": kept, "forgotten": forgotten, "learned": learned, "never": both - kept - forgotten - learned}
-    return numbered(tally.questions[seen].reset_index(drop=True)), states
-
-
-def _columns(tally: Tally, models) -> tuple[np.ndarray, np.ndarray]:
-    """Right and given answers of these models; a model that the tally does not know answered nothing."""
-    columns = pd.Index(tally.models).get_indexer(list(models))
-    correct, answered = (np.pad(counts, ((0, 0), (0, 1)))[:, columns] for counts in (tally.correct, tally.answered))
-    if (answered > 1).any():
-        raise ValueError("a question was answered twice by one model")
-    return correct, answered
+LEAST_DF_OF_GROUPS = 1  # of a mean over groups: below it a single one decides, whose own scatter nothing shows
 
 
 @dataclass(frozen=True)
@@ -134,6 +42,10 @@ class Layout:
         Number of the unit's image among the images of its cell: copies in several parts of a cell are one.
     owner : numpy.ndarray, int, shape (n_clusters,)
         The cell of each cluster, ascending.
+    stratum : numpy.ndarray, int, shape (n_clusters,)
+        The stratum of each cluster, together within a cell.
+    content : numpy.ndarray, int, shape (n_questions,), or None
+        The content of each question's image; None where every unit is one content.
     """
 
     cells: pd.DataFrame
@@ -144,6 +56,8 @@ class Layout:
     bounds: np.ndarray
     cluster: np.ndarray
     owner: np.ndarray
+    stratum: np.ndarray
+    content: np.ndarray | None
 
 
 def lay_out(questions: pd.DataFrame, facet: str = "all", part: str = "dataset") -> Layout:
@@ -178,8 +92,12 @@ def lay_out(questions: pd.DataFrame, facet: str = "all", part: str = "dataset") 
     first = (n_parts.cumsum() - n_parts).to_numpy(dtype=np.int64)
     cell = np.searchsorted(first, number[unit], side="right") - 1
     clusters, cluster = np.unique(cell * (image.max(initial=0) + 1) + image[unit], return_inverse=True)
-    owner = clusters // (image.max(initial=0) + 1)
-    return Layout(cells, first, rows[order], unit, image[unit], bounds, cluster, owner)
+    owner, of = np.divmod(clusters, image.max(initial=0) + 1)
+    home = questions.drop_duplicates("image").set_index("image").stratum
+    content = questions.content.to_numpy() if questions.content.nunique() > len(home) else None
+    return Layout(
+        cells, first, rows[order], unit, image[unit], bounds, cluster, owner, pd.factorize(home[of])[0], content
+    )
 
 
 def distinct(table: pd.DataFrame) -> pd.DataFrame:
@@ -221,9 +139,13 @@ def answered_cells(layout: Layout, answered: np.ndarray) -> tuple[pd.DataFrame, 
     -------
     table : pandas.DataFrame
         A row for each cell and column: ``CELL``, ``column``, ``n_questions, n_images`` (copies are one image),
-        ``single``: one question per image in one sub-dataset; ``withheld``: the mean over sub-datasets (macro) cannot
-        be meant, since its scatter has fewer than ``LEAST_DF`` degrees of freedom; ``n_mean``: how many images of one
-        sub-dataset would scatter as much as that mean.
+        ``n_units`` (images, or groups of them, that are drawn on their own); ``single``: one question per unit in one
+        sub-dataset; ``grouped``: some units hold several images; ``one_set``: one sub-dataset; ``alone``: one group
+        decides, so that nothing shows how groups scatter; ``withheld``: the mean over sub-datasets (macro) cannot be
+        meant, since its scatter has fewer than ``LEAST_DF`` degrees of freedom; ``n_even``: how many units of one size
+        would scatter as much as these; ``n_mean``: how many of one sub-dataset would scatter as much as the macro mean;
+        ``df, df_mean``: degrees of freedom of the scatter of the pooled and of the macro mean, ∞ where no unit holds
+        several images.
     at : tuple of numpy.ndarray
         Cell and column of each row: an index into arrays of shape (n_cells, n_columns, …).
 
@@ -235,19 +157,37 @@ def answered_cells(layout: Layout, answered: np.ndarray) -> tuple[pd.DataFrame, 
     images beside nine of 60), 81 to 90 % with 8 (two of five images), 92 % with 22 (two of 12), and less near 0 and 1.
     A single sub-dataset is its own mean.
 
+    Groups of unequal size scatter as if they were fewer: a mean that hangs on one large group shows nothing of how
+    groups differ. Their degrees of freedom are those of images that answer alike within a group, which is on the safe
+    side.
+
     References
     ----------
-    Satterthwaite 1946, Biometrics Bull. 2, 110-114.
+    Satterthwaite 1946, Biometrics Bull. 2, 110-114. Kish 1965, Survey Sampling, section 11.7 (unequal sizes). Carter,
+    Schnepel and Steigerwald 2017, Rev. Econ. Stat. 99, 698-709 (effective number of clusters).
     """
     by_unit = _unit_sums(layout, answered)
-    of_part = np.add.reduceat((by_unit > 0).astype(np.int64), layout.bounds[:-1], axis=0)  # images
-    n_datasets = np.add.reduceat((of_part > 0).astype(np.int64), layout.first, axis=0)
-    with np.errstate(divide="ignore"):
+    sizes = _cluster_sums(layout, by_unit)
+    starts = np.searchsorted(layout.owner, np.arange(len(layout.cells)))
+    n_units = _seen(sizes, starts)
+    n_images = n_units if layout.content is None else _contents(layout, layout.content, answered)
+    grouped = n_images > n_units
+    of_part = _seen(by_unit, layout.bounds[:-1])  # units
+    n_datasets = _seen(of_part, layout.first)
+    with np.errstate(divide="ignore", invalid="ignore"):
         variance = np.where(of_part > 0, 1 / of_part, 0)
         of_variance = np.where(of_part > 0, variance**2 / (of_part - 1), 0)  # ∞ for a single image
-    total, of_total = (np.add.reduceat(values, layout.first, axis=0) for values in (variance, of_variance))
-    seen = (_cluster_sums(layout, by_unit) > 0).astype(np.int64)
-    n_images = np.add.reduceat(seen, np.searchsorted(layout.owner, np.arange(len(layout.cells))), axis=0)
+        n_even, df = n_units, np.full(n_units.shape, np.inf)
+        if grouped.any():
+            n_strata = _strata(layout, sizes)
+            found = effective_units(sizes, starts, n_strata)
+            n_even, df = (np.where(grouped, *pair) for pair in zip(found, (n_even, df), strict=True))
+            even, freedom = effective_units(by_unit, layout.bounds[:-1], 1)
+            many = np.repeat(grouped, np.diff(layout.first, append=len(of_part)), axis=0) & (of_part > 0)
+            variance = np.where(many, 1 / even, variance)
+            of_variance = np.where(many, variance**2 / freedom, of_variance)
+        total, of_total = (np.add.reduceat(values, layout.first, axis=0) for values in (variance, of_variance))
+        df_mean = np.where(grouped, total**2 / of_total, np.inf)
     n = cell_sums(layout, answered)
     at = np.nonzero(n)
     table = layout.cells.iloc[at[0]].reset_index(drop=True)
@@ -255,11 +195,62 @@ def answered_cells(layout: Layout, answered: np.ndarray) -> tuple[pd.DataFrame, 
         column=at[1],
         n_questions=n[at].astype(int),
         n_images=n_images[at],
+        n_units=n_units[at],
+        n_even=n_even[at],
         n_mean=(n_datasets[at] ** 2 / total[at]),
-        single=((n == n_images) & (n_datasets == 1))[at],
+        df=df[at],
+        df_mean=df_mean[at],
+        single=((n == n_units) & (n_datasets == 1))[at],
+        grouped=grouped[at],
+        one_set=(n_datasets == 1)[at],
+        alone=(df < LEAST_DF_OF_GROUPS)[at],
         withheld=((n_datasets > 1) & (total**2 < LEAST_DF * of_total))[at],
     )
     return table, at
+
+
+def _seen(sums: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """How many of each run are above 0."""
+    return np.add.reduceat((sums > 0).astype(np.int64), starts, axis=0)
+
+
+def _strata(layout: Layout, sizes: np.ndarray) -> np.ndarray:
+    """Strata with an answer in each cell."""
+    starts = np.flatnonzero(np.diff(layout.owner, prepend=-1) | np.diff(layout.stratum, prepend=-1))
+    sums = np.add.reduceat(sizes, starts, axis=0)
+    return _seen(sums, np.searchsorted(layout.owner[starts], np.arange(len(layout.cells))))
+
+
+def _contents(layout: Layout, of: np.ndarray, answered: np.ndarray) -> np.ndarray:
+    """Distinct images with an answer in each cell."""
+    cell = np.repeat(np.arange(len(layout.cells)), np.diff(layout.first, append=len(layout.bounds) - 1))
+    ends = np.append(layout.unit, len(layout.rows))[layout.bounds]
+    cell, content = np.repeat(cell, np.diff(ends)), of[layout.rows]
+    order = np.lexsort((content, cell))
+    starts = np.flatnonzero(np.diff(cell[order], prepend=-1) | np.diff(content[order], prepend=-1))
+    sums = _sums(layout.rows[order], starts, answered, np.float32)
+    return _seen(sums, np.searchsorted(cell[order][starts], np.arange(len(layout.cells))))
+
+
+def effective_units(sizes: np.ndarray, starts: np.ndarray, n_strata) -> tuple[np.ndarray, np.ndarray]:
+    """How many units of one size would scatter as much as units of these, and the degrees of freedom of the scatter.
+
+    Parameters
+    ----------
+    sizes : numpy.ndarray, shape (n_units, n_columns)
+        Answers of each unit.
+    starts : numpy.ndarray, int, shape (n_runs,)
+        Where each run of units starts that is taken together.
+    n_strata : array_like of int, shape (n_runs, n_columns)
+        Strata of each run.
+
+    Returns
+    -------
+    n_even, df : numpy.ndarray, float, shape (n_runs, n_columns)
+        See ``answered_cells``.
+    """
+    one, two, four = (np.add.reduceat(sizes.astype(float) ** power, starts, axis=0) for power in (1, 2, 4))
+    return one**2 / two, two**2 / four * (1 - n_strata / _seen(sizes, starts))
 
 
 def estimates(layout: Layout, values: np.ndarray, answered: np.ndarray) -> dict:

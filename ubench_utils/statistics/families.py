@@ -8,30 +8,22 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, norm
 
-from .cells import (
-    CELL,
-    Layout,
-    answered_cells,
-    cell_sums,
-    distinct,
-    drawn_by_facet,
-    image_sums,
-    paired_states,
-    tabulate,
-)
+from .cells import CELL, Layout, answered_cells, cell_sums, distinct, drawn_by_facet, image_sums
 from .intervals import (
     CONFIDENCE,
     ENDS,
     POWER,
-    bonett_price,
     choose,
     critical_value,
     detectable_difference,
     holm,
     mcnemar_exact,
+    paired_form,
     percentiles,
+    quantile,
     sign_flip,
 )
+from .tally import paired_states, tabulate
 
 LARGE_EFFECT = 0.2
 FACETS = ("modality", "scale", "dataset")
@@ -64,7 +56,7 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, *, family=None) -> pd
         ``ci_low, ci_high``: pointwise 95 % interval, as in ``scores.compare_pairs``;
         ``joint_low, joint_high``: simultaneous 95 % interval over all rows;
         ``p, test``: exact McNemar (``mcnemar``) where every image has one question in the cell, else the exact
-        sign-flip test over images (``sign-flip``); ``p_adjusted``: Holm's, over all rows;
+        sign-flip test over images, or groups of them (``sign-flip``); ``p_adjusted``: Holm's, over all rows;
         ``kept, forgotten, learned, never``: questions in each state (lost and gained are the discordant pairs
         ``forgotten`` and ``learned``);
         ``detectable``: smallest difference that a test at 5 % finds with 80 % power, see ``detectable_difference``;
@@ -102,15 +94,15 @@ def compare_cells(answers: pd.DataFrame, pairs, by=FACETS, *, family=None) -> pd
     if table.empty:
         return pd.DataFrame(columns=columns)
     n = table.n_questions.to_numpy()
-    one_each = n == table.n_images.to_numpy()
+    one_each = n == table.n_units.to_numpy()
     p = np.where(one_each, mcnemar_exact(table.forgotten, table.learned), table.p)
-    robust = np.where(one_each, 0.0, np.nanstd(drawn, axis=1, ddof=1))
+    robust = np.where(one_each, 0.0, np.nanstd(drawn, axis=1, ddof=1) * quantile(df=table.df) / quantile())
     table = table.join(family_intervals(table, drawn)).assign(
         p=p,
         p_adjusted=holm(p),
         test=np.where(one_each, "mcnemar", "sign-flip"),
-        detectable=detectable_difference(table.forgotten + table.learned, n, table.n_images, robust),
-        small=binom.sf(5, table.n_images, LARGE_EFFECT) < POWER,
+        detectable=detectable_difference(table.forgotten + table.learned, n, table.n_units, robust),
+        small=binom.sf(5, table.n_units, LARGE_EFFECT) < POWER,
     )
     return table.sort_values(["column", *CELL], ignore_index=True)[columns]
 
@@ -137,7 +129,7 @@ def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
     Parameters
     ----------
     cells : pandas.DataFrame
-        The family: ``estimate, n_questions, n_images, single, forgotten, learned``.
+        The family: ``estimate, forgotten, learned`` beside the columns of ``cells.answered_cells``.
     drawn : numpy.ndarray, shape (n_cells, n_resamples)
         Draws of the differences.
 
@@ -149,9 +141,9 @@ def family_intervals(cells: pd.DataFrame, drawn: np.ndarray) -> pd.DataFrame:
     estimate, error = cells.estimate.to_numpy(), np.nanstd(drawn, axis=1, ddof=1)
 
     def interval(confidence, low, high):
-        closed = ("bonett-price", *bonett_price(cells.forgotten, cells.learned, cells.n_questions, confidence))
-        how = {"closed": closed, "single": cells.single, "n_images": cells.n_images}
-        return choose(low, high, **how, confidence=confidence)
+        closed = paired_form(cells.forgotten, cells.learned, cells, drawn, confidence)
+        how = {"closed": closed, "single": cells.single | cells.grouped, "withheld": cells.alone}
+        return choose(low, high, **how, n_units=cells.n_units, confidence=confidence)
 
     own = interval(CONFIDENCE, *percentiles(drawn))
     critical = critical_value(drawn, estimate, error)

@@ -1,18 +1,21 @@
 """Which interval an estimate gets: one rule for scores, differences, contrasts and families of them.
 
-Bootstrap draws give the interval (percentiles), with two exceptions. One question per image in one sub-dataset leaves
+Bootstrap draws give the interval (percentiles), with three exceptions. One question per image in one sub-dataset leaves
 independent answers, for which closed forms cover at small n and near 0 and 1 where a bootstrap does not: Wilson's for a
-proportion, Bonett and Price's for a paired difference. And draws without any variation would give no width: a
-proportion gets Wilson's then, a difference that of an unseen event. What no interval can be given for is withheld. The
-column ``interval`` says which it was.
+proportion, Bonett and Price's for a paired difference. Where images are drawn in groups (specimens, slides), which are
+often few, the same forms are taken at the number of independent answers that would scatter as much, with Student's t;
+what has no closed form gets wider percentiles. And draws without any variation would give no width: a proportion gets
+Wilson's then, a difference that of an unseen event. What no interval can be given for is withheld. The column
+``interval`` says which it was.
 """
 
 import numpy as np
-from scipy.stats import binom, norm
+from scipy.stats import binom, norm, t
 
 ENDS = ["estimate", "ci_low", "ci_high"]  # columns of an estimate and its interval
 CONFIDENCE = 0.95
 POWER = 0.8
+TINY = 1e-12  # a variance that rounding alone may leave
 
 
 def columns_of(name: str) -> list[str]:
@@ -26,7 +29,7 @@ def choose(
     *,
     closed=None,
     single=False,
-    n_images=None,
+    n_units=None,
     scale: float = 1.0,
     confidence: float = CONFIDENCE,
     withheld=False,
@@ -38,11 +41,12 @@ def choose(
     low, high : array_like
         Bootstrap interval.
     closed : tuple of (str, array_like, array_like), optional
-        Name and bounds of the closed form. Without ``n_images`` it stands in for draws without variation, too.
+        Name and bounds of the closed form. Without ``n_units`` it stands in for draws without variation, too.
     single : array_like of bool
-        Where the answers are one per image in one sub-dataset, so that the closed form holds.
-    n_images : array_like of int, optional
-        Draws without variation are widened by the upper bound of an event that was not seen in so many images.
+        Where the closed form holds: for one answer a unit in one sub-dataset, or for grouped answers at the size that
+        they count.
+    n_units : array_like of float, optional
+        Draws without variation are widened by the upper bound of an event that was not seen in so many units.
     scale : float
         Largest size that such an estimate can have, which is the size of the unseen event.
     withheld : array_like of bool
@@ -55,10 +59,10 @@ def choose(
     """
     name, closed_low, closed_high = closed or ("", np.nan, np.nan)
     flat = np.isclose(low, high)
-    if n_images is None:
+    if n_units is None:
         single = single | flat
     else:
-        slack = np.where(flat, scale * wilson(0, n_images, confidence)[1], 0.0)
+        slack = np.where(flat, scale * wilson(0, n_units, confidence)[1], 0.0)
         low, high = np.maximum(low - slack, -scale), np.minimum(high + slack, scale)
     kinds = np.where(single, name, np.where(flat, "unseen", "bootstrap"))
     return {
@@ -68,29 +72,45 @@ def choose(
     }
 
 
-def percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def quantile(confidence: float = CONFIDENCE, df=np.inf) -> np.ndarray:
+    """Two-sided quantile of the normal distribution, or of Student's t where degrees of freedom are stated."""
+    df = np.asarray(df, float)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isinf(df), norm.ppf((1 + confidence) / 2), t.ppf((1 + confidence) / 2, df))
+
+
+def percentiles(draws: np.ndarray, df=np.inf) -> tuple[np.ndarray, np.ndarray]:
     """Central 95 % of bootstrap draws, along the last axis; NaN draws count for nothing.
 
-    The quantiles of ``numpy.nanquantile``, which sorts one row at a time.
+    The quantiles of ``numpy.nanquantile``, which sorts one row at a time. With degrees of freedom ``df``, of the shape
+    of the other axes, they lie as far out as Student's t is beyond the normal distribution; NaN gives NaN.
+
+    References
+    ----------
+    Hesterberg 2015, Am. Stat. 69, 371-386, section 4.3 (expanded percentile interval).
     """
-    ordered = np.sort(draws, axis=-1)  # NaN last
+    df, ordered = np.asarray(df, float), np.sort(draws, axis=-1)  # NaN last
     last = np.maximum((~np.isnan(draws)).sum(axis=-1, keepdims=True) - 1, 0)
+    out = np.where(np.isinf(df), (1 - CONFIDENCE) / 2, norm.sf(quantile(df=df)))[..., None]
     bounds = []
-    for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
-        place = tail * last
+    for tail in (out, np.where(np.isinf(df)[..., None], (1 + CONFIDENCE) / 2, 1 - out)):
+        place = np.nan_to_num(tail) * last  # NaN: there is no interval
         below = np.floor(place).astype(int)
         low, high = (np.take_along_axis(ordered, np.minimum(at, last), axis=-1) for at in (below, below + 1))
         bounds.append((low + (place - below) * (high - low))[..., 0])
-    return tuple(bounds)
+    low, high = (np.where(np.isnan(df), np.nan, bound) for bound in bounds)
+    return low, high
 
 
-def wilson(successes, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+def wilson(successes, n, confidence: float = CONFIDENCE, *, df=np.inf) -> tuple[np.ndarray, np.ndarray]:
     """Wilson score interval of a proportion, elementwise.
 
     Parameters
     ----------
     successes, n : array_like
-        Counts of the same shape, n > 0.
+        Counts of the same shape, n > 0; of grouped answers, divided by their design effect.
+    df : array_like
+        Degrees of freedom of the design effect.
 
     Returns
     -------
@@ -98,20 +118,22 @@ def wilson(successes, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np
 
     References
     ----------
-    Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
+    Wilson 1927, J. Am. Stat. Assoc. 22, 209-212. Korn and Graubard 1998, Surv. Methodol. 24, 193-201 (effective size).
+    Franco, Little, Louis and Slud 2019, J. Surv. Stat. Methodol. 7, 334-364 (Wilson's with it covers best).
     """
     successes, n = np.asarray(successes, float), np.asarray(n, float)
-    z = norm.ppf((1 + confidence) / 2)
+    z = quantile(confidence, df)
     centre = (successes + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * np.sqrt(successes * (n - successes) / n + z**2 / 4)
     return np.where(successes == 0, 0.0, centre - half), np.where(successes == n, 1.0, centre + half)
 
 
-def bonett_price(lost, gained, n, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+def bonett_price(lost, gained, n, confidence: float = CONFIDENCE, *, df=np.inf) -> tuple[np.ndarray, np.ndarray]:
     """Interval of the difference (gained − lost) / n of two paired proportions, elementwise.
 
     Adjusted Wald: one discordant pair more of each kind, two pairs more in all. It holds its level at the small n of
-    single sub-datasets, where a paired bootstrap falls short.
+    single sub-datasets, where a paired bootstrap falls short. Counts of grouped answers are divided by their design
+    effect, whose degrees of freedom are ``df``.
 
     References
     ----------
@@ -120,8 +142,55 @@ def bonett_price(lost, gained, n, confidence: float = CONFIDENCE) -> tuple[np.nd
     lost, gained = (np.asarray(flips, float) + 1 for flips in (lost, gained))
     n = np.asarray(n, float) + 2
     difference = (gained - lost) / n
-    half = norm.ppf((1 + confidence) / 2) * np.sqrt(((gained + lost) / n - difference**2) / n)
+    half = quantile(confidence, df) * np.sqrt(((gained + lost) / n - difference**2) / n)
     return np.maximum(difference - half, -1.0), np.minimum(difference + half, 1.0)
+
+
+def design_effect(drawn: np.ndarray, spread, n, n_even) -> np.ndarray:
+    """How many times more a mean scatters than that of as many independent answers, elementwise.
+
+    Parameters
+    ----------
+    drawn : numpy.ndarray, shape (…, n_resamples)
+        Its bootstrap draws.
+    spread : array_like, shape (…)
+        Variance of one answer.
+    n, n_even : array_like, shape (…)
+        Answers, and units of one size that would scatter as much (``cells.answered_cells``), which decide where draws
+        show no scatter.
+
+    Returns
+    -------
+    numpy.ndarray, float, shape (…)
+        At least 1.
+
+    References
+    ----------
+    Kish 1965, Survey Sampling, section 8.2.
+    """
+    variance = np.nanvar(drawn, axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shown = (variance > TINY) & (spread > TINY)
+        return np.where(shown, np.maximum(variance / spread * n, 1), n / np.asarray(n_even))
+
+
+def paired_form(lost, gained, cells, drawn: np.ndarray, confidence: float = CONFIDENCE) -> tuple:
+    """The closed form of pooled paired differences: its name and bounds, as ``choose`` takes them.
+
+    Parameters
+    ----------
+    lost, gained : array_like, shape (n_cells,)
+        Discordant answers.
+    cells : pandas.DataFrame
+        As from ``cells.answered_cells``: ``n_questions, grouped, n_even, df``.
+    drawn : numpy.ndarray, shape (n_cells, n_resamples)
+        Draws of the differences.
+    """
+    n, effect = cells.n_questions, np.ones(())
+    if np.any(cells.grouped):
+        spread = (lost + gained) / n - ((gained - lost) / n) ** 2
+        effect = np.where(cells.grouped, design_effect(drawn, spread, n, cells.n_even), 1.0)
+    return "bonett-price", *bonett_price(lost / effect, gained / effect, n / effect, confidence, df=cells.df)
 
 
 def independent_difference(one, other) -> tuple:

@@ -2,8 +2,9 @@
 
 An image carries several questions, so images, not questions, are resampled (clusters), within each sub-dataset
 (strata); all models share the draws, which makes differences paired. Copies of an image are one unit, whatever they are
-called: its home is the first of its sub-datasets by name. A stratum's draws follow from its name, and a unit's from its
-place there, so that the same contrast has the same interval whatever else is in the table.
+called, and so are images of one group (specimen, slide, patient) of a sub-dataset: its home is the first of its
+sub-datasets by name. A stratum's draws follow from its name, and a unit's from its place there, so that the same
+contrast has the same interval whatever else is in the table.
 """
 
 import hashlib
@@ -12,9 +13,11 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 RESAMPLES = 2000
-UNIT = ["stratum", "unit", "n_units"]
+UNIT = ["stratum", "unit", "n_units", "content"]
 SINGLE = "sub-datasets of one image"
 _setting = {"n": RESAMPLES, "seed": 0}
 
@@ -36,33 +39,76 @@ def units(images: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     images : pandas.DataFrame
-        ``dataset, image_id`` and, where contents are known, ``image_hash``; rows may repeat. All images of the run:
-        draws of a part of them are those of the whole.
+        ``dataset, image_id``, where contents are known ``image_hash``, and where specimens are ``group`` (null: the
+        image stands alone); rows may repeat. All images of the run: draws of a part of them are those of the whole.
 
     Returns
     -------
     pandas.DataFrame
-        ``stratum`` (home of the image's content: the first of its sub-datasets by name; homes of one image make one
-        stratum, as none shows a scatter alone), ``unit`` (its place there, by ``image_id``) and ``n_units`` of the
-        stratum; with the index of the table.
+        ``stratum`` (home of the unit: the first of its sub-datasets by name; homes of one unit make one stratum, as
+        none shows a scatter alone), ``unit`` (its place there, by ``image_id``), ``n_units`` of the stratum and
+        ``content`` (int, the same for copies); with the index of the table.
+
+    Notes
+    -----
+    Copies are drawn together wherever they are, images of one group within a sub-dataset; who shares an image or a
+    group with one of a unit belongs to it (connected components).
     """
     name = ["image_hash"] if "image_hash" in images else ["dataset", "image_id"]
-    content = images.groupby(name, observed=True, sort=False, dropna=False).ngroup()
-    table = pd.DataFrame({"content": content, "stratum": images.dataset.astype(str), "image_id": images.image_id})
-    homes = table.sort_values(["stratum", "image_id"], kind="stable").drop_duplicates("content").set_index("content")
+    content = images.groupby(name, observed=True, dropna=False).ngroup()
+    whole = _components(content, images) if "group" in images and images.group.notna().any() else content
+    table = pd.DataFrame({"whole": whole, "stratum": images.dataset.astype(str), "image_id": images.image_id})
+    homes = table.sort_values(["stratum", "image_id"], kind="stable").drop_duplicates("whole").set_index("whole")
     alone = homes.groupby("stratum").stratum.transform("size") == 1
     homes.loc[alone, "stratum"] = SINGLE
     homes["unit"] = homes.groupby("stratum").cumcount()
     homes["n_units"] = homes.groupby("stratum").unit.transform("size")
-    return homes.loc[content, UNIT].set_index(images.index)
+    return homes.loc[whole, UNIT[:-1]].set_index(images.index).assign(content=content)
+
+
+def _components(content: pd.Series, images: pd.DataFrame) -> np.ndarray:
+    """Number of the unit of each row: contents are joined by the groups that hold them."""
+    stated = images.group.notna().to_numpy()
+    group = images[stated].groupby([images.dataset[stated].astype(str), images.group[stated]], observed=True).ngroup()
+    n_contents = content.max() + 1
+    ends = content.to_numpy()[stated], n_contents + group.to_numpy()
+    n = n_contents + group.max() + 1
+    return connected_components(coo_array((np.ones(len(group), bool), ends), shape=(n, n)), directed=False)[1][content]
+
+
+def groups_of(images: pd.DataFrame) -> dict[str, int]:
+    """How the images of a run are grouped.
+
+    Parameters
+    ----------
+    images : pandas.DataFrame
+        As for ``units``, a row an image.
+
+    Returns
+    -------
+    dict of str to int
+        ``n_groups`` that are stated, ``n_grouped``: images in them, ``n_units`` that are drawn, and ``n_alone``:
+        sub-datasets whose images are all of one group; all are 0 where no group is stated.
+    """
+    stated = images[images.group.notna()] if "group" in images else images[:0]
+    if stated.empty:
+        return dict.fromkeys(["n_groups", "n_grouped", "n_units", "n_alone"], 0)
+    drawn = images.assign(**units(images))
+    sizes = drawn.groupby("dataset", observed=True)[["image_id", "unit"]].nunique()
+    return {
+        "n_groups": len(stated.drop_duplicates(["dataset", "group"])),
+        "n_grouped": len(stated),
+        "n_units": len(drawn.drop_duplicates(["stratum", "unit"])),
+        "n_alone": int(((sizes.unit == 1) & (sizes.image_id > 1)).sum()),
+    }
 
 
 def resampling_weights(strata, n_resamples: int | None = None) -> np.ndarray:
     """How much each image weighs in each bootstrap resample, drawn with replacement within its stratum.
 
-    Of n images n − 1 are drawn, and each weighs n / (n − 1): the scatter of the mean of n independent images is that of
-    one image / n, where n draws would show (n − 1) / n of it, half in a stratum of two. The only image of a stratum
-    weighs 1 in every resample.
+    Of n images (or groups of them) n − 1 are drawn, and each weighs n / (n − 1): the scatter of the mean of n
+    independent images is that of one image / n, where n draws would show (n − 1) / n of it, half in a stratum of two.
+    The only image of a stratum weighs 1 in every resample.
 
     Parameters
     ----------

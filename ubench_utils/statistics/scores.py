@@ -14,8 +14,6 @@ from .cells import (
     ESTIMANDS,
     QUESTION,
     Layout,
-    Tally,
-    answered_by_all,
     answered_cells,
     cell_sums,
     distinct,
@@ -23,11 +21,10 @@ from .cells import (
     draws,
     estimates,
     lay_out,
-    paired_states,
-    tabulate,
 )
-from .intervals import ENDS, bonett_price, choose, mcnemar_exact, percentiles, wilson
+from .intervals import ENDS, choose, design_effect, mcnemar_exact, paired_form, percentiles, wilson
 from .resampling import image_weights, units
+from .tally import Tally, answered_by_all, paired_states, tabulate
 
 SLICES = ["dataset", "modality", "submodality", "scale", "domain", "subdomain", "stain", "organism", "taxonomy"]
 KEY = ["model", *CELL]
@@ -74,7 +71,8 @@ def score(answers: pd.DataFrame, by=SLICES) -> pd.DataFrame:
         ``right``, ``balanced``: the mean recall over the classes of all sub-datasets. ``chance`` is the mean of
         1 / n_options under the same estimand; ``chance_corrected`` is (estimate − chance) / (1 − chance).
         ``interval`` says how it was made, see ``intervals``: a mean over sub-datasets or classes too small for it is
-        ``withheld``, and NaN. Without answers the table is empty.
+        ``withheld``, and NaN; a score of one group of images has no interval. ``n_images`` counts images, be they drawn
+        in groups. Without answers the table is empty.
     """
     _check(answers, by)
     if answers.empty:
@@ -124,15 +122,19 @@ def _scores(tally: Tally, layout: Layout, drawn: dict, estimands: list) -> pd.Da
     tables = []
     for estimand in estimands:
         of = "macro" if estimand == BALANCED else estimand
-        lacking, n_images = cells.withheld & (estimand != "micro"), _images(cells, estimand)
+        lacking, n, df = cells.withheld & (estimand != "micro"), *_support(cells, estimand)
         right, guessed = np.where(lacking, np.nan, accuracy[of][at]), chance[of][at]
-        closed = ("wilson", *wilson(right * n_images, n_images))
+        if cells.grouped.any():
+            effect = design_effect(drawn[of][at], right * (1 - right), cells.n_questions, n)
+            n = np.where(cells.grouped, cells.n_questions / effect, n)
+        closed = ("wilson", *wilson(right * n, n, df=df))
         bounds = (bound[at] for bound in percentiles(drawn[of]))
+        how = {"single": cells.single | cells.grouped, "withheld": lacking | cells.alone}
         tables.append(
             cells.assign(
                 estimand=estimand,
                 estimate=right,
-                **choose(*bounds, closed=closed, single=cells.single, withheld=lacking),
+                **choose(*bounds, closed=closed, **how),
                 chance=guessed,
                 chance_corrected=(right - guessed) / (1 - guessed),
             )
@@ -140,9 +142,9 @@ def _scores(tally: Tally, layout: Layout, drawn: dict, estimands: list) -> pd.Da
     return pd.concat(tables, ignore_index=True)[SCORES]
 
 
-def _images(cells, estimand: str):
-    """How many images an estimate rests on, where resamples show no scatter."""
-    return cells.n_images if estimand == "micro" else cells.n_mean
+def _support(cells, estimand: str) -> tuple:
+    """How many units an estimate rests on, where resamples show no scatter, and its degrees of freedom."""
+    return (cells.n_even, cells.df) if estimand == "micro" else (cells.n_mean, cells.df_mean)
 
 
 def compare(answers: pd.DataFrame, reference: str, model: str, by=SLICES) -> pd.DataFrame:
@@ -173,8 +175,8 @@ def compare_pairs(answers: pd.DataFrame, pairs, by=SLICES) -> pd.DataFrame:
         Columns ``reference, model, level, question, wording, by, slice, estimand, reference_accuracy, model_accuracy,
         estimate, ci_low, ci_high, interval`` (``bonett-price`` for one question per image in one sub-dataset, else
         ``bootstrap`` over images with shared draws; ``withheld`` as for ``score``), ``n_questions, n_images, lost``
-        (right before, wrong after), ``gained`` and ``p`` (McNemar's, exact, two-sided; NaN where an image has several
-        questions, whose answers are not independent). Pairs that share no question have no row.
+        (right before, wrong after), ``gained`` and ``p`` (McNemar's, exact, two-sided; NaN where an image or a group
+        has several questions, whose answers are not independent). Pairs that share no question have no row.
 
     References
     ----------
@@ -200,13 +202,14 @@ def _comparisons(states: dict, layout: Layout, drawn: dict) -> pd.DataFrame:
     before, after = states["kept"] + states["forgotten"], states["kept"] + states["learned"]
     cells, at = answered_cells(layout, answered)
     lost, gained = (cell_sums(layout, states[way])[at].astype(int) for way in ("forgotten", "learned"))
-    closed = ("bonett-price", *bonett_price(lost, gained, cells.n_questions))
-    p = np.where(cells.n_questions == cells.n_images, mcnemar_exact(lost, gained), np.nan)
+    closed = paired_form(lost, gained, cells, drawn["micro"][at])
+    p = np.where(cells.n_questions == cells.n_units, mcnemar_exact(lost, gained), np.nan)
     base, tuned = (estimates(layout, right, answered) for right in (before, after))
     tables = []
     for estimand in ESTIMANDS:
-        bounds = (bound[at] for bound in percentiles(drawn[estimand]))
-        lacking, n_images = cells.withheld & (estimand != "micro"), _images(cells, estimand)
+        lacking, n, df = cells.withheld & (estimand != "micro"), *_support(cells, estimand)
+        bounds = percentiles(drawn[estimand][at], df)
+        single = cells.single | (cells.grouped & (cells.one_set | (estimand == "micro")))
         right, then = (np.where(lacking, np.nan, of[estimand][at]) for of in (base, tuned))
         tables.append(
             cells.assign(
@@ -214,7 +217,7 @@ def _comparisons(states: dict, layout: Layout, drawn: dict) -> pd.DataFrame:
                 reference_accuracy=right,
                 model_accuracy=then,
                 estimate=then - right,
-                **choose(*bounds, closed=closed, single=cells.single, n_images=n_images, withheld=lacking),
+                **choose(*bounds, closed=closed, single=single, n_units=n, withheld=lacking | cells.alone),
                 lost=lost,
                 gained=gained,
                 p=p,
@@ -267,20 +270,22 @@ def contrast(answers: pd.DataFrame, weights: dict, estimand: str = "micro") -> d
     pooled = lay_out(tally.questions.assign(level="all", question="all", wording=0))
     values, answered = tally.correct @ factors, tally.answered[:, :1]
     drawn = draws(pooled, values, answered, image_weights(tally.questions))
-    cell = answered_cells(pooled, answered)[0].iloc[0]
-    closed = ("bonett-price", *bonett_price((values < 0).sum(), (values > 0).sum(), cell.n_questions))
+    cells = answered_cells(pooled, answered)[0]
+    cell, (n, df) = cells.iloc[0], _support(cells, estimand)
+    is_difference = sorted(weights.values()) == [-1, 1]
+    closed_holds = cell.single or cell.grouped and (cell.one_set or estimand == "micro")
     found = choose(
-        *(bound.item() for bound in percentiles(drawn[estimand])),
-        closed=closed,
-        single=cell.single and sorted(weights.values()) == [-1, 1],
-        n_images=_images(cell, estimand),
+        *percentiles(drawn[estimand][0], df),
+        closed=paired_form((values < 0).sum(axis=0), (values > 0).sum(axis=0), cells, drawn["micro"][0]),
+        single=closed_holds and is_difference,
+        n_units=n,
         scale=np.abs(factors).sum() / 2,
-        withheld=estimand != "micro" and cell.withheld,
+        withheld=cell.alone or (estimand != "micro" and cell.withheld),
     )
     found = {name: value.item() for name, value in found.items()}
     estimate = estimates(pooled, values, answered)[estimand].item()
     return {
-        "estimate": np.nan if found["interval"] == "withheld" else estimate,
+        "estimate": np.nan if estimand != "micro" and cell.withheld else estimate,
         **found,
         "n_questions": int(cell.n_questions),
         "n_images": int(cell.n_images),

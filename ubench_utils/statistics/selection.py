@@ -7,9 +7,10 @@ images and scores it on others, in turns, so that every image is scored by a cho
 import numpy as np
 import pandas as pd
 
-from .cells import answered_by_all, answered_cells, lay_out, tabulate
+from .cells import answered_cells, lay_out
 from .intervals import choose, percentiles
 from .resampling import generator, image_weights
+from .tally import answered_by_all, tabulate
 
 FOLDS = 5
 SPLITS = 20
@@ -19,7 +20,7 @@ TIE = 1e-9  # scores closer than this are one score, whatever the order of summa
 def cross_fit(
     answers: pd.DataFrame,
     weights: dict | None = None,
-    term: str = "group",
+    term: str = "term",
     estimand: str = "micro",
 ) -> dict:
     """Score of the α that maximises a target, by cross-fitting, against the score on the questions that chose it.
@@ -44,7 +45,7 @@ def cross_fit(
         ``naive``: score of ``alpha`` on all data; ``cross_fitted, ci_low, ci_high``; ``optimism``: naive −
         cross_fitted; ``over_base, over_base_low, over_base_high``: cross-fitted − base (α = 0), paired;
         ``over_tuned, …``: the same against the fine-tuned model (α = 1); ``n_questions, n_images``. All but these two
-        are NaN where ``scores.score`` would withhold the mean over sub-datasets (macro) of a term.
+        are NaN where ``scores.score`` would withhold the mean over sub-datasets (macro) of a term, or its interval.
 
     Raises
     ------
@@ -53,8 +54,8 @@ def cross_fit(
 
     Notes
     -----
-    The images of each sub-dataset, copies as one, are dealt into ``FOLDS``; each is scored by the α chosen on the
-    others. All is repeated over random ``SPLITS`` and averaged, since one split is a matter of luck.
+    The images of each sub-dataset, copies and groups as one, are dealt into ``FOLDS``; each is scored by the α chosen
+    on the others. All is repeated over random ``SPLITS`` and averaged, since one split is a matter of luck.
 
     Intervals (95 %, percentile) resample images and keep the choices of the folds; each resample is of one split, in
     turn. The variance of such draws is that of Chernozhukov et al. (2018, definition 3.3): the mean over splits of the
@@ -97,6 +98,8 @@ def cross_fit(
     estimate = _scores(parts, np.ones((len(images), 1)))[:, 0]
     drawn = _scores(parts, image_weights(questions))
     n_resamples = drawn.shape[1]
+    terms, _ = answered_cells(lay_out(questions.assign(level="", question="all", wording=0), term), tally.answered)
+    df = (terms.df if estimand == "micro" else terms.df_mean).min()
     cross_fitted = estimate[n:].mean()
     redrawn_score = drawn[n + np.arange(n_resamples) % SPLITS, np.arange(n_resamples)]
     best, redrawn = _best(estimate[:n, None]).item(), _best(drawn[:n])
@@ -108,17 +111,16 @@ def cross_fit(
         "alpha_share": float((redrawn == best).mean()),
         "naive": float(estimate[best]),
         "cross_fitted": float(cross_fitted),
-        **_interval("ci", redrawn_score),
+        **_interval("ci", redrawn_score, df),
         "optimism": float(estimate[best] - cross_fitted),
     }
     for name, alpha in (("over_base", 0), ("over_tuned", 1)):
         at = np.flatnonzero(alphas == alpha).item()
         result[name] = float(cross_fitted - estimate[at])
-        result |= _interval(name, redrawn_score - drawn[at], len(images))
-    terms, _ = answered_cells(lay_out(questions.assign(level="", question="all", wording=0), term), tally.answered)
-    if estimand == "macro" and terms.withheld.any():
+        result |= _interval(name, redrawn_score - drawn[at], df, len(images))
+    if terms.alone.any() or (estimand == "macro" and terms.withheld.any()):
         result = dict.fromkeys(result, np.nan)
-    return result | {"n_questions": len(questions), "n_images": len(images)}
+    return result | {"n_questions": len(questions), "n_images": questions.content.nunique()}
 
 
 def pareto(gain, retained) -> np.ndarray:
@@ -182,9 +184,9 @@ def _folds(strata, n_folds: int, n_splits: int) -> np.ndarray:
     return fold
 
 
-def _interval(name: str, drawn: np.ndarray, n_images: int | None = None) -> dict:
+def _interval(name: str, drawn: np.ndarray, df: float, n_units: int | None = None) -> dict:
     """Interval of draws; that of a difference has a width in any case."""
-    low, high = percentiles(drawn)
-    if n_images is not None:
-        low, high, _ = choose(low, high, n_images=n_images).values()
+    low, high = percentiles(drawn, df)
+    if n_units is not None:
+        low, high, _ = choose(low, high, n_units=n_units).values()
     return {f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -196,7 +196,7 @@ def _most_common_of_the_other_half(right: pd.Series, order: pd.Series, key: list
 
 
 def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.DataFrame:
-    """Accuracy of rules, pooled over questions, with 95 % intervals from resampling images.
+    """Accuracy of rules, pooled over questions, with 95 % intervals from resampling images (or groups of them).
 
     Parameters
     ----------
@@ -217,19 +217,20 @@ def score_rules(questions: pd.DataFrame, hits: pd.DataFrame, reference) -> pd.Da
     layout, ones = lay_out(asked), np.ones((len(asked), 1), dtype=np.float32)
     values = np.column_stack([hits, hits.to_numpy() - np.asarray(reference)[:, None]]).astype(np.float32)
     point = estimates(layout, values, ones)["micro"]
-    low, high = percentiles(draws(layout, values, ones, image_weights(asked))["micro"])
     guessed = estimates(layout, ones / asked.n_options.to_numpy(np.float32)[:, None], ones)["micro"][:, 0]
     cells, _ = answered_cells(layout, ones)
+    drawn = draws(layout, values, ones, image_weights(asked))["micro"]
+    low, high = percentiles(drawn, cells.df.to_numpy()[:, None])
     tables = []
     for own, rule in enumerate(hits.columns):
         over = own + hits.shape[1]
-        closed = ("wilson", *wilson(point[:, own] * cells.n_images, cells.n_images))
-        difference = choose(low[:, over], high[:, over], n_images=cells.n_images)
+        closed = ("wilson", *wilson(point[:, own] * cells.n_even, cells.n_even, df=cells.df))
+        difference = choose(low[:, over], high[:, over], n_units=cells.n_even, withheld=cells.alone)
         tables.append(
             cells[["level", "question", "n_questions", "n_images"]].assign(
                 rule=rule,
                 estimate=point[:, own],
-                **choose(low[:, own], high[:, own], closed=closed),
+                **choose(low[:, own], high[:, own], closed=closed, withheld=cells.alone),
                 over=point[:, over],
                 over_low=difference["ci_low"],
                 over_high=difference["ci_high"],

@@ -20,6 +20,7 @@ from ..models.registry import mix_name
 from ..statistics.calibration import calibration_error
 from ..statistics.cells import distinct
 from ..statistics.intervals import ENDS, columns_of
+from ..statistics.resampling import numbered
 from ..statistics.scores import compare_pairs, contrast, join_answers, score
 from ..statistics.selection import FOLDS, cross_fit, pareto
 from .forgetting import change_of, is_in_domain, parts_of
@@ -129,14 +130,15 @@ def choice_of_alpha(swept: pd.DataFrame, tuned: str) -> pd.DataFrame:
     """The α that maximises a target, chosen and scored on different images: a row a target, from ``cross_fit``.
 
     Targets: all questions pooled; and ``balanced``, half the fine-grained accuracy in-domain, half the accuracy of all
-    questions out-of-domain. A target with fewer images than folds, or with a part of them, has no row.
+    questions out-of-domain. A target with fewer images (or groups of them) than folds, or with a part of them, has no
+    row.
     """
     fine, _, outside = parts_of(swept, tuned).values()
-    rows = swept.assign(part=np.select([fine, outside], ["target", "elsewhere"], "other"))
-    results, n_images = {}, rows.drop_duplicates(["dataset", "image_id", "part"]).part.value_counts()
-    if len(rows[["dataset", "image_id"]].drop_duplicates()) >= FOLDS:
+    rows = numbered(swept.assign(part=np.select([fine, outside], ["target", "elsewhere"], "other")))
+    results, n_units = {}, rows.drop_duplicates(["image", "part"]).part.value_counts()
+    if rows.image.nunique() >= FOLDS:
         results["all questions"] = cross_fit(rows)
-    if min(n_images.get("target", 0), n_images.get("elsewhere", 0)) >= FOLDS:
+    if min(n_units.get("target", 0), n_units.get("elsewhere", 0)) >= FOLDS:
         results["balanced"] = cross_fit(rows, {"target": 0.5, "elsewhere": 0.5}, term="part")
     return pd.DataFrame(results.values()).assign(target=list(results))
 

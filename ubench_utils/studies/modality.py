@@ -68,15 +68,15 @@ def _attraction(wrong: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
     even = (1 / (offered.n_options - 1)).to_numpy(float)[:, None]
     layout = lay_out(offered, "option")
     observed, expected = (cell_sums(layout, values)[:, 0] for values in (hit, even))
-    bounds = (bound[:, 0] for bound in percentiles(draws(layout, hit, even, weights)["micro"]))
     cells, _ = answered_cells(layout, np.ones_like(hit))
-    share, n = observed / cells.n_questions, cells.n_images  # the questions of one image are not independent
-    least, most = (bound * cells.n_questions / expected for bound in wilson(share * n, n))
+    bounds = percentiles(draws(layout, hit, even, weights)["micro"][:, 0], cells.df)
+    share, n = observed / cells.n_questions, cells.n_even  # the questions of one image are not independent
+    least, most = (bound * cells.n_questions / expected for bound in wilson(share * n, n, df=cells.df))
     return cells.rename(columns={"slice": "option"}).assign(
         observed=observed.astype(int),
         expected=expected,
         estimate=estimates(layout, hit, even)["micro"][:, 0],
-        **choose(*bounds, closed=("wilson", least, most)),
+        **choose(*bounds, closed=("wilson", least, most), withheld=cells.alone),
     )
 
 

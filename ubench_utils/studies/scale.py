@@ -85,11 +85,11 @@ def _by_measure(answers: pd.DataFrame, sizes: pd.DataFrame, measure: str) -> pd.
         return pd.DataFrame(columns=columns)
     smallest = rows.dataset.map(sizes.groupby("dataset")[measure].min())
     octave = np.floor(np.log2(rows[measure] / smallest)).astype(int)
-    rows = rows.assign(group=rows.dataset + "/" + octave.astype(str), logarithm=np.log(rows[measure]))
-    groups = rows.groupby("group").agg(dataset=("dataset", "first"), size=("logarithm", "mean"))
-    table = score(rows, by=["group"])
-    table = table[(table.by == "group") & (table.estimand == "micro") & (table.question == "all")]
-    table = table.join(groups, on="slice")
+    rows = rows.assign(octave=rows.dataset + "/" + octave.astype(str), logarithm=np.log(rows[measure]))
+    octaves = rows.groupby("octave").agg(dataset=("dataset", "first"), size=("logarithm", "mean"))
+    table = score(rows, by=["octave"])
+    table = table[(table.by == "octave") & (table.estimand == "micro") & (table.question == "all")]
+    table = table.join(octaves, on="slice")
     low, high = ((table[bound] - table.chance) / (1 - table.chance) for bound in ("ci_low", "ci_high"))
     table = table.assign(measure=measure, size=np.exp(table["size"]), low=low, high=high)
     return table[columns].sort_values(["model", "size"], ignore_index=True)
