@@ -8,6 +8,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -40,6 +41,11 @@ def sentence(page: str, name: str, **context) -> str:
 def sentences(page: str, **context) -> dict[str, str]:
     """Every sentence of a page, by its name."""
     return {name: sentence(page, name, **context) for name in _sentences(page)}
+
+
+def told(page: str, table: pd.DataFrame) -> list[str]:
+    """A sentence for each row of a table: that of its ``kind``, on what the row holds."""
+    return [sentence(page, row["kind"], **row) for row in table.to_dict("records")]
 
 
 def about(run: Evaluation) -> dict:

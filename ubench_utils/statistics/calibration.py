@@ -32,11 +32,11 @@ def calibration_error(answers: pd.DataFrame) -> pd.DataFrame:
 
     Notes
     -----
-    The interval resamples images (or groups of them), with the bins kept and the draws shared by all models. Since the estimate is biased
-    upwards, its bootstrap percentiles miss a small true error far too often. By the triangle inequality estimate and
-    truth are no farther apart than Σ |gap − true gap|, whose distribution the draws about the estimated gaps show:
-    ``ci_low`` is the estimate less its 97.5 % quantile, which is on the safe side. ``ci_high`` is the percentile of
-    the draws, less the rise of their mean over the estimate.
+    The interval resamples images (or groups of them), with the bins kept and the draws shared by all models. Since the
+    estimate is biased upwards, its bootstrap percentiles miss a small true error far too often. By the triangle
+    inequality estimate and truth are no farther apart than Σ |gap − true gap|, whose distribution the draws about the
+    estimated gaps show: ``ci_low`` is the estimate less its 97.5 % quantile, which is on the safe side. ``ci_high`` is
+    the percentile of the draws, less the rise of their mean over the estimate.
 
     References
     ----------

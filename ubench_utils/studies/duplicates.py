@@ -5,7 +5,9 @@ sub-datasets, and how near the nearest is. All pairs are compared by blocks of a
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,27 +47,32 @@ def perceptual_hash(image: Image.Image) -> np.ndarray:
     return low > np.median(low)
 
 
-def look(benchmark: Benchmark) -> pd.DataFrame:
+def look(benchmark: Benchmark, measure: Callable[[Image.Image], Any] = lambda image: None) -> pd.DataFrame:
     """Open every image once.
+
+    Parameters
+    ----------
+    measure : callable, optional
+        What else is wanted of an RGB image.
 
     Returns
     -------
     pandas.DataFrame
         ``benchmark.images`` with ``width, height`` (pixels as shown, 0 where unreadable), ``phash`` (bool, shape (64,),
         None where unreadable), ``found`` (what the file was found to be, as from ``pixels.decode``, None where
-        unreadable) and ``unreadable`` (the reason, else empty).
+        unreadable), ``measured`` (None where unreadable) and ``unreadable`` (the reason, else empty).
     """
 
     def open_one(row):
         try:
             image = picture(benchmark, row)
         except Exception as error:  # of the file, or of reading it
-            return 0, 0, None, None, reason(error)
-        return *image.size, perceptual_hash(image), image.info["found"], ""
+            return 0, 0, None, None, None, reason(error)
+        return *image.size, perceptual_hash(image), image.info["found"], measure(image), ""
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         found = list(threads.map(open_one, range(len(benchmark.images))))
-    columns = ["width", "height", "phash", "found", "unreadable"]
+    columns = ["width", "height", "phash", "found", "measured", "unreadable"]
     return benchmark.images.assign(**dict(zip(columns, zip(*found, strict=True), strict=True)))
 
 

@@ -1,0 +1,229 @@
+"""What a dataset hides: ways to a good score without a look at what the pictures show, found before any model is run.
+
+Copies, classes and specimens that cannot be told apart, questions with one answer, options that give the answer away,
+and rules that look at what should not matter: size, file, brightness, colour, border.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ..data.benchmark import Benchmark
+from ..statistics.held_out import over_majority
+from ..statistics.intervals import quantile
+from ..statistics.resampling import numbered
+from . import benchmark as explore
+from . import duplicates
+
+FEW = 10  # pictures of a class, or groups of them
+LEAST_UNITS = 8  # of a sub-dataset whose halves are to tell anything
+WARNINGS = ["kind", "dataset", "rule", "n", "of", "found", "estimate", "reference", "over", "over_low", "over_high"]
+WARNINGS += ["n_rules"]
+LOOKS = ["brightness", "colour", "border", "extremes"]  # which may be what distinguishes the classes
+BORDER = 0.05  # of the shorter side
+SERIES = re.compile(r"(.*\d.*?)[ _.-]+[^\d_.-]*\d+$")  # a name with a number of its own before the running one
+LEAST_SERIES, MOST_OTHERS = 3, 0.2
+
+
+def warnings(benchmark: Benchmark, questions: pd.DataFrame) -> pd.DataFrame:
+    """What a reader has to know of a dataset before the first score; opens every picture once.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    questions : pandas.DataFrame
+        As from ``build_questions``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a warning, the gravest first; none where nothing was found. ``kind`` names the sentence (a heading of
+        ``report/templates/sentences/shortcuts.md``), ``dataset`` the sub-dataset, or nothing where it is of all;
+        ``n`` of ``of``, and ``found``: what it is about, a list of dicts. Kinds:
+
+        - ``torn``: pictures with two labels; ``copies``: files that are copies; ``apart``: of pictures in two groups;
+          ``near``: pictures nearly like one of another group (or of none), which are drawn apart.
+        - ``confounded``: every group holds one class; ``series``: names suggest groups, and none are stated.
+        - ``few``: classes of fewer than ``FEW`` pictures; ``few_groups``: of fewer than ``FEW`` groups.
+        - ``constant``: questions that have one right answer; ``leak``: a ``rule`` on the options alone.
+        - ``size, pixel_size, file, looks``: a rule that looks at nothing else names the class of pictures that it has
+          not seen: ``estimate`` beside ``reference``, always saying the most frequent class; ``over, over_low,
+          over_high``: the difference, with an interval that holds for all ``n_rules`` rules that were looked at
+          together. ``rule`` of the looks is the best of ``LOOKS``, ``found`` the others that tell classes apart.
+
+    Notes
+    -----
+    Rules are those of ``statistics.held_out``, learned on one half of the groups and asked about the other. Where
+    labels are shuffled, about 5 % of datasets at most get a warning of a rule (a test simulates it).
+    """
+    looked = numbered(duplicates.look(benchmark, _measured))
+    parts = list(looked.groupby("dataset", sort=True))
+    tables = [_copies(looked), *(_groups(name, images) for name, images in parts), _constant(questions)]
+    rules, leaks = _rules(parts), _leaks(questions)
+    n_rules = len(rules) + len(leaks)
+    found = [rule | over_majority(*held, n_tests=n_rules) for rule, held in rules]
+    tables += [_telling([row | {"n_rules": n_rules} for row in found if row["over_low"] > 0]), _leaking(leaks, n_rules)]
+    rows = [dict.fromkeys(WARNINGS) | row for table in tables for row in table]
+    return pd.DataFrame(rows, columns=WARNINGS, dtype=object)
+
+
+def _measured(image: Image.Image) -> dict:
+    """Mean, border and extremes of an RGB image, each of 0 to 1."""
+    pixels = np.asarray(image)
+    width = max(1, round(BORDER * min(pixels.shape[:2])))
+    edges = [pixels[:width], pixels[-width:], pixels[:, :width], pixels[:, -width:]]
+    return {
+        "mean": pixels.mean(axis=(0, 1)) / 255,
+        "border": np.median(np.concatenate([edge.reshape(-1, 3) for edge in edges]), axis=0) / 255,
+        "extremes": np.array([(pixels == end).all(axis=2).mean() for end in (0, 255)]),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ copies, groups
+
+
+def _copies(looked: pd.DataFrame) -> list[dict]:
+    """Copies, and pictures that are nearly copies of one that is drawn apart from them."""
+    rows = []
+    labelled = looked.assign(label=looked.dataset + "/" + looked.label_name.astype(str))
+    for kind, column in (("torn", "label"), ("apart", "group")):
+        stated = labelled[labelled[column].notna()]
+        several = stated[stated.groupby("content")[column].transform("nunique") > 1]
+        if len(several):
+            pair = several[several.content == several.content.iloc[0]].drop_duplicates(column)[:2]
+            rows.append({"kind": kind, "n": several.content.nunique(), "found": _named(pair)})
+    again = looked[looked.duplicated("content", keep=False)]
+    if len(again):
+        rows.append({"kind": "copies", "n": len(again), "of": again.content.nunique(), "found": _named(again[:2])})
+    once = looked.drop_duplicates("content")
+    near = duplicates.alike(once)
+    close = near[near[["pairs_within", "pairs_across"]].sum(axis=1) > 0]
+    apart = close[close.image.to_numpy() != looked.image.loc[close.partner].to_numpy()]
+    if len(apart):
+        pair = looked.loc[[apart.index[0], apart.partner.iloc[0]]]
+        rows.append({"kind": "near", "n": len(apart), "of": len(once), "found": _named(pair)})
+    return rows
+
+
+def _named(images: pd.DataFrame) -> list[dict]:
+    columns = {"image_id": "name", "label_name": "label", "group": "group"}
+    return images[list(columns)].rename(columns=columns).to_dict("records")
+
+
+def _groups(name: str, images: pd.DataFrame) -> list[dict]:
+    """What of classes and groups a score of a sub-dataset hangs on."""
+    rows = []
+    classes = images.groupby("label_name").agg(n=("image", "size"), units=("image", "nunique"))
+    few = classes[classes.n < FEW]
+    if len(few):
+        found = [{"name": label, "n": int(n)} for label, n in few.n.items()]
+        rows.append({"kind": "few", "dataset": name, "n": len(few), "of": FEW, "found": found})
+    stated = images[images.group.notna()]
+    groups = stated.groupby("group").label_name.agg(["size", "nunique"])
+    if groups["size"].max() > 1 if len(groups) else False:
+        few = classes[(classes.units < FEW) & (classes.n >= FEW)]
+        found = [{"name": label, "n": int(n)} for label, n in few.units.items()]
+        if len(few):
+            rows.append({"kind": "few_groups", "dataset": name, "n": len(few), "of": FEW, "found": found})
+        if (groups["nunique"] == 1).all() and len(classes) > 1:
+            found = [{"name": label, "n": int(n)} for label, n in stated.groupby("label_name").group.nunique().items()]
+            rows.append({"kind": "confounded", "dataset": name, "n": len(groups), "of": len(stated), "found": found})
+    elif not len(stated):
+        rows += _series(name, images)
+    return rows
+
+
+def _series(name: str, images: pd.DataFrame) -> list[dict]:
+    """Whether file names count pictures within numbered series, as those of one specimen, day or field often are."""
+    stems = images.image_id.str.replace(r"\.\w{1,5}$", "", regex=True)
+    series = stems.str.extract(SERIES)[0]
+    counts = series.value_counts()
+    known = series.notna().mean() >= 1 - MOST_OTHERS
+    if known and len(counts) >= LEAST_SERIES and counts.median() > 1 and len(counts) > images.label_name.nunique():
+        found = [{"name": prefix, "n": int(n)} for prefix, n in counts.sort_index()[:2].items()]
+        return [{"kind": "series", "dataset": name, "n": len(counts), "of": int(counts.sum()), "found": found}]
+    return []
+
+
+# --------------------------------------------------------------------------------------------- questions, options
+
+
+def _constant(questions: pd.DataFrame) -> list[dict]:
+    """Types of question whose right answer is the same for all of several pictures."""
+    asked = explore.once(questions)
+    asked = asked.assign(right=[labels[at] for labels, at in zip(asked.labels, asked.answer_idx, strict=True)])
+    answers = asked.groupby("question", sort=False).right.agg(["first", "size", "nunique"])
+    same = answers[(answers["nunique"] == 1) & (answers["size"] > 1)]
+    found = [{"name": question, "label": answer} for question, answer in same["first"].items()]
+    return [{"kind": "constant", "n": len(same), "of": len(answers), "found": found}] if found else []
+
+
+def _leaks(questions: pd.DataFrame) -> pd.DataFrame:
+    """Rules on the options alone, by level; see ``benchmark.shortcuts``."""
+    rows = explore.totals(explore.shortcuts(questions))
+    return rows[rows.rule != explore.ELIMINATION]
+
+
+def _leaking(rules: pd.DataFrame, n_rules: int) -> list[dict]:
+    """Those that beat guessing among the options; intervals are widened to hold for all rules together."""
+    widened = quantile(1 - 0.05 / n_rules) / quantile() if n_rules else 1
+    low, high = (rules.over + (rules[f"over_{end}"] - rules.over) * widened for end in ("low", "high"))
+    rules = rules.assign(over_low=low, over_high=high, reference=rules.estimate - rules.over, n=rules.n_questions)
+    rows = rules[rules.over_low > 0].assign(kind="leak", of=lambda rows: rows.level, n_rules=n_rules)
+    return rows[rows.columns.intersection(WARNINGS)].to_dict("records")
+
+
+# ------------------------------------------------------------------------------------------------- pictures
+
+
+def _rules(parts: list) -> list[tuple]:
+    """Each rule that can be tried on a sub-dataset: its name, and what it looks at, classes and units."""
+    rules = []
+    for name, images in parts:
+        images = images[(images.unreadable == "") & images.label_name.notna()]
+        if images.label_name.nunique() > 1 and images.image.nunique() >= LEAST_UNITS:
+            for rule, values in _looks(images).items():
+                if len(np.unique(values, axis=0)) > 1:
+                    rules.append(({"kind": rule, "dataset": name}, (values, images.label_name, images.image)))
+    return rules
+
+
+def _telling(found: list[dict]) -> list[dict]:
+    """Warnings of rules that tell classes apart; those on ``LOOKS`` are one warning a sub-dataset, by the best."""
+    rows = [row for row in found if row["kind"] not in LOOKS]
+    for name in dict.fromkeys(row["dataset"] for row in found):
+        own = [row for row in found if row["kind"] in LOOKS and row["dataset"] == name]
+        for best in sorted(own, key=lambda row: -row["over"])[:1]:
+            others = [{"name": row["kind"], "estimate": row["estimate"]} for row in own if row is not best]
+            rows.append(best | {"kind": "looks", "rule": best["kind"], "found": others})
+    return rows
+
+
+def _looks(images: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What each rule looks at, as ``held_out.over_majority`` takes it."""
+    measured = pd.DataFrame(list(images.measured))
+    mean, border, extremes = (np.stack(list(measured[of])) for of in ("mean", "border", "extremes"))
+    grey = mean.mean(axis=1, keepdims=True)
+    facts = pd.DataFrame(list(images.found))[["format", "mode", "bits", "transparent", "orientation"]]
+    sizes = images[["width", "height"]].astype(float)
+    return {
+        "size": _values(np.log(sizes).to_numpy()),
+        "pixel_size": _values(np.log(images[["microns_per_pixel"]].astype(float)).fillna(0).to_numpy()),
+        "file": _numbers(facts.assign(rendering=images.rendering.fillna("").to_numpy())),
+        "brightness": grey,
+        "colour": mean[:, ::2] - grey,
+        "border": border,
+        "extremes": extremes,
+    }
+
+
+def _values(measures: np.ndarray) -> np.ndarray:
+    """Measures as numbers of their values where most recur, else as they are."""
+    numbers = _numbers(pd.DataFrame(measures))
+    return numbers if (np.bincount(numbers)[numbers] > 1).mean() > 0.5 else measures
+
+
+def _numbers(table: pd.DataFrame) -> np.ndarray:
+    return table.groupby(list(table.columns), sort=True, dropna=False).ngroup().to_numpy()
