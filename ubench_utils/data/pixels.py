@@ -63,7 +63,7 @@ UNUSUAL = {  # what a note says of the pictures of which a fact is above the usu
     "hold smaller copies of the picture, which are passed over": ("pages", 1),
     "hold samples without a stated meaning, which are not shown": ("unshown", 0),
 }
-STORE_ONE = "store the plane or projection you mean as a picture of its own"
+STORE_ONE = "store the plane or projection you mean as a picture of its own, or name it to `ubench import`"
 ORIENTATION = 274  # number of the tag in EXIF and TIFF
 TURNED_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type")  # where a PNG may state its orientation
 # What Pillow raises on broken bytes. Anything else (memory, threads, a missing library) is no fact of the picture.
@@ -265,10 +265,13 @@ def _decoded(encoded: bytes, limits) -> Image.Image:
 def _refuse(image: Image.Image, tags) -> None:
     """Refuse kinds of number or colour that no rule turns into 0…255."""
     if image.mode == "F":
-        raise Unreadable("an image of floats has no stated range; store it with 8 or 16 bits")
+        raise Unreadable(
+            "an image of floats has no stated range; store it with 8 or 16 bits, or name one to `ubench import`"
+        )
     if (image.mode == "I" and image.format != "PPM") or 2 in tags.get(339, ()):  # Pillow scales what a PGM states
         raise Unreadable(
-            "whole numbers of 32 bits, or with a sign, have no stated range; store 8 or 16 bits without sign"
+            "whole numbers of 32 bits, or with a sign, have no stated range; store 8 or 16 bits without sign, or name "
+            "one to `ubench import`"
         )
     if tags and 262 not in tags:
         raise Unreadable("a TIFF that does not say whether zero is black or white (PhotometricInterpretation)")
