@@ -4,8 +4,10 @@ import os
 import re
 import secrets
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import yaml
 
@@ -79,26 +81,31 @@ def read_text(path, what: str) -> str:
         raise UserError(f"cannot read {what} '{path}' ({reason})") from error
 
 
-def write_whole(path, content: bytes | str) -> None:
-    """Write a file aside and put it in place at once: a reader, a kill or a full disk never meets half of it.
+@contextmanager
+def whole_file(path) -> Iterator[BinaryIO]:
+    """A file that is written aside and put in place at the end: a reader, a kill or a full disk never meets half of it.
 
     Parameters
     ----------
     path : str or Path
         Its folder exists.
-    content : bytes or str
-        Text is written as UTF-8.
     """
     path = Path(path)
     aside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with open(aside, "xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
         os.replace(aside, path)
     except BaseException:
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def write_whole(path, content: bytes | str) -> None:
+    """Write a file as ``whole_file`` does; text as UTF-8."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def file_state(path: str | Path) -> tuple | None:
