@@ -150,13 +150,19 @@ def test_a_file_that_is_cut_is_no_other_picture(kind, tmp_path):
     assert refused >= 16
 
 
+def test_pages_that_come_back_to_a_page_are_not_followed_for_ever(tmp_path):
+    content = tiff(*[page(STACK[0, 0, z, ..., None]) for z in range(3)])
+    (tmp_path / "a.tif").write_bytes(content[:-4] + content[4:8])
+    assert reason_of(tmp_path / "a.tif", pages="z") == "a TIFF whose list of pages comes back to a page"
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own
 def test_what_has_no_meaning_is_refused_with_its_reason(tmp_path):
     path = tmp_path / "a.tif"
     strips, tags, _ = page(STACK[0, 0, 0, ..., None])
     for content, why in (
         (
-            tiff((strips, tags | {256: 100_000, 257: 100_000}, "<")),
+            tiff((strips, tags | {256: 100_000, 257: 100_000, 278: 100_000}, "<")),
             "100,000 × 100,000 pixels, more than",
         ),
         (

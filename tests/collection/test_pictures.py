@@ -13,6 +13,7 @@ from PIL import Image
 
 from ubench_utils.cli import main
 from ubench_utils.collection.pictures import image_ids, read_pictures
+from ubench_utils.collection.rows import build_rows
 from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.data.pixels import decode
 from ubench_utils.errors import UserError
@@ -139,6 +140,19 @@ def test_a_column_chooses_for_each_picture_and_one_that_describes_is_noted(tmp_p
         pictures_of(tmp_path, choices={"z": "4"}, z=["1", None])
 
 
+def test_a_pixel_that_is_not_as_wide_as_high_has_no_size_and_is_noted(tmp_path):
+    sizes = {"SignificantBits": 12, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
+    written(tmp_path / "a.tif", PLANE, ome=True, metadata=sizes, **GREY)
+    written(tmp_path / "b.tif", PLANE, ome=True, metadata=sizes | {"PhysicalSizeX": 0.25}, **GREY)
+    pictures, _, notes = pictures_of(tmp_path)
+    assert np.isnan(pictures["a.tif"].microns_per_pixel) and pictures["b.tif"].microns_per_pixel == 0.25
+    assert notes == ["the pixels of 1 pictures are not as wide as high, so that no size of a pixel is stated"]
+    rows, told = build_rows(
+        str(tmp_path), pd.DataFrame({"file": ["a.tif", "b.tif"], "label": ["a", "b"]}), facts={}, name="mine"
+    )
+    assert [row["microns_per_pixel"] for row in rows] == [None, 0.25] and notes[0] in told
+
+
 def test_a_file_that_is_listed_several_times_has_a_name_for_each_picture():
     labels = pd.DataFrame({"file": ["a", "a", "b"], "label": "x", "z": ["1", "2", "1"], "t": [None, "3", None]})
     assert image_ids(labels) == ["a#z=1", "a#z=2&t=3", "b"]
@@ -204,6 +218,10 @@ def test_files_of_microscopes_that_are_not_read_are_named_with_what_reads_them(t
     assert main(["import", str(tmp_path / "cells"), "--out", str(tmp_path / "mine.parquet")]) == 0
     told = "files that are not read here, to be saved as OME-TIFF: 1 .ims (imaris-ims-file-reader reads it), 2 .vsi ("
     assert told in capsys.readouterr().out
+    table = tmp_path / "labels.csv"
+    table.write_text("file_name,label\na/0.png,a\na/1.vsi,b\n", encoding="utf-8")
+    told = "row 2: 'a/1.vsi' is not read here, but by bioio-bioformats; save such files as OME-TIFF"
+    fails(capsys, ["import", tmp_path / "cells", "--labels", table, "--out", tmp_path / "x.parquet"], told)
     for path in (tmp_path / "cells").rglob("*.png"):
         path.unlink()
     fails(

@@ -19,8 +19,8 @@ MICROSCOPES = {".czi": "pylibCZIrw", ".nd2": "nd2", ".lif": "liffile"}  # read b
 READ = (*PICTURES, *TIFFS, *MICROSCOPES)
 EXTRA = 'pip install "ubench-notebooks[microscopes]"'
 ELSEWHERE = {  # and what reads them
-    **dict.fromkeys((".vsi", ".ets", ".zvi", ".xdce", ".mvd2", ".lei", ".afi"), "bioio-bioformats"),
-    **dict.fromkeys((".oib", ".oif", ".oir"), "bioio-bioformats"),
+    **dict.fromkeys((".vsi", ".ets", ".zvi", ".xdce", ".mvd2", ".lei", ".oir"), "bioio-bioformats"),
+    **dict.fromkeys((".oib", ".oif"), "oiffile"),
     **dict.fromkeys((".dv", ".r3d"), "bioio-dv"),
     **dict.fromkeys((".lof", ".xlif", ".xlef"), "liffile"),
     **dict.fromkeys((".mrc", ".rec", ".st", ".map"), "mrcfile"),

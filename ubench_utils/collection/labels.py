@@ -144,6 +144,11 @@ def _by_table(
     labels["file"] = [_inside(root, name.strip()) for name in labels.file]
     known = set(there)
     absent = labels[~labels.file.isin(known)]
+    if len(absent) and (suffix := Path(absent.file.iloc[0]).suffix.lower()) in ELSEWHERE:
+        raise UserError(
+            f"'{table}', row {absent.index[0] + 1}: '{rows[file][absent.index[0]]}' is not read here, but by "
+            f"{ELSEWHERE[suffix]}; save such files as OME-TIFF"
+        )
     if len(absent):
         raise UserError(
             f"'{table}', row {absent.index[0] + 1}: '{rows[file][absent.index[0]]}' is no picture in '{folder}' "

@@ -7,6 +7,7 @@ software shows them.
 import logging
 import math
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,10 @@ SLIDES = ("svs", "ndpi", "scn", "bif", "qpi", "philips", "avs")  # kinds of seri
 BESIDE = ("thumbnail", "label", "macro", "overview", "map")  # pictures of the glass, which such scanners add
 READ = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
 # What tifffile says of a list of pages, or a tag that decides on their meaning, that is not in the file.
-CUT = r"invalid page offset|TiffTag (254|262|270|281|282|283|296|341) .*invalid value offset"
+CUT = (
+    r"invalid (page )?offset|corrupted tag list|circular reference|incorrect (Strip|Tile)(ByteCounts|Offsets) count|"
+    r"TiffTag (254|262|270|281|282|283|296|341) .*invalid value offset"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Micrograph:
     orientation : int
         As in EXIF.
     microns_per_pixel : float or None
+        As of ``pixel_size``.
     scene : tuple
         Its number, its name, and how many there are.
     """
@@ -132,6 +137,7 @@ def open_tiff(path: Path, file: str, *, scene: str | None = None, pages: str | N
     with _heard() as said, ExitStack() as stack:
         with unreadable_as("a TIFF that is broken"):
             tif = stack.enter_context(TiffFile(path, _multifile=False))
+            _check_chain(tif)
         with unreadable_as("a TIFF whose pages cannot be listed"):
             series = [
                 (number, one)
@@ -141,7 +147,7 @@ def open_tiff(path: Path, file: str, *, scene: str | None = None, pages: str | N
         if not series:
             raise Unreadable("a TIFF without a page")
         if any(re.search(CUT, words) for words in said):
-            raise Unreadable("a TIFF that is cut off or broken: a page, or what a tag says of them, lies outside it")
+            raise Unreadable("a TIFF that is cut off or broken: pages, or what tags say of them, are not in the file")
         at = choose_scene(scene, [one.name for _, one in series], file)
         number, own = series[at]
         stated = _ome(tif, len(tif.series)).get(number) if own.kind == "ome" else None
@@ -187,6 +193,20 @@ def _heard() -> Iterator[list[str]]:
         yield said
     finally:
         logger.removeFilter(keep)
+
+
+def _check_chain(tif: TiffFile) -> None:
+    """Refuse a list of pages that comes back to a page: it would be followed for ever."""
+    form, file, seen = tif.tiff, tif.filehandle, set()
+    offset = tif.pages.first.offset
+    while offset and offset not in seen:
+        seen.add(offset)
+        file.seek(offset)
+        (n,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+        file.seek(offset + form.tagnosize + n * form.tagsize)
+        (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    if offset:
+        raise Unreadable("a TIFF whose list of pages comes back to a page")
 
 
 def _ome(tif: TiffFile, n: int) -> dict[int, ElementTree.Element]:

@@ -51,7 +51,9 @@ def open_microscope(path: Path, file: str, *, scene: str | None = None) -> Itera
         yield found
 
 
-def _check_axes(sizes: dict, known: str) -> None:
+def _check_axes(sizes: dict, known: str, path: Path) -> None:
+    if math.prod(sizes.get(axis, 1) for axis in "TZC") > path.stat().st_size:
+        raise Unreadable("it names more planes than it has bytes")
     others = [f"{n:,} along {axis}" for axis, n in sizes.items() if axis not in known and n > 1]
     if others:
         raise Unreadable(f"it holds axes that no option chooses from ({', '.join(others)}); save the part you mean")
@@ -74,7 +76,7 @@ def _czi(path: Path, file: str, scene: str | None, stack: ExitStack) -> Microgra
     at, number = choose_scene(scene, [named.get(str(key), "") for key in places], file), len(places)
     key, area = list(places.items())[at]
     sizes = {axis: end - start for axis, (start, end) in box.items()}
-    _check_axes(sizes, "TZCXYS")
+    _check_axes(sizes, "TZCXYS", path)
     check_size(area.h, area.w)
     kinds = set(document.pixel_types.values())
     if len(kinds) != 1 or not kinds <= {*CZI_TYPES}:
@@ -145,7 +147,7 @@ def _nd2(path: Path, file: str, scene: str | None, stack: ExitStack) -> Microgra
     n = sizes.pop("P", 1)
     names = names if len(names) == n else [""] * n
     at = choose_scene(scene, names, file)
-    _check_axes(sizes, "TZCYX")
+    _check_axes(sizes, "TZCYX", path)
     if opened.is_rgb:
         raise Unreadable("an ND2 of a colour camera, whose order of red, green and blue is not sure; save it as TIFF")
     check_size(sizes["Y"], sizes["X"])
@@ -193,7 +195,7 @@ def _lif(path: Path, file: str, scene: str | None, stack: ExitStack) -> Microgra
     at = choose_scene(scene, [one.path for one in images], file)
     image = images[at]
     sizes, dtype = image.sizes, image.dtype
-    _check_axes(sizes, "TZCYXS")
+    _check_axes(sizes, "TZCYXS", path)
     if image.frames.frame_dims[:2] != ("Y", "X"):
         raise Unreadable(f"its planes run along {' and '.join(image.frames.frame_dims)}, not y and x")
     check_size(sizes["Y"], sizes["X"])

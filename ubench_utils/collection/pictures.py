@@ -1,5 +1,6 @@
 """Pictures of files: the file's own bytes where ``data.pixels`` reads them, else a rendering, with its rule."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class Picture:
     rendering : str or None
         The rule by which it was made of the file; None of the file's own bytes.
     microns_per_pixel : float or None
-        As the file states it.
+        As of ``pixel_size``.
     unused : list of str
         Axes of which something was asked that the file has one of.
     """
@@ -131,6 +132,9 @@ def read_pictures(
         )
     if span == "percentiles":
         notes.append("each picture is spread by itself (--range percentiles): brightness cannot be compared")
+    oblong = sum(one.microns_per_pixel is not None and math.isnan(one.microns_per_pixel) for one in pictures.values())
+    if oblong:
+        notes.append(f"the pixels of {oblong:,} pictures are not as wide as high, so that no size of a pixel is stated")
     for axis in columns:
         n = sum(axis in picture.unused for picture in pictures.values())
         if n:

@@ -21,7 +21,7 @@ SQUARE = 0.01  # how far width and height of a pixel may differ
 
 
 def pixel_size(tif: TiffFile, page: TiffPage, ome: Element | None = None) -> float | None:
-    """Side of a pixel in micrometres, None where the file does not state one, or not one for both directions.
+    """Side of a pixel in micrometres; None where the file does not state one, NaN where it is not as wide as high.
 
     The first that is stated counts: OME-XML's ``PhysicalSizeX`` and ``Y``; in a file of ImageJ its ``unit`` with the
     resolution; the resolution per centimetre or inch, if it is finer than ``OF_PRINT``.
@@ -49,13 +49,14 @@ def pixel_size(tif: TiffFile, page: TiffPage, ome: Element | None = None) -> flo
     if unit:
         return square(*(MICRONS.get(unit.lower(), math.nan) * side for side in sides))
     found = square(*(MICRONS[{2: "inch", 3: "cm"}[per]] * side for side in sides)) if per in (2, 3) else None
-    return found if found and found < OF_PRINT else None
+    return None if found is None or found >= OF_PRINT else found
 
 
 def square(width: float, height: float) -> float | None:
-    """The side of a pixel that is as wide as high; None of another."""
-    is_square = width > 0 and math.isfinite(width) and math.isclose(width, height, rel_tol=SQUARE)
-    return width if is_square else None
+    """The side of a pixel; None where one is not stated, NaN where it is not as wide as high."""
+    if not (0 < width < math.inf and 0 < height < math.inf):
+        return None
+    return width if math.isclose(width, height, rel_tol=SQUARE) else math.nan
 
 
 def _side(page: TiffPage, tag: int) -> float:

@@ -105,7 +105,7 @@ def build_rows(
             continue
         picture = pictures[key]
         of = {fact: None if pd.isna(value) else value for fact, value in stated.iloc[at].items()}
-        if of[UNIT] is None and picture.microns_per_pixel:
+        if of[UNIT] is None and not pd.isna(picture.microns_per_pixel):
             of[UNIT], sized = picture.microns_per_pixel, sized + 1
         seen.setdefault(pixels.name(picture.content), []).append((key, label))
         questions, captions = _asked(key, of, spoken(label), values, question, list(sentences), seed)
