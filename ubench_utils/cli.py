@@ -263,14 +263,15 @@ def _report_page(options: argparse.Namespace) -> None:
     name = subdataset.chosen(open_benchmark(options.dataset, options.limit), options.sub_dataset)
     settings = _settings(options)
     run = evaluate(options.dataset, options.models, **settings)
-    answers = subdataset.answers(run, name)
-    subdataset.check_answered(run, name, answers)
+    own = subdataset.part(run, name)
+    answers = subdataset.answers(own)
+    subdataset.check_answered(own, answers)
     given = {"dataset": options.dataset, "sub_dataset": name, "models": options.models, **settings}
-    page = single_page("subdataset", given, synthetic=run.benchmark.is_synthetic)
+    page = single_page("subdataset", given, synthetic=own.benchmark.is_synthetic)
     folder = _saved(run, options.out, {REPORT: page, WRONG: as_csv(subdataset.wrong(answers))})
     _tell_notes(run)
     scores, compared = score(answers, by=()), subdataset.comparisons(answers)
-    print(sentence("subdataset", "answer", **subdataset.context(run, name, answers, scores, compared)))
+    print(sentence("subdataset", "answer", **subdataset.context(own, answers, scores, compared)))
     print(f"Wrong answers are in {folder / WRONG}, tables beside it. Open {folder / REPORT}")
 
 

@@ -3,6 +3,7 @@
 import copy
 import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from helpers.refusals import refused
 from helpers.samples import as_dataset, png
 from PIL import Image
 
-from ubench_utils.data.benchmark import REQUIRED_COLUMNS, draw, load_benchmark
+from ubench_utils.data.benchmark import REQUIRED_COLUMNS, Rows, draw, load_benchmark
 from ubench_utils.data.questions import build_questions
+from ubench_utils.engine.work import picture
 
 pytestmark = pytest.mark.usefixtures("cache")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real_sample.parquet"
@@ -191,3 +193,14 @@ def test_columns_under_other_names_are_missing(rows, tmp_path):
     table = as_dataset(rows[:1]).data.table
     pq.write_table(table.rename_columns([name.upper() for name in table.column_names]), tmp_path / "a.parquet")
     refused(lambda: load_benchmark(str(tmp_path / "a.parquet")), "lacks the columns image_id, image, label_name")
+
+
+def test_a_part_holds_the_pictures_of_one_sub_dataset(cache, parquet, rows):
+    loaded = load_benchmark(parquet(rows))
+    for whole in (loaded, replace(loaded, rows=Rows(lambda: loaded.rows))):
+        for name, own in whole.images.groupby("dataset"):
+            part = whole.part(name)
+            assert list(part.images.image_id) == list(own.image_id) and list(part.images.index) == list(range(len(own)))
+            for place, row in enumerate(own.index):
+                assert part.image_bytes(place) == whole.image_bytes(row)
+            assert picture(part, len(own) - 1).tobytes() == picture(whole, own.index[-1]).tobytes()

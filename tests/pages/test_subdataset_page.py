@@ -113,5 +113,5 @@ def test_answers_made_elsewhere_have_a_page_and_a_part_of_them_is_none_to_call_t
         page = executed("subdataset", dataset=str(tmp_path / "cells.parquet"), models=models)
         found[name] = glued(page)["answer"]
         assert not [text for text in told(page) if re.search(r"\bnan\b|\bNone\b|– %", text)]
-    assert "can be used where 100.0 [83.9, 100.0] % right is enough" in found["all"]
+    assert "can be used where 100.0 [83.9, 100.0] % right answers are enough" in found["all"]
     assert found["part"] == "No model answered all 20 questions on the class, so none is called the best."

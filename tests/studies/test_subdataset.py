@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ubench_utils.data.benchmark import Benchmark
 from ubench_utils.errors import UserError
+from ubench_utils.evaluation.run import Evaluation
+from ubench_utils.models.answers import COLUMNS
 from ubench_utils.report.sentences import sentences
 from ubench_utils.statistics import scores as stats
 from ubench_utils.statistics.resampling import resamples
@@ -40,7 +44,7 @@ def questions(right, options=None, name="zoo"):
     )
 
 
-def run_of(asked, chosen, names=("zoo",)):
+def run_of(asked, chosen):
     """A run in which each model chose these labels; None is no answer."""
     tables = []
     for model, said in chosen.items():
@@ -48,32 +52,25 @@ def run_of(asked, chosen, names=("zoo",)):
         given = given[given.said.notna()]
         at = [of.index(one) for of, one in zip(given.labels, given.said, strict=True)]
         tables.append(given.assign(predicted_idx=at, correct=given.answer_idx.to_numpy() == np.array(at, dtype=int)))
-    columns = [
-        "model",
-        *subdataset.KEY,
-        "answer_idx",
-        "predicted_idx",
-        "correct",
-        "p_answer",
-        "p_predicted",
-        "n_options",
-    ]
-    predictions = pd.concat(tables)[columns]
-    return SimpleNamespace(
-        questions=asked,
-        predictions=predictions,
-        answers=stats.join_answers(predictions, asked),
-        failures=pd.DataFrame({"model": [], "dataset": [], "image_id": [], "reason": []}),
-        record={"models": {model: {"has_weights": model != "random"} for model in chosen}},
-        benchmark=SimpleNamespace(images=pd.DataFrame({"dataset": list(names)}), name="mine"),
-    )
+    predictions = pd.concat(tables)[COLUMNS]
+    images = asked[["dataset", "image_id"]].drop_duplicates(ignore_index=True)
+    benchmark = Benchmark("mine", None, images, "print")
+    record = {"models": {model: {"has_weights": model != "random"} for model in chosen}}
+    failures = pd.DataFrame({"model": [], "dataset": [], "image_id": [], "reason": []})
+    return Evaluation(benchmark, asked, predictions, failures, record)
+
+
+def answers_of(run, name="zoo"):
+    return subdataset.answers(subdataset.part(run, name))
 
 
 def told(run, name="zoo"):
-    answers = subdataset.answers(run, name)
+    own = subdataset.part(run, name)
+    answers = subdataset.answers(own)
     with resamples(200):
         scores, compared = stats.score(answers, by=["right"]), subdataset.comparisons(answers)
-    return sentences("subdataset", **subdataset.context(run, name, answers, scores, compared)), scores, compared
+        found = subdataset.context(own, answers, scores, compared)
+    return sentences("subdataset", **found, sub_dataset=name, sets=[name], n_warnings=0), scores, compared
 
 
 @st.composite
@@ -107,8 +104,9 @@ def test_the_rule_is_the_share_of_the_largest_class_where_all_are_offered():
 def test_the_rule_is_counted_on_the_sub_dataset_alone_and_asked_what_the_models_are():
     asked = pd.concat([questions(["ant", "bee", "bee"]), questions(["ant"] * 9 + ["bee"], name="other")])
     run = run_of(asked, {"demo-base": ["ant"] * 13})
-    run.failures = pd.DataFrame({"model": ["demo-base"], "dataset": ["zoo"], "image_id": ["000.tif"], "reason": ["?"]})
-    rule = subdataset.answers(run, "zoo").query("model == @RULE")
+    failed = pd.DataFrame({"model": ["demo-base"], "dataset": ["zoo"], "image_id": ["000.tif"], "reason": ["?"]})
+    run = replace(run, failures=failed)
+    rule = answers_of(run).query("model == @RULE")
     assert list(rule.image_id) == ["001.tif", "002.tif"] and set(rule.chosen) == {"bee"}, (
         "what no model read is no question"
     )
@@ -119,7 +117,7 @@ def test_a_comparison_has_the_interval_that_it_has_elsewhere():
     right = list(rng.choice(CLASSES[:3], 40))
     models = {name: list(rng.choice(CLASSES[:3], 40)) for name in ("demo-base", "demo-pathology", "random")}
     run = run_of(questions(right), models)
-    answers = subdataset.answers(run, "zoo")
+    answers = answers_of(run)
     compared = subdataset.comparisons(answers)
     pairs = [(RULE, "demo-base"), (RULE, "demo-pathology"), ("demo-base", "demo-pathology")]
     assert sorted(zip(compared.reference, compared.model, strict=True)) == sorted(pairs), (
@@ -139,7 +137,7 @@ RIGHT = ["ant"] * 10 + ["bee"] * 30
 VERDICTS = {  # what is said, how the answer begins, and how it ends
     "better": (
         RIGHT,
-        "demo-base can be used where 100.0 [91.2, 100.0] % right",
+        "demo-base can be used where 100.0 [91.2, 100.0] % right answers are enough",
         "is better than that rule by 25.0 points",
     ),
     "no better": (
@@ -162,7 +160,7 @@ def test_the_answer_is_that_of_the_numbers(name):
     answer = told(run_of(questions(RIGHT), {"demo-base": said, "random": ["ant"] * 40}))[0]["answer"]
     assert answer.startswith(start) and words in answer
     assert "Guessing among the options gives 33.3 % and always saying “bee”, the most frequent class, 75.0 %." in answer
-    assert "models" not in answer, "one model is not the best of several"
+    assert "most of" not in answer, "one model is not the best of several"
 
 
 def test_chance_alone_is_not_taken_for_knowledge():
@@ -170,7 +168,7 @@ def test_chance_alone_is_not_taken_for_knowledge():
     rng, found = np.random.default_rng(1), 0
     for _ in range(200):
         right, said = (list(rng.choice(CLASSES, 40)) for _ in range(2))
-        answers = subdataset.answers(run_of(questions(right, [(*CLASSES, NONE)] * 40), {"demo-base": said}), "zoo")
+        answers = answers_of(run_of(questions(right, [(*CLASSES, NONE)] * 40), {"demo-base": said}))
         with resamples(50):
             found += bool((subdataset.comparisons(answers).joint_low > 0).any())
     assert found <= 10
@@ -231,7 +229,7 @@ def test_wrong_answers_are_all_there_and_counted():
         "demo-second": ["cat", "bee", "bee", None],
         "random": ["bee", "cat", "ant", "bee"],
     }
-    answers = subdataset.answers(run_of(questions(right), chosen), "zoo")
+    answers = answers_of(run_of(questions(right), chosen))
     table = subdataset.wrong(answers)
     found = {
         (row.image_id, row.label, row.answer): (row.n_models, row.of_models, row.models) for row in table.itertuples()
@@ -253,7 +251,7 @@ def test_confusions_and_recalls_agree():
     rng = np.random.default_rng(3)
     right, said = (list(rng.choice(CLASSES, 60)) for _ in range(2))
     run = run_of(questions(right, [(*CLASSES, NONE)] * 60), {"demo-base": said})
-    answers = subdataset.answers(run, "zoo")
+    answers = answers_of(run)
     taken = subdataset.confusions(answers, "demo-base")
     assert {(row.right, row.chosen): row.n for row in taken.itertuples()} == Counter(zip(right, said, strict=True))
     recall = subdataset.recalls(stats.score(answers, by=["right"]), ["demo-base"]).set_index("slice").estimate
@@ -271,10 +269,10 @@ def test_an_unknown_sub_dataset_is_refused_with_those_there_are():
 def test_a_sub_dataset_that_nobody_could_answer_is_refused_with_the_reason():
     asked = pd.concat([questions(["ant", "bee"]), questions(["ant", "bee"], name="farm")])
     run = run_of(asked, {"demo-base": ["ant", "bee", None, None]})
-    subdataset.check_answered(run, "zoo", subdataset.answers(run, "zoo"))
+    subdataset.check_answered(subdataset.part(run, "zoo"), answers_of(run))
     with pytest.raises(UserError, match="no question of 'farm' was answered in wording 1"):
-        subdataset.check_answered(run, "farm", subdataset.answers(run, "farm"))
+        subdataset.check_answered(subdataset.part(run, "farm"), answers_of(run, "farm"))
     failed = {"model": "demo-base", "dataset": "farm", "image_id": ["000.tif", "001.tif"], "reason": "cut off"}
-    run.failures = pd.DataFrame(failed)
+    run = replace(run, failures=pd.DataFrame(failed))
     with pytest.raises(UserError, match="no picture of 'farm' could be read; the first, '000.tif': cut off"):
-        subdataset.check_answered(run, "farm", subdataset.answers(run, "farm"))
+        subdataset.check_answered(subdataset.part(run, "farm"), answers_of(run, "farm"))

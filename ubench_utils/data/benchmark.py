@@ -8,7 +8,7 @@ by; and gives the content a fingerprint that does not depend on the order of the
 import hashlib
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +59,16 @@ class Rows:
         self._open, self._rows = opened, None
 
     def __getitem__(self, key):
+        return self._opened()[key]
+
+    def select(self, places):
+        """Rows at these places, which are opened now."""
+        return self._opened().select(places)
+
+    def _opened(self):
         if self._rows is None:
             self._rows = self._open()
-        return self._rows[key]
+        return self._rows
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,12 @@ class Benchmark:
     def is_synthetic(self) -> bool:
         """Whether every image is synthetic, as in the built-in sample."""
         return bool((self.images.synthetic == "synthetic").all())
+
+    def part(self, name: str) -> "Benchmark":
+        """The images of one sub-dataset with their rows; notes and fingerprint stay those of the whole."""
+        places = np.flatnonzero(self.images.dataset == name)
+        rows = Rows(lambda: self.rows.select(places))
+        return replace(self, rows=rows, images=self.images.iloc[places].reset_index(drop=True))
 
     def image_bytes(self, row: int) -> bytes:
         """Encoded bytes of the image in a row; raises OSError where there are none."""

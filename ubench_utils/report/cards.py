@@ -18,7 +18,7 @@ from ..data.benchmark import NOT_STATED, Benchmark
 from ..data.pixels import Unreadable, decode
 from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..evaluation.evaluate import Evaluation
-from .sentences import environment
+from .sentences import environment, told
 
 PER_SET = 4  # images of a sub-dataset
 MOST_CHECKED = 60  # on a sheet for checking
@@ -201,6 +201,11 @@ def examples_of_change(run: Evaluation, base: str, tuned: str, state: str) -> HT
         for row in _surest(rows.assign(sure=rows.p_predicted * rows.p_predicted_base), 2).itertuples()
     ]
     return _page("examples", examples=found, state=state, tuned=tuned)
+
+
+def warnings(found: pd.DataFrame) -> HTML:
+    """A list of what a dataset hides, a sentence for each row of ``shortcuts.warnings``."""
+    return _page("warnings", sentences=told("shortcuts", found))
 
 
 def wrong_answers(run: Evaluation, rows: pd.DataFrame) -> HTML:

@@ -7,6 +7,7 @@ rate. It answers as a model does, so that it is scored, and compared with models
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ from ..data.questions import HEADLINE_WORDING, LEVELS, NONE_OF_THE_ABOVE
 from ..errors import UserError, shown
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.run import unseen
+from ..statistics import power
 from ..statistics.families import compare_cells
+from ..statistics.resampling import units
 from ..statistics.scores import BALANCED, headline, join_answers
 from . import benchmark, duplicates
 from .overview import complete, learned
@@ -41,21 +44,33 @@ def chosen(benchmark: Benchmark, name: str | None = None) -> str:
     return names[0] if name is None else name
 
 
-def asked(run: Evaluation, name: str) -> pd.DataFrame:
-    """Questions of a sub-dataset in the headline wording, but for pictures that no model could read."""
-    unread = unseen(run.failures, sum(of["has_weights"] for of in run.record["models"].values()))
-    rows = run.questions[(run.questions.dataset == name) & (run.questions.wording == HEADLINE_WORDING)]
+def part(run: Evaluation, name: str) -> Evaluation:
+    """The images of one sub-dataset with their questions and answers; intervals stay those of the whole run."""
+    questions = run.questions.assign(**units(run.questions))
+    return replace(
+        run,
+        benchmark=run.benchmark.part(name),
+        questions=questions[questions.dataset == name],
+        predictions=run.predictions[run.predictions.dataset == name],
+        failures=run.failures[run.failures.dataset == name],
+    )
+
+
+def asked(own: Evaluation) -> pd.DataFrame:
+    """Questions in the headline wording, but for pictures that no model could read."""
+    unread = unseen(own.failures, sum(of["has_weights"] for of in own.record["models"].values()))
+    rows = own.questions[own.questions.wording == HEADLINE_WORDING]
     return rows[~pd.MultiIndex.from_frame(rows[["dataset", "image_id"]]).isin(unread)]
 
 
-def answers(run: Evaluation, name: str) -> pd.DataFrame:
-    """Answers to the questions ``asked`` of a sub-dataset, those of ``RULE`` among them, as from ``join_answers``."""
-    own = run.answers[(run.answers.dataset == name) & (run.answers.wording == HEADLINE_WORDING)]
-    rule = join_answers(most_frequent(asked(run, name)), run.questions)
-    return pd.concat([own, rule], ignore_index=True) if len(rule) else own.reset_index(drop=True)
+def answers(own: Evaluation) -> pd.DataFrame:
+    """Answers to the questions ``asked``, those of ``RULE`` among them, as from ``join_answers``."""
+    given = own.answers[own.answers.wording == HEADLINE_WORDING]
+    rule = join_answers(most_frequent(asked(own)), own.questions)
+    return pd.concat([given, rule], ignore_index=True) if len(rule) else given.reset_index(drop=True)
 
 
-def check_answered(run: Evaluation, name: str, answers: pd.DataFrame) -> None:
+def check_answered(own: Evaluation, answers: pd.DataFrame) -> None:
     """Refuse a sub-dataset of which no model answered a question in the headline wording; says why.
 
     Raises
@@ -65,9 +80,9 @@ def check_answered(run: Evaluation, name: str, answers: pd.DataFrame) -> None:
     """
     if (answers.model != RULE).any():
         return
-    failed = run.failures[run.failures.dataset == name]
-    if len(failed):
-        first = failed.iloc[0]
+    name = own.benchmark.images.dataset.iloc[0]
+    if len(own.failures):
+        first = own.failures.iloc[0]
         raise UserError(f"no picture of '{name}' could be read; the first, '{first.image_id}': {first.reason}")
     raise UserError(f"no question of '{name}' was answered in wording {HEADLINE_WORDING}, which the report is about")
 
@@ -110,21 +125,18 @@ def best(scores: pd.DataFrame) -> str:
     return found.loc[found.estimate.idxmax()].model if len(found) else ""
 
 
-def context(run: Evaluation, name: str, answers: pd.DataFrame, scores: pd.DataFrame, compared: pd.DataFrame) -> dict:
+def context(own: Evaluation, answers: pd.DataFrame, scores: pd.DataFrame, compared: pd.DataFrame) -> dict:
     """What the page on a sub-dataset says: which model is the best, and what it can and cannot be told from.
 
     ``answers`` and ``compared`` are from here, ``scores`` from ``scores.score`` of the answers.
     """
     told: dict = {
-        "sub_dataset": name,
-        "sets": sorted(run.benchmark.images.dataset.unique()),
         "rule": None,
         "best": None,
     }
     rows = headline(scores).query("level == 'fine'").set_index("model", drop=False)
     if rows.empty:
-        in_any = run.questions[(run.questions.dataset == name) & (run.questions.level == "fine")]
-        return told | {"in_other_wording": len(in_any) > 0, "wording": HEADLINE_WORDING}
+        return told | {"in_other_wording": (own.questions.level == "fine").any(), "wording": HEADLINE_WORDING}
     questions = fine(answers).drop_duplicates(KEY)
     classes = questions.right.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     offered = [len(classes.index.difference(labels)) == 0 for labels in questions.labels]
@@ -150,7 +162,7 @@ def context(run: Evaluation, name: str, answers: pd.DataFrame, scores: pd.DataFr
     beside = compared[(compared.reference != RULE) & ((compared.reference == model) | (compared.model == model))]
     better = np.where(beside.model == model, beside.joint_low > 0, beside.joint_high < 0)
     level = beside[(beside.joint_low <= 0) & (beside.joint_high >= 0)]
-    own, rule = balanced.loc[model], balanced.loc[RULE]
+    reached, rule = balanced.loc[model], balanced.loc[RULE]
     as_good = rivals[(rivals.estimate == rows.estimate[model]) & (rivals.n_questions == rows.n_questions[model])]
     said_none = fine(answers)[(fine(answers).model == model) & (fine(answers).chosen == NONE_OF_THE_ABOVE)]
     return told | {
@@ -158,10 +170,11 @@ def context(run: Evaluation, name: str, answers: pd.DataFrame, scores: pd.DataFr
         "n_with_none": sum(NONE_OF_THE_ABOVE in labels for labels in questions.labels),
         "n_none": len(said_none),
         "n_none_right": int(said_none.correct.sum()),
-        "balanced": own.to_dict(),
+        "balanced": reached.to_dict(),
         "rule_balanced": rule.to_dict(),
-        "is_apart": bool(own.ci_low > rule.estimate),
+        "is_apart": bool(reached.ci_low > rule.estimate),
         "over": pairs.loc[(RULE, model)].to_dict(),
+        "sizes": power.detectable(fine(answers), [(RULE, model)]).to_dict("records"),
         "n_over": int((against_rule(compared).joint_low > 0).sum()),
         "n_others": len(beside),
         "n_better": int(better.sum()),
@@ -180,6 +193,12 @@ def side_by_side(scores: pd.DataFrame, models: list) -> pd.DataFrame:
 def against_rule(compared: pd.DataFrame) -> pd.DataFrame:
     """The comparisons with ``RULE``."""
     return compared[compared.reference == RULE]
+
+
+def with_more(answers: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """Smallest difference of each model from ``RULE`` that these pictures, or more, show: ``power.detectable``."""
+    pairs = against_rule(compared)[["reference", "model"]]
+    return power.detectable(fine(answers), list(pairs.itertuples(index=False, name=None)))
 
 
 def recalls(scores: pd.DataFrame, models: list) -> pd.DataFrame:
@@ -229,36 +248,31 @@ def mistakes(answers: pd.DataFrame, model: str, most: int) -> pd.DataFrame:
     return own.sort_values(["p", "n_models", "image_id"], ascending=[False, False, True], ignore_index=True).head(most)
 
 
-def others(scores: pd.DataFrame) -> pd.DataFrame:
-    """Headline scores on the other questions, a row a question and model, in the order of the questions."""
+def others(scores: pd.DataFrame, models: list) -> pd.DataFrame:
+    """Headline scores on the other questions, a row a question and model, in the order of both, ``RULE`` the last."""
     rows = headline(scores).query("level != 'fine' and question != 'all'")
-    return rows.sort_values("question", key=lambda kind: kind.map([*LEVELS].index), kind="stable", ignore_index=True)
+    order = {"question": [*LEVELS].index, "model": [*models, RULE].index}
+    return rows.sort_values([*order], key=lambda names: names.map(order[names.name]), ignore_index=True)
 
 
-def classes(run: Evaluation, name: str) -> pd.DataFrame:
-    """Classes of a sub-dataset: ``label, n_images, share, n_groups``, which is NaN where none is stated."""
-    images = run.benchmark.images[run.benchmark.images.dataset == name]
+def classes(own: Evaluation) -> pd.DataFrame:
+    """Classes as they are labelled: ``label, n_images, share, n_groups``, which is NaN where none is stated."""
+    images = own.benchmark.images
     table = images.groupby("label_name").agg(n_images=("image_id", "size"), n_groups=("group", "nunique"))
-    table = (
-        table.assign(share=table.n_images / len(images), n_groups=table.n_groups.where(table.n_groups > 0))
-        .rename_axis("label")
-        .reset_index()
-    )
-    return table.sort_values(["n_images", "label"], ascending=[False, True], ignore_index=True)
+    table = table.assign(share=table.n_images / len(images), n_groups=table.n_groups.where(table.n_groups > 0))
+    return table.rename_axis("label").reset_index().sort_values(["n_images", "label"], ascending=[False, True])
 
 
-def look(run: Evaluation, name: str) -> pd.DataFrame:
-    """``duplicates.look`` at the pictures of a sub-dataset."""
-    return duplicates.look(run.benchmark).query("dataset == @name")
+def look(own: Evaluation) -> pd.DataFrame:
+    """``duplicates.look`` at the pictures."""
+    return duplicates.look(own.benchmark)
 
 
-def asked_about(run: Evaluation, name: str, looked: pd.DataFrame) -> dict:
-    """What the pictures of a sub-dataset are, how their files are read, and what was asked of them."""
-    images = run.benchmark.images[run.benchmark.images.dataset == name]
-    questions = asked(run, name).query("level == 'fine'")
+def asked_about(own: Evaluation, looked: pd.DataFrame) -> dict:
+    """What the pictures are, how their files are read, and what was asked of them; ``looked`` from ``look``."""
+    images, questions = own.benchmark.images, asked(own).query("level == 'fine'")
     ways = images.rendering.dropna().value_counts()
     return {
-        "sub_dataset": name,
         "n_images": len(images),
         "n_classes": images.label_name.nunique(),
         "n_groups": images.group.nunique(),
@@ -271,7 +285,7 @@ def asked_about(run: Evaluation, name: str, looked: pd.DataFrame) -> dict:
         "n_asked": len(questions),
         "options": sorted(set(questions.n_options)),
         "n_with_none": sum(NONE_OF_THE_ABOVE in labels for labels in questions.labels),
-        "unread": sorted(set(run.failures.image_id[run.failures.dataset == name])),
+        "unread": sorted(set(own.failures.image_id)),
         "ways": list(ways.items()),
     }
 
