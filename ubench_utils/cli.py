@@ -280,6 +280,10 @@ def _import(options: argparse.Namespace) -> None:
     from .collection.facts import read_vocabulary
     from .collection.rendering import read_range
     from .collection.rows import QUESTION, SENTENCES, build_rows, check_out, write_rows
+    from .data.benchmark import load_benchmark
+    from .data.questions import build_questions
+    from .report.sentences import sentence, told
+    from .studies.shortcuts import warnings
 
     sheet = Path(options.out).expanduser().with_suffix(".html") if options.check else None
     check_out(options.out, beside=sheet)
@@ -311,21 +315,22 @@ def _import(options: argparse.Namespace) -> None:
     asked = Counter(kind for row in rows for kind in row["questions"])
     columns = {fact: "ncbitaxon_name" if fact == "organism" else fact for fact in FACTS}
     absent = [fact for fact, column in columns.items() if not any(row[column] for row in rows)]
-    told = [
+    assumed = [
         f"{len(rows):,} pictures of {len(classes)} classes: {', '.join(f'{label} ({n:,})' for label, n in classes)}",
         f"asked: {', '.join(f'{kind} ({n:,})' for kind, n in asked.items())}",
         f"the question on the class: {question} Its captions: {' / '.join(sentences)}",
         *([f"not stated, so nothing is asked or broken down by it: {', '.join(absent)}"] if absent else []),
         *(f"note: {note}" for note in [*notes, *found]),
     ]
-    print("\n".join(map(one_line, told)))
+    print("\n".join(map(one_line, assumed)))
+    benchmark = load_benchmark(options.out)
+    questions = build_questions(benchmark)
+    hidden = told("shortcuts", warnings(benchmark, questions))
+    print("\n".join(f"warning: {words}" for words in hidden) or sentence("shortcuts", "nothing"))
     if sheet:
-        from .data.benchmark import load_benchmark
-        from .data.questions import build_questions
         from .report.cards import check_sheet
 
-        benchmark = load_benchmark(options.out)
-        write_whole(sheet, check_sheet(benchmark, build_questions(benchmark)))
+        write_whole(sheet, check_sheet(benchmark, questions))
         print(f"pictures beside their questions: open {sheet}")
     again = ["ubench", "report", "--dataset", options.out, "--models", "random", "demo-base", "--out", "report"]
     print(f"{options.out} is written. Next: {shlex.join(again)}")

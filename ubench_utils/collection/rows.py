@@ -8,7 +8,6 @@ modality, six for other coarse questions, and at most six for the class.
 import hashlib
 import io
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from .rendering import Span
 QUESTION = "What does this micrograph show?"
 SENTENCES = ("A micrograph of {class}.", "A microscopy image showing {class}.")
 LONGEST = 6  # options of a question, "none of the above" among them
-FEW = 10  # pictures of a class
 
 
 def build_rows(
@@ -98,7 +96,6 @@ def build_rows(
     values = {kind: sorted({*vocabulary[kind], *stated[kind].dropna()}) for kind in COARSE} | {CLASS: classes + further}
     rows: list[dict] = []
     pictures, failed, notes = read_pictures(folder, labels, choices=choices, span=span, pages=pages)
-    seen: dict[str, list] = {}
     sized = 0
     for at, (key, label) in enumerate(zip(image_ids(labels), labels.label, strict=True)):
         if key not in pictures:
@@ -107,7 +104,6 @@ def build_rows(
         of = {fact: None if pd.isna(value) else value for fact, value in stated.iloc[at].items()}
         if of[UNIT] is None and not pd.isna(picture.microns_per_pixel):
             of[UNIT], sized = picture.microns_per_pixel, sized + 1
-        seen.setdefault(pixels.name(picture.content), []).append((key, label))
         questions, captions = _asked(key, of, spoken(label), values, question, list(sentences), seed)
         rows.append(
             {
@@ -126,7 +122,7 @@ def build_rows(
         file, why = next(iter(failed.items()))
         raise UserError(f"none of {len(labels):,} pictures can be read; of the first, '{file}': {why}")
     facts_of = {key: picture.found for key, picture in pictures.items()}
-    notes += [*pixels.notes(facts_of, failed), *_notes(rows, seen)]
+    notes += pixels.notes(facts_of, failed)
     if sized:
         notes.append(f"the pixel size of {sized:,} of {len(rows):,} pictures is the one that their files state")
     return rows, notes
@@ -175,22 +171,3 @@ def _asked(file: str, of: dict, label: str, values: dict, question: str, sentenc
         questions[kind], sentences_of = ask(rng, kind, right, values[kind], length, file, asked, templates)
         captions |= {f"{kind}_{k}": one for k, one in enumerate(sentences_of)}
     return questions, captions
-
-
-def _notes(rows: list[dict], seen: dict) -> list[str]:
-    """What a reader has to know of classes and of copies; ``seen`` holds files and labels by picture."""
-    notes = []
-    few = {label: n for label, n in Counter(row["label_name"] for row in rows).items() if n < FEW}
-    if few:
-        named = ", ".join(f"{label} ({n})" for label, n in sorted(few.items()))
-        notes.append(f"classes of fewer than {FEW} pictures, on which a score says little: {named}")
-    copies = [found for found in seen.values() if len(found) > 1]
-    if copies:
-        files = f"{sum(map(len, copies)):,} files are copies of {len(copies):,} pictures"
-        notes.append(f"{files}; copies count as one when intervals are drawn")
-    torn = [found for found in copies if len({label for _, label in found}) > 1]
-    if torn:
-        (one, a), (other, b) = torn[0][0], next(pair for pair in torn[0] if pair[1] != torn[0][0][1])
-        pictures = f"{len(torn):,} pictures have two labels"
-        notes.append(f"{pictures}, such as {one} ({a}) and {other} ({b}): one of them is wrong")
-    return notes

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..data.benchmark import Benchmark
 from ..statistics.held_out import over_majority
-from ..statistics.intervals import quantile
+from ..statistics.intervals import CONFIDENCE, quantile
 from ..statistics.resampling import numbered
 from . import benchmark as explore
 from . import duplicates
@@ -23,7 +23,9 @@ WARNINGS = ["kind", "dataset", "rule", "n", "of", "found", "estimate", "referenc
 WARNINGS += ["n_rules"]
 LOOKS = ["brightness", "colour", "border", "extremes"]  # which may be what distinguishes the classes
 BORDER = 0.05  # of the shorter side
+ALIKE = 0.95  # correlation of thumbnails; compressed or halved copies have more, other cells of one kind at most 0.94
 SERIES = re.compile(r"(.*\d.*?)[ _.-]+[^\d_.-]*\d+$")  # a name with a number of its own before the running one
+OF_A_VALUE = 10  # pictures, from which on a size is a value by itself, and no measure
 LEAST_SERIES, MOST_OTHERS = 3, 0.2
 
 
@@ -70,14 +72,17 @@ def warnings(benchmark: Benchmark, questions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _measured(image: Image.Image) -> dict:
-    """Mean, border and extremes of an RGB image, each of 0 to 1."""
+    """Mean, border and extremes of an RGB image, each of 0 to 1, and its standardised thumbnail in grey."""
     pixels = np.asarray(image)
+    small = np.asarray(image.convert("L").resize((duplicates.SIDE,) * 2, Image.Resampling.BOX), np.float32).ravel()
+    small -= small.mean()
     width = max(1, round(BORDER * min(pixels.shape[:2])))
     edges = [pixels[:width], pixels[-width:], pixels[:, :width], pixels[:, -width:]]
     return {
         "mean": pixels.mean(axis=(0, 1)) / 255,
         "border": np.median(np.concatenate([edge.reshape(-1, 3) for edge in edges]), axis=0) / 255,
         "extremes": np.array([(pixels == end).all(axis=2).mean() for end in (0, 255)]),
+        "small": small / max(float(np.linalg.norm(small)), 1e-6),
     }
 
 
@@ -87,24 +92,35 @@ def _measured(image: Image.Image) -> dict:
 def _copies(looked: pd.DataFrame) -> list[dict]:
     """Copies, and pictures that are nearly copies of one that is drawn apart from them."""
     rows = []
-    labelled = looked.assign(label=looked.dataset + "/" + looked.label_name.astype(str))
-    for kind, column in (("torn", "label"), ("apart", "group")):
-        stated = labelled[labelled[column].notna()]
-        several = stated[stated.groupby("content")[column].transform("nunique") > 1]
+    for kind, column in (("torn", "label_name"), ("apart", "group")):
+        one = ["dataset", "content"]
+        several = looked[looked.groupby(one, observed=True)[column].transform("nunique") > 1]
         if len(several):
-            pair = several[several.content == several.content.iloc[0]].drop_duplicates(column)[:2]
-            rows.append({"kind": kind, "n": several.content.nunique(), "found": _named(pair)})
+            pair = several[(several[one] == several[one].iloc[0]).all(axis=1)].drop_duplicates(column)[:2]
+            rows.append({"kind": kind, "n": len(several.drop_duplicates(one)), "found": _named(pair)})
     again = looked[looked.duplicated("content", keep=False)]
     if len(again):
         rows.append({"kind": "copies", "n": len(again), "of": again.content.nunique(), "found": _named(again[:2])})
-    once = looked.drop_duplicates("content")
-    near = duplicates.alike(once)
-    close = near[near[["pairs_within", "pairs_across"]].sum(axis=1) > 0]
-    apart = close[close.image.to_numpy() != looked.image.loc[close.partner].to_numpy()]
-    if len(apart):
-        pair = looked.loc[[apart.index[0], apart.partner.iloc[0]]]
-        rows.append({"kind": "near", "n": len(apart), "of": len(once), "found": _named(pair)})
+    once = looked[looked.unreadable == ""].drop_duplicates("content")
+    close, near = _near(once)
+    if near.any():
+        first = near.any(axis=1).argmax()
+        pair = close.iloc[[first, near[first].argmax()]]
+        rows.append({"kind": "near", "n": int(near.any(axis=1).sum()), "of": len(once), "found": _named(pair)})
     return rows
+
+
+def _near(images: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Pictures, and which of them look alike by thumbnail and by hash and are drawn apart: boolean, shape (n, n).
+
+    Thumbnails alone would call two empty fields alike that were lit unevenly, hashes alone two cells of one shape.
+    """
+    small = np.stack([np.zeros(duplicates.SIDE**2, np.float32), *(of["small"] for of in images.measured)])[1:]
+    at = np.flatnonzero(duplicates.neighbours(small, images.image, ALIKE).pairs_across > 0)
+    signs = 2.0 * np.stack([np.zeros(duplicates.BITS, bool), *images.phash.iloc[at]])[1:] - 1
+    units = images.image.to_numpy()[at]
+    equal = signs @ signs.T >= duplicates.BITS - 2 * duplicates.HAMMING
+    return images.iloc[at], equal & (small[at] @ small[at].T >= ALIKE) & (units[:, None] != units)
 
 
 def _named(images: pd.DataFrame) -> list[dict]:
@@ -161,18 +177,30 @@ def _constant(questions: pd.DataFrame) -> list[dict]:
 
 
 def _leaks(questions: pd.DataFrame) -> pd.DataFrame:
-    """Rules on the options alone, by level; see ``benchmark.shortcuts``."""
-    rows = explore.totals(explore.shortcuts(questions))
-    return rows[rows.rule != explore.ELIMINATION]
+    """Rules on the options alone, by level (see ``explore.shortcuts``), and always giving the most ``common`` answer.
+
+    Of questions with one answer any rule may be right, and that they have one is said elsewhere.
+    """
+    alike = [one["name"] for row in _constant(questions) for one in row["found"]]
+    questions = questions[~questions.question.isin(alike)]
+    if questions.empty:
+        return pd.DataFrame(columns=WARNINGS)
+    rows, common = (explore.totals(rules(questions)) for rules in (explore.shortcuts, explore.source_shortcuts))
+    common = common[common.rule == explore.SOURCE_RULES[1]].set_index("level").estimate
+    return rows[rows.rule != explore.ELIMINATION].assign(common=lambda rows: rows.level.map(common))
 
 
 def _leaking(rules: pd.DataFrame, n_rules: int) -> list[dict]:
-    """Those that beat guessing among the options; intervals are widened to hold for all rules together."""
-    widened = quantile(1 - 0.05 / n_rules) / quantile() if n_rules else 1
+    """Those that beat guessing among the options, and the most common answer; intervals hold for all rules together."""
+    if rules.empty:
+        return []
+    widened = quantile(1 - (1 - CONFIDENCE) / n_rules) / quantile()
     low, high = (rules.over + (rules[f"over_{end}"] - rules.over) * widened for end in ("low", "high"))
-    rules = rules.assign(over_low=low, over_high=high, reference=rules.estimate - rules.over, n=rules.n_questions)
-    rows = rules[rules.over_low > 0].assign(kind="leak", of=lambda rows: rows.level, n_rules=n_rules)
-    return rows[rows.columns.intersection(WARNINGS)].to_dict("records")
+    rules = rules.assign(kind="leak", over_low=low, over_high=high, reference=rules.estimate - rules.over)
+    rules = rules.assign(of=rules.level, n=rules.n_questions, n_rules=n_rules)[
+        (low > 0) & (rules.estimate > rules.common)
+    ]
+    return rules[rules.columns.intersection(WARNINGS)].to_dict("records")
 
 
 # ------------------------------------------------------------------------------------------------- pictures
@@ -220,9 +248,9 @@ def _looks(images: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _values(measures: np.ndarray) -> np.ndarray:
-    """Measures as numbers of their values where most recur, else as they are."""
+    """Measures as numbers of their values where these are few, else as they are."""
     numbers = _numbers(pd.DataFrame(measures))
-    return numbers if (np.bincount(numbers)[numbers] > 1).mean() > 0.5 else measures
+    return numbers if (numbers.max() + 1) * OF_A_VALUE <= len(numbers) else measures
 
 
 def _numbers(table: pd.DataFrame) -> np.ndarray:
