@@ -158,7 +158,7 @@ def test_from_a_folder_to_scores_in_two_commands(folder, cache, tmp_path, monkey
     assert (
         "warning: cells: a score of fewer than 10 pictures says little of a class: blue cell (3), red_cell (3)." in told
     )
-    assert "warning: Questions on the modality (always light microscopy) have one right answer" in told
+    assert "warning: The question on the modality (always light microscopy) has one right answer" in told
     questions = build_questions(load_benchmark(str(out)))
     assert questions.attrs["notes"] == [] and set(questions.wording) == {0, 1} and len(questions) == 24
     assert set(questions.microns_per_pixel) == {0.5} and set(questions.dataset) == {"cells"}
