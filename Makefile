@@ -32,7 +32,7 @@ slow: $(SETUP)
 # What needs the optional extras, and a second reader of OME-TIFF to agree with.
 extras: $(SETUP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c requirements.txt -r pyproject.toml --extra microscopes bioio-ome-tiff
-	$(QUIET_CORES) $(BIN)/pytest tests/collection/test_microscopes.py tests/collection/test_micrographs.py
+	$(QUIET_CORES) $(BIN)/pytest tests/collection/test_microscopes.py tests/collection/test_tiffs.py
 
 $(SETUP): requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or later is needed; name one with make PYTHON=...') if sys.version_info < (3, 11) else None"

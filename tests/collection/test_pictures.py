@@ -10,6 +10,7 @@ from helpers.images import png_file
 from helpers.micrographs import GREY, OME, STACK, grey, levels, picture_of, shown, written
 from helpers.refusals import fails
 from PIL import Image
+from tifffile import TiffWriter
 
 from ubench_utils.cli import main
 from ubench_utils.collection.pictures import image_ids, read_pictures
@@ -129,7 +130,7 @@ def test_another_range_of_ordinary_pictures(tmp_path):
 def test_a_column_chooses_for_each_picture_and_one_that_describes_is_noted(tmp_path):
     written(tmp_path / "a.ome.tif", STACK[0, 0], ome=True, metadata={"axes": "ZYX", "SignificantBits": 12}, **GREY)
     saved(tmp_path / "b.png", levels(PLANE, 4095))
-    pictures, _, notes = pictures_of(tmp_path, z=["4", "7"], channel=[None, "GFP"])
+    pictures, _, notes = pictures_of(tmp_path, z=["4.0", "7"], channel=[None, "GFP"])
     np.testing.assert_array_equal(shown(pictures["a.ome.tif"]), grey(levels(STACK[0, 0, 3], 4095)))
     assert pictures["b.png"].rendering is None
     for axis in ("z", "channel"):
@@ -190,6 +191,25 @@ def test_from_stacks_to_a_dataset_that_states_its_rule(cells, cache, tmp_path, c
     assert "12 of 12 images were made from their files by a rule" in (results / "run.json").read_text(encoding="utf-8")
 
 
+def test_scenes_of_one_file_are_rows_of_their_own(tmp_path, capsys):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    with TiffWriter(folder / "plate.ome.tif") as file:
+        for well in range(3):
+            axes = {"axes": "YX", "Name": f"well {well}", "SignificantBits": 12}
+            file.write(STACK[0, 0, well], metadata=axes, **GREY)
+    rows = [("plate.ome.tif", "ab"[well % 2], f"well {well}") for well in range(3)]
+    table = pd.DataFrame(rows, columns=["file_name", "label", "scene"])
+    table.to_csv(folder / "labels.csv", index=False)
+    out = tmp_path / "mine.parquet"
+    assert main(["import", str(folder), "--out", str(out)]) == 0
+    made = pd.read_parquet(out)
+    assert list(made.image_id) == [f"plate.ome.tif#scene=well {well}" for well in range(3)]
+    for well, image in enumerate(made.image):
+        np.testing.assert_array_equal(np.asarray(decode(image["bytes"])), grey(levels(STACK[0, 0, well], 4095)))
+    assert set(made.rendering) == {f"scene {well + 1} of 3; 0…4,095 → 0…255 (SignificantBits)" for well in range(3)}
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own
 def test_mistakes_are_one_line_and_nothing_is_written(cells, tmp_path, capsys):
     folder, table = cells
@@ -215,9 +235,12 @@ def test_files_of_microscopes_that_are_not_read_are_named_with_what_reads_them(t
         saved(tmp_path / "cells" / name, levels(PLANE, 4095))
     for name in ("a/1.vsi", "b/2.VSI", "b/3.ims"):
         (tmp_path / "cells" / name).write_bytes(b"x")
+    (tmp_path / "cells" / "b" / "4.zarr" / "0").mkdir(parents=True)
+    (tmp_path / "cells" / "b" / "4.zarr" / "0" / "c").write_bytes(b"x")
     assert main(["import", str(tmp_path / "cells"), "--out", str(tmp_path / "mine.parquet")]) == 0
-    told = "files that are not read here, to be saved as OME-TIFF: 1 .ims (imaris-ims-file-reader reads it), 2 .vsi ("
-    assert told in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "files that are not read here, to be saved as OME-TIFF: 1 .ims (imaris-ims-file-reader reads it)" in told
+    assert "2 .vsi (bioio-bioformats reads it), 1 .zarr (bioio-ome-zarr reads it)" in told
     table = tmp_path / "labels.csv"
     table.write_text("file_name,label\na/0.png,a\na/1.vsi,b\n", encoding="utf-8")
     told = "row 2: 'a/1.vsi' is not read here, but by bioio-bioformats; save such files as OME-TIFF"

@@ -120,6 +120,38 @@ def test_colours_are_the_same_however_they_are_laid_out_and_packed(layout, value
     check(path, levels(values, np.iinfo(values.dtype).max))
 
 
+def test_colours_that_a_program_lists_as_channels_are_colours(tmp_path):
+    for channels in (1, 3):
+        words = f"ImageJ=1.11a\nimages={channels}\nchannels={channels}\nslices=1\n"
+        path = written(
+            tmp_path / "a.tif", np.moveaxis(RGB16, -1, 0), photometric="rgb", planarconfig="separate", description=words
+        )
+        check(path, levels(RGB16, 65535))
+    five = np.concatenate([RGB8[0], RGB8[1, ..., :2]], axis=-1)
+    path = written(
+        tmp_path / "b.tif", np.stack([five, five[::-1]]), photometric="rgb", extrasamples=["unspecified"] * 2
+    )
+    rule = "t: 2 of 2; 0…255 → 0…255 (8 bits per sample); 2 samples without a stated meaning are not shown"
+    check(path, RGB8[0, ::-1], rule, pages="t", choices={"t": "2"})
+
+
+def test_a_file_of_a_set_is_no_stack_of_unnamed_pages(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    tiff_data = "".join(
+        f'<TiffData FirstZ="{z}" IFD="{z % 2}" PlaneCount="1"><UUID FileName="{name}.ome.tif">'
+        f"urn:uuid:00000000-0000-0000-0000-00000000000{name}</UUID></TiffData>"
+        for z, name in enumerate("aabb")
+    )
+    text = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        'UUID="urn:uuid:00000000-0000-0000-0000-00000000000a"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        'DimensionOrder="XYZCT" Type="uint16" SizeX="18" SizeY="26" SizeC="1" SizeZ="4" SizeT="1">'
+        f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{tiff_data}</Pixels></Image></OME>'
+    )
+    written(path, STACK[0, 0, :2], description=text, **GREY)
+    assert "names pages in other files; save it as one file" in reason_of(path, pages="z", choices={"z": "1"})
+
+
 @pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "webp", "png", "jpegxl"])
 def test_pixels_of_pictures_within_a_tiff_are_those_of_an_independent_decoder(compression, tmp_path):
     smooth = np.add.outer(np.arange(48), np.arange(32))[..., None] * np.array([1, 2, 3]) % 256

@@ -26,6 +26,7 @@ ELSEWHERE = {  # and what reads them
     **dict.fromkeys((".mrc", ".rec", ".st", ".map"), "mrcfile"),
     **dict.fromkeys((".dm3", ".dm4", ".ser", ".emd", ".emi"), "rosettasciio"),
     **dict.fromkeys((".mrxs", ".vms", ".vmu"), "openslide-python"),
+    ".zarr": "bioio-ome-zarr",
     ".sldy": "bioio-sldy",
     ".ims": "imaris-ims-file-reader",
     ".sif": "sif-parser",

@@ -72,7 +72,11 @@ def read_labels(folder: str, table: str | None = None, group: str | None = None)
     root = Path(os.path.expanduser(folder))
     if not root.is_dir():
         raise UserError(f"'{folder}' is no folder; name the one that holds the pictures")
-    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    files = [
+        path
+        for path in root.rglob("*")
+        if (path.is_file() or path.suffix == ".zarr") and not path.name.startswith(".")  # the latter is a folder
+    ]
     there = sorted(path.relative_to(root).as_posix() for path in files if path.suffix.lower() in READ)
     others = _others(files)
     if not there:

@@ -1,6 +1,7 @@
 """Pictures of files: the file's own bytes where ``data.pixels`` reads them, else a rendering, with its rule."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from ..data import pixels
 from ..errors import UserError, shown
 from .channels import Channel
 from .formats import AXES, MICROSCOPES
-from .micrographs import Micrograph, open_tiff
+from .micrographs import Micrograph
 from .rendering import DEPTHS, Span, Unstated, as_png, ends_of, idle, render
+from .tiffs import open_tiff
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG = b"\x89PNG"
@@ -96,7 +98,8 @@ def read_pictures(
     columns = [axis for axis in AXES if axis in labels]
     wanted = {}
     for name, row in zip(image_ids(labels), labels.to_dict("records"), strict=True):
-        wanted[name] = row["file"], choices | {axis: row[axis] for axis in columns if pd.notna(row[axis])}
+        own = {axis: re.sub(r"^(\d+)\.0$", r"\1", row[axis]) for axis in columns if pd.notna(row[axis])}
+        wanted[name] = row["file"], choices | own  # a column with gaps is written as 1.0
     pictures: dict[str, Picture] = {}
     failed: dict[str, str] = {}
     largest: dict[str, int] = {}

@@ -286,6 +286,7 @@ def _rule(found: Micrograph, z: int | str, t: int, channels: list[int], tables: 
     elif len(found.channels) > 1:
         told.append(f"{names[0]} alone")
     told.append(", ".join(dict.fromkeys(ranges)))
+    told += [f"{found.unshown} samples without a stated meaning are not shown"] * (found.unshown > 0)
     told += ["white is zero"] * found.white_is_zero + ["transparent pixels on white"] * bool(found.alpha)
     return "; ".join([*told, *["turned as the file says"] * (found.orientation in TURNS)])
 

@@ -1,4 +1,6 @@
-"""Planes of microscope files: every plane that is read is the one that its file names so, by an independent reader."""
+"""Planes of TIFFs: every plane that is read is the one that its file names so, by an independent reader."""
+
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from helpers.micrographs import (
 )
 from tifffile import TiffFile, TiffWriter, imread
 
-from ubench_utils.collection.micrographs import open_tiff
+from ubench_utils.collection.tiffs import open_tiff
 from ubench_utils.errors import UserError
 
 LUTS = [np.stack([np.arange(256) * on for on in colour]).astype(np.uint8) for colour in ((0, 0, 1), (0, 1, 0))]
@@ -76,6 +78,18 @@ def test_only_planes_that_are_asked_for_are_read(tmp_path):
     with open_tiff(path, "a.tif") as found:
         np.testing.assert_array_equal(found.read(1, 2, 0), wanted)
     assert "its pixels cannot be read" in reason_of(path, choices={"t": "1", "z": "4", "channel": "DAPI"})
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_projection_holds_few_planes_in_memory(compression, tmp_path):
+    stack = np.random.default_rng(0).integers(0, 4096, (48, 256, 256)).astype(np.uint16)
+    path = written(tmp_path / "a.ome.tif", stack, ome=True, metadata={"axes": "ZYX"}, compression=compression, **GREY)
+    picture_of(path, choices={"z": "1"}, span="type")  # libraries are there
+    tracemalloc.start()
+    picture_of(path, choices={"z": "mean"}, span="type")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < stack.nbytes / 2
 
 
 @pytest.mark.parametrize(("pages", "axis"), [("z", 0), ("t", 1), ("channel", 2)])
