@@ -180,6 +180,10 @@ def test_what_has_no_meaning_is_refused_with_its_reason(tmp_path):
             "100,000 × 100,000 pixels, more than",
         ),
         (
+            tiff((strips, tags | {256: 9000, 257: 9000, 278: 9000, 277: 99, 258: (16,) * 99}, "<")),
+            "one page of it is 15 GiB, more than",
+        ),
+        (
             tiff((strips, {tag: tags[tag] for tag in tags if tag != 262}, "<")),
             "does not say whether zero is",
         ),

@@ -53,10 +53,10 @@ def pixel_size(tif: TiffFile, page: TiffPage, ome: Element | None = None) -> flo
 
 
 def square(width: float, height: float) -> float | None:
-    """The side of a pixel; None where one is not stated, NaN where it is not as wide as high."""
+    """Side of a pixel, to six digits; None where one is not stated, NaN where it is not as wide as high."""
     if not (0 < width < math.inf and 0 < height < math.inf):
         return None
-    return width if math.isclose(width, height, rel_tol=SQUARE) else math.nan
+    return float(f"{width:.6g}") if math.isclose(width, height, rel_tol=SQUARE) else math.nan
 
 
 def _side(page: TiffPage, tag: int) -> float:

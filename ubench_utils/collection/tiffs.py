@@ -21,6 +21,7 @@ from .pixel_size import pixel_size
 
 SLIDES = ("svs", "ndpi", "scn", "bif", "qpi", "philips", "avs")  # kinds of series of scanners of slides
 BESIDE = ("thumbnail", "label", "macro", "overview", "map")  # pictures of the glass, which such scanners add
+LARGEST = 2**32  # bytes of a page, all its samples and planes
 READ = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
 # What tifffile says of a list of pages, or a tag that decides on their meaning, that is not in the file.
 CUT = (
@@ -73,7 +74,9 @@ def open_tiff(path: Path, file: str, *, scene: str | None = None, pages: str | N
         if tif.is_ome and own.kind != "ome" and len(own) > 1:
             raise Unreadable("its OME-XML does not fit its pages, or names pages in other files; save it as one file")
         stated = _ome(tif, len(tif.series)).get(number) if own.kind == "ome" else None
-        yield _described(tif, own, file, stated, pages, (at + 1, own.name, len(series)))
+        with unreadable_as("a TIFF that is broken"):
+            found = _described(tif, own, file, stated, pages, (at + 1, own.name, len(series)))
+        yield found
 
 
 @contextmanager
@@ -121,6 +124,10 @@ def _described(tif: TiffFile, series, file: str, stated, pages: str | None, scen
     axes = list(zip(series.get_axes(False), series.get_shape(False), strict=True))
     sizes = dict(axes)
     check_size(sizes["Y"], sizes["X"])
+    if page.nbytes > LARGEST:
+        raise Unreadable(
+            f"one page of it is {page.nbytes / 2**30:,.0f} GiB, more than is read at once; save it in parts"
+        )
     colour, refused = _colour(page)
     nameless = [n for letter, n in axes if letter in "IQ" and n > 1]
     if nameless:
