@@ -121,7 +121,7 @@ def _ome(tif: TiffFile, n: int) -> dict[int, ElementTree.Element]:
 
 def _described(tif: TiffFile, series, file: str, stated, pages: str | None, scene: tuple) -> Micrograph:
     page = series.keyframe
-    axes = list(zip(series.get_axes(False), series.get_shape(False), strict=True))
+    axes = list(zip(series.axes, series.shape, strict=True))
     sizes = dict(axes)
     check_size(sizes["Y"], sizes["X"])
     if page.nbytes > LARGEST:
@@ -203,7 +203,7 @@ def _named(nameless: list[int], sizes: dict[str, int], file: str, pages: str | N
 
 def _reader(tif: TiffFile, series, pages: str | None, apart: bool) -> Callable[[int, int, int], np.ndarray]:
     """A function that reads the plane of a channel, a plane and a time, and nothing else from the file."""
-    page, axes, shape = series.keyframe, series.get_axes(False), series.get_shape(False)
+    page, axes, shape = series.keyframe, series.axes, series.shape
     nameless = PAGES.get(pages or "", "")
     n_pages = math.prod(shape) // math.prod(page.shape)
     before = next(at for at in range(len(shape)) if math.prod(shape[:at]) == n_pages)
