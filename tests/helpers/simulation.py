@@ -57,3 +57,21 @@ def states_of(questions, n_pairs, seed, changed=True):
         "never": ~before & ~after,
     }
     return {state: values.astype(np.float32) for state, values in states.items()}, norm.cdf(levels / 1.5).T
+
+
+def shares(sizes, p, alike, n, rng):
+    """Probability of a right answer in each group of n studies, (n_groups, n); ``alike`` is the correlation within."""
+    if alike == 1:
+        return (rng.random((len(sizes), n)) < p).astype(float)
+    kappa = (1 - alike) / alike
+    return rng.beta(p * kappa, (1 - p) * kappa, (len(sizes), n))
+
+
+def answers_of(right, sizes, datasets=1):
+    """Answers of many models, (n_images, n_models), to one question an image; groups of these sizes by sub-dataset."""
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    images = pd.DataFrame({"group": [f"mouse {g // datasets}" for g in group], "image_id": np.arange(len(group))})
+    images["dataset"] = [f"set {g % datasets}" for g in group]
+    images = images.assign(question="classification", wording=1, level="fine", n_options=4)
+    tables = [images.assign(model=f"{m:03}", correct=right[:, m]) for m in range(right.shape[1])]
+    return pd.concat(tables, ignore_index=True)
