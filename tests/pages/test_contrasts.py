@@ -31,12 +31,14 @@ PAGES = {
     "modality": {},
     "groups": {},
     "benchmark": {},
+    "subdataset": {},
 }
 QUESTION = ["dataset", "image_id", "question", "wording"]
 PRINTED = re.compile(r"(?<![\d.])[+−]?\d+\.\d \[[+−]?\d+\.\d, [+−]?\d+\.\d\]")
 FINDS_OTHERS = {  # functions whose differences are no contrast of accuracies, by the names of their estimates
     "cross_fit": ("over_base", "over_tuned"),
     "score_rules": ("over",),
+    "warnings": ("over",),
     "rate_changes": ("estimate",),
 }
 
