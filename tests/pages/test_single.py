@@ -117,16 +117,20 @@ def test_it_is_made_again_in_place_and_no_file_of_another_is_touched(made, place
     assert [path.name for path in (place / "other").iterdir()] == ["index.html"]
 
 
-def test_a_failure_leaves_the_page_before(made, capsys, monkeypatch):
+def test_a_failure_leaves_the_page_before(made, capsys, monkeypatch, tmp_path):
     before = {path.name: path.read_bytes() for path in made.iterdir()}
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(single, "EXTENSIONS", ("pages", "absent"))
+    fails(capsys, report(out="new"), "jupyter-book failed", "absent", "the whole log is", ".log")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".log"], "the log, and nothing else"
 
     def stopped(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(single, "jupyter_book", stopped)
-    assert main(report()) == 130
+    assert main(report()) == 130 and len(list(tmp_path.iterdir())) == 1
     assert {path.name: path.read_bytes() for path in made.iterdir()} == before
-    assert main(report(out="new")) == 130 and not (made.parent / "new").exists()
+    assert not (made.parent / "new").exists()
 
 
 def test_mistakes_are_one_line(place, capsys, tmp_path):

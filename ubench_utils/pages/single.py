@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import nbformat
 import yaml
 
+from ..errors import UserError
 from ..files import read_yaml
 from . import runner
 from .execution import execute
@@ -53,7 +54,6 @@ def single_page(section: str, parameters: dict, *, synthetic: bool) -> str:
     runner.adapt(page, None, synthetic)
     for cell in page.cells:  # who reads it came for the answer
         cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-input"]
-    log = Path(tempfile.mkstemp(prefix="ubench-", suffix=".log")[1])  # stays where the building fails
     with tempfile.TemporaryDirectory(prefix="ubench-") as folder:
         book = Path(folder)
         for part in PARTS:
@@ -61,9 +61,21 @@ def single_page(section: str, parameters: dict, *, synthetic: bool) -> str:
         nbformat.write(page, book / "index.ipynb")
         (book / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": "index"}))
         (book / "_config.yml").write_text(yaml.safe_dump(_settings(), allow_unicode=True), encoding="utf-8")
-        made = self_contained(jupyter_book(book, book / "aside", log) / "index.html")
-    log.unlink()
-    return made
+        return self_contained(_built(book) / "index.html")
+
+
+def _built(book: Path) -> Path:
+    """``jupyter_book`` aside; where it fails, its log stays in the folder of temporary files."""
+    log = Path(tempfile.mkstemp(prefix="ubench-", suffix=".log")[1])
+    failed = False
+    try:
+        return jupyter_book(book, book / "aside", log)
+    except UserError:
+        failed = True
+        raise
+    finally:
+        if not failed:
+            log.unlink()
 
 
 def _settings() -> dict:
