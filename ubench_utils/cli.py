@@ -254,9 +254,9 @@ def _report_page(options: argparse.Namespace) -> None:
     from .evaluation.results import as_csv, check_folder
     from .evaluation.run import open_benchmark
     from .pages.single import single_page
-    from .report.sentences import sentence
+    from .report.sentences import sentence, told
     from .statistics.scores import score
-    from .studies import subdataset
+    from .studies import shortcuts, subdataset
 
     inputs = filter(None, [options.dataset, options.templates])
     check_folder(options.out, inputs=inputs, others=[REPORT, WRONG])
@@ -270,8 +270,14 @@ def _report_page(options: argparse.Namespace) -> None:
     page = single_page("subdataset", given, synthetic=own.benchmark.is_synthetic)
     folder = _saved(run, options.out, {REPORT: page, WRONG: as_csv(subdataset.wrong(answers))})
     _tell_notes(run)
+    sets = sorted(set(run.benchmark.images.dataset))
+    for warning in told("shortcuts", shortcuts.warnings(own.benchmark, own.questions)):
+        print(f"warning: {warning}")
     scores, compared = score(answers, by=()), subdataset.comparisons(answers)
-    print(sentence("subdataset", "answer", **subdataset.context(own, answers, scores, compared)))
+    found = subdataset.context(own, answers, scores, compared) | {"sub_dataset": name, "sets": sets}
+    for about in ("which", "answer", "balanced", "others"):
+        if words := sentence("subdataset", about, **found):
+            print(words)
     print(f"Wrong answers are in {folder / WRONG}, tables beside it. Open {folder / REPORT}")
 
 

@@ -112,7 +112,9 @@ def test_it_is_made_again_in_place_and_no_file_of_another_is_touched(made, place
     assert (made / "index.html").read_bytes() == before["index.html"], "equal runs give equal pages"
     (place / "other").mkdir()
     (place / "other" / "index.html").write_text("mine")
-    capsys.readouterr()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(("note: ", "warning: ")) and said[-1].endswith("Open report/index.html")
+    assert any("of 16 pictures right" in line for line in said)
     fails(capsys, report(out="other"), "index.html", "was not written by ubench")
     assert [path.name for path in (place / "other").iterdir()] == ["index.html"]
 
