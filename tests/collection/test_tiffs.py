@@ -1,5 +1,6 @@
 """Planes of TIFFs: every plane that is read is the one that its file names so, by an independent reader."""
 
+import struct
 import tracemalloc
 
 import numpy as np
@@ -139,6 +140,32 @@ def test_scenes_are_chosen_by_name_or_number_and_pyramids_by_their_full_level(tm
         file.write(np.stack([whole, whole.T]), subifds=1, tile=(16, 16), metadata={"axes": "CYX"}, **GREY)
         file.write(np.stack([whole[::2, ::2]] * 2), subfiletype=1, tile=(16, 16), **GREY)
     np.testing.assert_array_equal(shown(picture_of(tmp_path / "p.ome.tif", choices={"channel": "2"})), grey(whole.T))
+
+
+def test_an_lsm_states_its_axes_colours_and_pixel_size(tmp_path):
+    stack, colours = STACK[:, 0], [(0, 0, 255), (0, 255, 0), (255, 0, 0)]  # channel, z, y, x
+    unknown = 0xDEADBEE1
+    info = struct.pack("<I9i", 67127628, 112, 18, 26, 5, 3, 1, 2, 9, 13)
+    info += struct.pack("<6dHHI4I", 0.2e-6, 0.2e-6, 1e-6, 0, 0, 0, 0, 0, 0, 0, 0, 0, unknown)
+    names = b"".join(struct.pack("<I", len(name) + 1) + name + b"\0" for name in (b"DAPI", b"GFP", b"Cy3"))
+    table = (
+        struct.pack("<6I", 36 + len(names), 3, 3, 24, 36, 0) + bytes(sum(([*one, 0] for one in colours), [])) + names
+    )
+    pages = []
+    for z in range(5):
+        tags = {254: 0} | ({34412: info} if z == 0 else {})
+        pages.append(page(np.moveaxis(stack[:, z], 0, -1), planar=True, tags=tags))
+        pages.append(page(np.zeros((13, 9, 3), np.uint8), planar=True, tags={254: 1}))  # a small copy of each
+    content = tiff(*pages)
+    place = struct.pack("<I", unknown), struct.pack("<I", len(content))
+    (tmp_path / "a.lsm").write_bytes(content.replace(*place) + table)
+    with open_tiff(tmp_path / "a.lsm", "a.lsm") as found:
+        assert (len(found.channels), found.planes, found.height, found.width) == stack.shape and not found.is_colour
+        for c, z in np.ndindex(stack.shape[:2]):
+            np.testing.assert_array_equal(found.read(c, z, 0), stack[c, z])
+        assert [one.name for one in found.channels] == ["DAPI", "GFP", "Cy3"]
+        assert [tuple(one.colours[255]) for one in found.channels] == colours
+        assert found.microns_per_pixel == 0.2
 
 
 def test_planes_that_are_not_in_the_file_are_named(tmp_path):

@@ -74,6 +74,10 @@ def channels_of(tif: TiffFile, page: TiffPage, n: int, bits: int, stated: Elemen
     luts = (tif.imagej_metadata or {}).get("LUTs", [])
     if len(luts) == n and all(np.shape(lut) == (3, 256) for lut in luts):
         tables = [np.ascontiguousarray(np.asarray(lut, np.uint8).T) for lut in luts]
+    known = (tif.lsm_metadata or {}).get("ChannelColors", {}) if tif.is_lsm else {}
+    if len(known.get("Colors", [])) == len(known.get("ColorNames", [])) == n:
+        names = [str(name).strip() for name in known["ColorNames"]]
+        tables = [ramp(colour[:3]) for colour in known["Colors"]]
     top, stated_by = min(((top, name) for name, top in tops.items() if top), default=(None, ""))
     return tuple(Channel(name, table, top, stated_by) for name, table in zip(names, tables, strict=True))
 

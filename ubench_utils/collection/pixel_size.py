@@ -23,8 +23,8 @@ SQUARE = 0.01  # how far width and height of a pixel may differ
 def pixel_size(tif: TiffFile, page: TiffPage, ome: Element | None = None) -> float | None:
     """Side of a pixel in micrometres; None where the file does not state one, NaN where it is not as wide as high.
 
-    The first that is stated counts: OME-XML's ``PhysicalSizeX`` and ``Y``; in a file of ImageJ its ``unit`` with the
-    resolution; the resolution per centimetre or inch, if it is finer than ``OF_PRINT``.
+    The first that is stated counts: OME-XML's ``PhysicalSizeX`` and ``Y``; LSM's ``VoxelSizeX`` and ``Y``; in a file of
+    ImageJ its ``unit`` with the resolution; the resolution per centimetre or inch, if it is finer than ``OF_PRINT``.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ def pixel_size(tif: TiffFile, page: TiffPage, ome: Element | None = None) -> flo
     """
     if ome is not None and any("PhysicalSize" in name for name in ome.attrib):
         return square(_ome(ome, "X"), _ome(ome, "Y"))
+    if tif.is_lsm:
+        return square(*(1e6 * float((tif.lsm_metadata or {}).get(f"VoxelSize{axis}", math.nan)) for axis in "XY"))
     try:
         sides = [_side(page, tag) for tag in (X, Y)]
         unit = str((tif.imagej_metadata or {}).get("unit", "")) if tif.is_imagej else ""
