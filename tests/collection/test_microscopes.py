@@ -125,6 +125,9 @@ def test_colours_and_axes_of_a_lif(lif_file):
     made = picture_of(lif_file(leica.image("rgb", RGB, "YXS", **size)))
     np.testing.assert_array_equal(shown(made), RGB)
     assert np.isnan(made.microns_per_pixel)  # it is not as wide as high
+    backwards = {**size, "colours": ["Blue", "Green", "Red"]}
+    path = lif_file(leica.image("bgr", RGB[..., ::-1].copy(), "YXS", **backwards))
+    np.testing.assert_array_equal(shown(picture_of(path)), RGB)
     tiles = lif_file(leica.image("tiles", STACK[0, 0], "MYX", bits=12, colours=["Gray"], metres={}))
     assert reason_of(tiles) == "it holds axes that no option chooses from (5 along M); save the part you mean"
     with pytest.raises(UserError, match="'a.lif' holds floats"):

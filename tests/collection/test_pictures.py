@@ -85,6 +85,19 @@ def test_one_factor_holds_for_all_pictures_of_the_import(tmp_path):
     assert len(notes) == 2 and pictures["eight.png"].rendering is None
 
 
+def test_an_assumed_range_is_told_for_stacks_of_16_bits_too(tmp_path):
+    written(tmp_path / "a.ome.tif", STACK[0, 0] * 16, ome=True, metadata={"axes": "ZYX"}, **GREY)
+    pictures, _, notes = pictures_of(tmp_path, choices={"z": "maximum"})
+    expected = grey(levels(STACK[0, 0].max(axis=0) * 16, 65535))
+    np.testing.assert_array_equal(shown(pictures["a.ome.tif"]), expected)
+    assert "no file states the range of the values of 16 bits in 1 pictures; 16 bits are assumed" in notes[1]
+    assert "(16 bits, assumed)" in notes[0] and len(notes) == 2
+    _, _, notes = read_pictures(
+        str(tmp_path), pd.DataFrame({"file": ["a.ome.tif"], "label": "a"}), choices={"z": "1"}, span="percentiles"
+    )
+    assert notes[1] == "each picture is spread by itself (--range percentiles): brightness cannot be compared"
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGB+tRNS", "RGBA16"])
 def test_colour_hidden_under_alpha_decides_nothing(mode, tmp_path):
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 
+PRIMARY = ["Red", "Green", "Blue"]
 TAGS = {"X": 1, "Y": 2, "Z": 3, "T": 4, "M": 10}
 
 
@@ -16,6 +17,8 @@ def image(
     ----------
     values : numpy.ndarray
         In the order of ``axes``, such as ``TZCYX``, or ``YXS`` with red, green and blue.
+    colours : list of str
+        Their tables, one a channel; of red, green and blue the order in which they are stored.
     metres : dict
         From the middle of the first to that of the last pixel, by axis.
     """
@@ -23,10 +26,11 @@ def image(
     n_channels = values.shape[axes.index("S" if "S" in axes else "C")] if {"S", "C"} & {*axes} else 1
     step = steps.get("S", steps.get("C", 0))
     kind = 1 if values.dtype.kind == "f" else 0
+    tags = [PRIMARY.index(colour) + 1 if "S" in axes else 0 for colour in colours]
     channels = "".join(
-        f'<ChannelDescription DataType="{kind}" ChannelTag="{at + 1 if "S" in axes else 0}" Resolution="{bits}" '
-        f'NameOfMeasuredQuantity="" Min="0" Max="{2**bits - 1}" Unit="" LUTName="{colours[at]}" IsLUTInverted="0" '
-        f'BytesInc="{at * step}" BitInc="0"/>'
+        f'<ChannelDescription DataType="{kind}" ChannelTag="{tags[at]}" Resolution="{bits}" NameOfMeasuredQuantity="" '
+        f'Min="0" Max="{2**bits - 1}" Unit="" LUTName="{colours[at]}" IsLUTInverted="0" BytesInc="{at * step}" '
+        'BitInc="0"/>'
         for at in range(n_channels)
     )
     dimensions = "".join(

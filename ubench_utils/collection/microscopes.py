@@ -61,8 +61,10 @@ def _check_axes(sizes: dict, known: str, path: Path) -> None:
 
 def _channel(name: str | None, colour, bits: int, used: int | None, stated: str) -> Channel:
     """A channel of values of ``bits`` bits, of which ``used`` are."""
-    top = 255 if bits == 8 else bounded(bits, 2**used - 1 if used else None)
-    return Channel((name or "").strip(), None if colour is None else ramp(colour), top, stated)
+    table = None if colour is None else ramp(colour)
+    if bits == 8:
+        return Channel((name or "").strip(), table, 255, "8 bits per sample")
+    return Channel((name or "").strip(), table, bounded(bits, 2**used - 1 if used else None), stated)
 
 
 def _czi(path: Path, file: str, scene: str | None, stack: ExitStack) -> Micrograph:

@@ -127,11 +127,12 @@ def read_pictures(
     for name in largest:
         read(name, assumed)
     notes = pixels.rendered([pictures[name].rendering if name in pictures else None for name in wanted])
-    if largest and assumed < DEPTHS[-1]:
-        top = max(largest, key=lambda name: largest[name])
+    made = [name for name in largest if name in pictures and pictures[name].rendering]
+    if made:
+        top = max(made, key=lambda name: largest[name])
         notes.append(
-            f"no file states the range of the values of 16 bits in {len(largest):,} pictures; {assumed} bits are "
-            f"assumed, since the largest value is {largest[top]:,} ({top}); if that is wrong, state it with --range"
+            f"no file states the range of the values of 16 bits in {len(made):,} pictures; {assumed} bits are assumed, "
+            f"since the largest value is {largest[top]:,} ({top}); if that is wrong, state it with --range"
         )
     if span == "percentiles":
         notes.append("each picture is spread by itself (--range percentiles): brightness cannot be compared")

@@ -292,7 +292,10 @@ def _rule(found: Micrograph, z: int | str, t: int, channels: list[int], tables: 
 
 
 def as_png(image: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG."""
+    """A picture as the bytes of a PNG, in grey where it has no colour."""
+    first, *others = image.split()
+    if all(other.tobytes() == first.tobytes() for other in others):
+        image = first
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
