@@ -27,6 +27,14 @@ def grouped(rows):
     ]
 
 
+def of_two_mice(rows):
+    return [{**row, "group": f"mouse {at % 2}"} for at, row in enumerate(rows)]
+
+
+def of_one_mouse(rows):
+    return [{**row, "group": "mouse"} for row in rows]
+
+
 def unlabelled(rows):
     return [{**row, "label_name": None} for row in rows]
 
@@ -49,6 +57,13 @@ MIXES = {  # labels, what is done to the rows, models, and words of the answer o
     "some unreadable": (["ant", "bee", "cat"] * 5, broken, [*BASE, "demo-second"], "3: p000.png, p001.png, p002.png"),
     "one class": (["ant", "bee"] * 6, lambda rows: rows[::2], BASE, "shows the same class, ant"),
     "groups": (["ant", "bee", "cat"] * 5, grouped, BASE[1:], "6 pictures are in none"),
+    "two mice": (["ant", "bee", "cat"] * 5, of_two_mice, [*BASE, "demo-second"], "too few specimens for an interval"),
+    "one mouse": (
+        ["ant", "bee", "cat"] * 5,
+        of_one_mouse,
+        BASE,
+        "Whether a model can be used, these",
+    ),
     "no labels": (["ant", "bee", "cat"] * 5, unlabelled, BASE, "of 15 pictures"),
     "no classes": (["ant", "bee", "cat"] * 5, coarse, BASE, "No question on the class is asked of these pictures, so"),
     "one large class": (

@@ -89,5 +89,7 @@ def test_what_cannot_be_known_is_not_said():
     assert len(one) == 8 and one.detectable.isna().all() and one.estimate.notna().all()
     assert power.detectable(answers, fixed={"a": 1.0}).detectable.isna().all(), "nothing is above all"
     assert np.isnan(power.detectable(answers, fixed={"a": 0.99}, factors=[1]).detectable.item())
+    few = power.detectable(two_models(3), [("a", "b")], {"a": 0.3}).detectable
+    assert few.isna().any() and (few.dropna() < 1).all(), "no difference is larger than 1, nor is that found"
     for empty in (power.detectable(answers), power.detectable(answers, [("a", "x")], {"x": 0.5})):
         assert empty.empty and list(empty.columns) == power.POWERS

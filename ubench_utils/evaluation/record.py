@@ -79,9 +79,10 @@ def group_notes(benchmark: Benchmark) -> list[str]:
     n = groups_of(benchmark.images)
     if not n["n_groups"]:
         return []
+    groups, units = (f"{n[f'n_{name}s']:,} {name}{'s' * (n[f'n_{name}s'] > 1)}" for name in ("group", "unit"))
     note = (
-        f"{n['n_grouped']:,} of {len(benchmark.images):,} images are of {n['n_groups']:,} groups (specimens, slides or "
-        f"patients); images of one group are drawn together, so intervals rest on {n['n_units']:,} units"
+        f"{n['n_grouped']:,} of {len(benchmark.images):,} images are of {groups} (specimens, slides or patients); "
+        f"images of one group are drawn together, so intervals rest on {units}"
     )
     if n["n_alone"]:
         note += f"; of {n['n_alone']:,} sub-dataset{'s' * (n['n_alone'] > 1)} with one group alone none is given"

@@ -139,4 +139,5 @@ def _curve(names: pd.DataFrame, cells: pd.DataFrame, estimate, factors, found) -
         for factor in factors
     ]
     order = pd.concat(tables).reset_index().sort_values(["index", "factor"], kind="stable", ignore_index=True)
+    order["detectable"] = order.detectable.where(order.detectable < 1)  # no difference is larger
     return order[POWERS]

@@ -157,7 +157,8 @@ def context(own: Evaluation, answers: pd.DataFrame, scores: pd.DataFrame, compar
     }
     if not is_whole:
         return told
-    balanced = scores.query("estimand == @BALANCED and by == 'all' and question == 'all'").set_index("model")
+    whole = scores[(scores.by == "all") & (scores.question == "all")]
+    balanced = whole[whole.estimand == BALANCED].set_index("model")
     pairs = compared.set_index(["reference", "model"])
     beside = compared[(compared.reference != RULE) & ((compared.reference == model) | (compared.model == model))]
     better = np.where(beside.model == model, beside.joint_low > 0, beside.joint_high < 0)
@@ -185,7 +186,7 @@ def context(own: Evaluation, answers: pd.DataFrame, scores: pd.DataFrame, compar
 def side_by_side(scores: pd.DataFrame, models: list) -> pd.DataFrame:
     """Accuracy, and balanced accuracy where it is not withheld, on the class; ``RULE`` comes last."""
     rows = scores[(scores.level == "fine") & (scores.by == "all") & (scores.question == "all")]
-    rows = rows[rows.estimand.isin(["micro", BALANCED]) & (rows.interval != "withheld")]
+    rows = rows[rows.estimand.isin(["micro", BALANCED]) & rows.estimate.notna()]
     order = {model: at for at, model in enumerate([*models, RULE])}
     return rows.sort_values("model", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
