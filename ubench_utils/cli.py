@@ -303,20 +303,22 @@ def _import(options: argparse.Namespace) -> None:
     facts = {fact: getattr(options, fact) for fact in FACTS if getattr(options, fact) is not None}
     name = options.name or Path(options.folder).expanduser().absolute().name
     question = options.question or QUESTION
-    rows, found = build_rows(
-        options.folder,
-        labels,
-        facts=facts,
-        name=name,
-        question=question,
-        sentences=sentences,
-        vocabulary=vocabulary,
-        seed=options.seed,
-        choices=choices,
-        span=span,
-        pages=options.pages,
-    )
-    write_rows(rows, options.out)
+    with tempfile.TemporaryDirectory(prefix="ubench-") as aside:
+        rows, found = build_rows(
+            options.folder,
+            labels,
+            facts=facts,
+            name=name,
+            question=question,
+            sentences=sentences,
+            vocabulary=vocabulary,
+            seed=options.seed,
+            choices=choices,
+            span=span,
+            pages=options.pages,
+            aside=Path(aside),
+        )
+        write_rows(rows, options.out)
     classes = sorted(Counter(row["label_name"] for row in rows).items())
     asked = Counter(kind for row in rows for kind in row["questions"])
     columns = {fact: "ncbitaxon_name" if fact == "organism" else fact for fact in FACTS}

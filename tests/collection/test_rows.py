@@ -10,7 +10,7 @@ from PIL import Image
 
 from ubench_utils.cli import main
 from ubench_utils.collection.facts import read_vocabulary
-from ubench_utils.collection.rows import build_rows
+from ubench_utils.collection.rows import build_rows, write_rows
 from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.data.questions import build_questions
 from ubench_utils.errors import UserError
@@ -195,3 +195,23 @@ def test_a_sheet_shows_pictures_beside_their_questions(folder, cache, tmp_path, 
     out.unlink()
     fails(capsys, command, "mine.html' is there already")
     assert not out.exists()
+
+
+def test_pictures_wait_in_their_files_and_one_that_changes_is_noticed(folder, tmp_path):
+    cells, aside = folder({"a": 15, "b": 15}), tmp_path / "aside"
+    aside.mkdir()
+    Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(cells / "a" / "0.png")  # made by a rule: 12 bits assumed
+    held, waiting = rows_of(cells)[0], rows_of(cells, aside=aside)[0]
+    assert not any(isinstance(row["image"]["bytes"], bytes) for row in waiting) and len([*aside.iterdir()]) == 1
+    for rows, name in ((held, "held"), (waiting, "waiting")):
+        write_rows(rows, str(tmp_path / f"{name}.parquet"))
+    assert (tmp_path / "held.parquet").read_bytes() == (tmp_path / "waiting.parquet").read_bytes()
+    found = load_benchmark(str(tmp_path / "waiting.parquet"))
+    assert [found.image_bytes(at) for at in range(30)] == [row["image"]["bytes"] for row in held]
+    (cells / "b" / "3.png").write_bytes((cells / "b" / "4.png").read_bytes())
+    with pytest.raises(UserError, match=r"b/3.png' changed while it was imported; import again"):
+        write_rows(waiting, str(tmp_path / "changed.parquet"))
+    (cells / "b" / "3.png").unlink()
+    with pytest.raises(UserError, match=r"b/3.png' cannot be read any more \(No such file or directory\)"):
+        write_rows(waiting, str(tmp_path / "changed.parquet"))
+    assert not (tmp_path / "changed.parquet").exists() and not [*tmp_path.glob("*.part")]

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,30 @@ PNG = b"\x89PNG"
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Bytes that wait in a file until they are written; ``name`` is that of ``pixels.name``."""
+
+    file: Path
+    name: str
+
+    def read(self) -> bytes:
+        """The bytes; raises UserError where the file is gone or another one now."""
+        try:
+            content = self.file.read_bytes()
+        except OSError as error:
+            raise UserError(f"'{self.file}' cannot be read any more ({error.strerror}); import again") from error
+        if pixels.name(content) != self.name:
+            raise UserError(f"'{self.file}' changed while it was imported; import again")
+        return content
+
+
+@dataclass(frozen=True)
 class Picture:
     """An image to be stored.
 
     Attributes
     ----------
-    content : bytes
+    content : bytes or Waiting
         The file's own, or a PNG of 8 bits.
     found : dict
         As from ``pixels.decode``.
@@ -38,7 +56,7 @@ class Picture:
         Axes of which something was asked that the file has one of.
     """
 
-    content: bytes
+    content: bytes | Waiting
     found: dict
     rendering: str | None
     microns_per_pixel: float | None
@@ -63,6 +81,7 @@ def read_pictures(
     choices: dict[str, str] | None = None,
     span: Span = None,
     pages: str | None = None,
+    aside: Path | None = None,
 ) -> tuple[dict[str, Picture], dict[str, str], list[str]]:
     """Pictures of a folder.
 
@@ -76,6 +95,8 @@ def read_pictures(
         From ``rendering.read_range``.
     pages : str, optional
         What pages are of which a TIFF does not say so.
+    aside : pathlib.Path, optional
+        An empty folder, in which renderings wait, as own bytes do in their files; by default all are held in memory.
 
     Returns
     -------
@@ -106,8 +127,9 @@ def read_pictures(
 
     def read(name: str, assumed: int | None) -> None:
         file, asked = wanted[name]
+        path = Path(folder).expanduser() / file
         try:
-            picture = _read(Path(folder).expanduser() / file, file, asked, span, pages, assumed)
+            picture = _read(path, file, asked, span, pages, assumed)
         except (UserError, Unstated):
             raise
         except Exception as error:  # each is that picture's own
@@ -116,7 +138,7 @@ def read_pictures(
         for axis in picture.unused:
             if axis in choices:
                 raise UserError(f"'{file}' has one {axis} alone, not --{axis} {shown(asked[axis], 40)}")
-        pictures[name] = picture
+        pictures[name] = picture if aside is None else _put_aside(picture, path, aside / f"{len(pictures)}.png")
 
     for name in wanted:
         try:
@@ -145,6 +167,16 @@ def read_pictures(
             notes.append(f"the column {axis} says nothing of {n:,} pictures, whose files have one of it")
     ordered = {name: pictures[name] for name in wanted if name in pictures}
     return ordered, failed, notes
+
+
+def _put_aside(picture: Picture, own: Path, rendered: Path) -> Picture:
+    """The picture with its content left in its own file, or in one for its rendering."""
+    content = picture.content
+    assert isinstance(content, bytes)
+    if picture.rendering is None:
+        return replace(picture, content=Waiting(own, pixels.name(content)))
+    rendered.write_bytes(content)
+    return replace(picture, content=Waiting(rendered, pixels.name(content)))
 
 
 def _read(path: Path, file: str, asked: dict, span: Span, pages: str | None, assumed: int | None) -> Picture:

@@ -6,27 +6,30 @@ modality, six for other coarse questions, and at most six for the class.
 """
 
 import hashlib
-import io
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..data import pixels
 from ..data.benchmark import COARSE
 from ..data.questions import NONE_OF_THE_ABOVE, SLOT
 from ..demo.sample import CAPTIONS, QUESTIONS, ask
 from ..errors import UserError
-from ..files import write_whole
+from ..files import whole_file
 from .facts import CLASS, UNIT, check_alike, read_vocabulary, spoken, stated_facts
 from .labels import FACTS, GROUP
-from .pictures import image_ids, read_pictures
+from .pictures import Waiting, image_ids, read_pictures
 from .rendering import Span
 
 QUESTION = "What does this micrograph show?"
 SENTENCES = ("A micrograph of {class}.", "A microscopy image showing {class}.")
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+BATCH = 20  # pictures written at a time
 LONGEST = 6  # options of a question, "none of the above" among them
 
 
@@ -43,6 +46,7 @@ def build_rows(
     choices: dict[str, str] | None = None,
     span: Span = None,
     pages: str | None = None,
+    aside: Path | None = None,
 ) -> tuple[list[dict], list[str]]:
     """Rows of the pictures of a folder, ready to be written as parquet.
 
@@ -62,8 +66,8 @@ def build_rows(
         Values that options are drawn from, as from ``read_vocabulary``.
     seed : int
         Of the options; those of a picture depend on it, the picture's path and the vocabulary alone.
-    choices, span, pages
-        What of each file is shown, as for ``read_pictures``.
+    choices, span, pages, aside
+        What of each file is shown, and where it waits, as for ``read_pictures``.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def build_rows(
         raise UserError(f"a class is called '{NONE_OF_THE_ABOVE}', which is the last option of every question")
     values = {kind: sorted({*vocabulary[kind], *stated[kind].dropna()}) for kind in COARSE} | {CLASS: classes + further}
     rows: list[dict] = []
-    pictures, failed, notes = read_pictures(folder, labels, choices=choices, span=span, pages=pages)
+    pictures, failed, notes = read_pictures(folder, labels, choices=choices, span=span, pages=pages, aside=aside)
     sized = 0
     for at, (key, label) in enumerate(zip(image_ids(labels), labels.label, strict=True)):
         if key not in pictures:
@@ -129,18 +133,22 @@ def build_rows(
 
 
 def write_rows(rows: list[dict], out: str) -> None:
-    """Write rows as a parquet file, whole or not at all.
+    """Write rows as a parquet file, whole or not at all, some pictures at a time.
 
     Raises
     ------
     UserError
-        If the file is there already or cannot be written.
+        If the file cannot be written, or a picture that waits in a file is another one now.
     """
-    path = Path(out).expanduser()
-    buffer = io.BytesIO()
-    pd.DataFrame(rows).to_parquet(buffer, index=False)
+    texts = pa.Table.from_pylist([{name: value for name, value in row.items() if name != "image"} for row in rows])
+    schema = texts.schema.append(pa.field("image", IMAGE))
     try:
-        write_whole(path, buffer.getvalue())
+        with whole_file(Path(out).expanduser()) as file, pq.ParquetWriter(file, schema) as writer:
+            for start in range(0, len(rows), BATCH):
+                images = [row["image"]["bytes"] for row in rows[start : start + BATCH]]
+                images = [image.read() if isinstance(image, Waiting) else image for image in images]
+                column = pa.array([{"bytes": image, "path": None} for image in images], IMAGE)
+                writer.write_table(texts.slice(start, BATCH).append_column("image", column))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write '{out}' ({getattr(error, 'strerror', None) or error})") from error
 
