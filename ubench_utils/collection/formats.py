@@ -17,7 +17,7 @@ TIFFS = (
 )  # under names of their own
 MICROSCOPES = {".czi": "pylibCZIrw", ".nd2": "nd2", ".lif": "liffile"}  # read by libraries of the optional extra
 READ = (*PICTURES, *TIFFS, *MICROSCOPES)
-EXTRA = 'pip install "ubench-notebooks[microscopes]"'
+EXTRA = '`.venv/bin/uv pip install -e ".[microscopes]"`, in the folder of the project'
 ELSEWHERE = {  # and what reads them
     **dict.fromkeys((".vsi", ".ets", ".zvi", ".xdce", ".mvd2", ".lei", ".oir"), "bioio-bioformats"),
     **dict.fromkeys((".oib", ".oif"), "oiffile"),
