@@ -253,12 +253,14 @@ def _report_page(options: argparse.Namespace) -> None:
     from .evaluation.evaluate import evaluate
     from .evaluation.results import as_csv, check_folder
     from .evaluation.run import open_benchmark
+    from .pages.runner import sections
     from .pages.single import single_page
     from .report.sentences import sentence, told
     from .statistics.scores import score
     from .studies import shortcuts, subdataset
 
     inputs = filter(None, [options.dataset, options.templates])
+    sections()  # without a checkout there are none, which is said before anything is computed
     check_folder(options.out, inputs=inputs, others=[REPORT, WRONG])
     name = subdataset.chosen(open_benchmark(options.dataset, options.limit), options.sub_dataset)
     settings = _settings(options)

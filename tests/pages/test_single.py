@@ -148,6 +148,7 @@ def test_mistakes_are_one_line(place, capsys, tmp_path):
 
 def test_without_a_checkout_nothing_is_computed(place, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "ROOT", tmp_path)
+    monkeypatch.setattr("ubench_utils.evaluation.evaluate.evaluate", None)
     fails(capsys, report(out=str(tmp_path / "out")), "needs a checkout")
 
 

@@ -53,7 +53,7 @@ def sections() -> dict[str, str]:
     places = [file.with_suffix("").as_posix() for file in files if not any(part.startswith(".") for part in file.parts)]
     if not places:
         raise UserError(
-            f"no notebook in '{tree}': `ubench run` needs a checkout of the project, installed with pip install -e"
+            f"no notebook in '{tree}': making pages needs a checkout of the project, installed with pip install -e"
         )
     return {CARDS if place == CARD else place.removeprefix(RESULTS): place for place in places}
 
