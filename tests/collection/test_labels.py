@@ -1,6 +1,7 @@
 """Labels of a folder of pictures: by folder or by table, and nothing guessed."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -102,7 +103,13 @@ def test_pictures_without_a_row_are_counted(folder):
         ("file_name,label\n", "has no rows"),
         ("file_name,label\nred/0.png,a\n".encode("utf-16"), "UTF-8"),
         ("file_name,label\nred/0.png,\xe9\n".encode("cp1252"), "save as UTF-8"),
-        ("file_name,label\nred/0.png,a,b,c\n", "cannot read"),
+        ("file_name,label\nred/0.png,a,b,c\n", "line 2: it has 4 cells, the header 2; .* holds a comma in quotes"),
+        (";Datei;Klasse\n1;red/0.png;a\n", "no column is the file names .found: Datei, Klasse.; name one"),
+        ("file_name,label,label\nred/0.png,a,b\n", "both label and label could be the labels"),
+        ("file_name,Label,label\nred/0.png,a,b\n", "both Label and label could be the labels"),
+        ("file_name,label\nRed/0.png,a\n", "row 1: 'Red/0.png' is no picture .* as 'red/0.png' is"),
+        ("file_name,label\nred/0,a\n", "row 1: 'red/0' is no picture .* as 'red/0.png' is"),
+        ("", "is empty"),
     ],
 )
 def test_a_table_that_is_not_clear_is_refused(folder, text, words):
@@ -132,6 +139,55 @@ def test_a_folder_that_is_not_clear_is_refused(folder, tmp_path):
     (folder / "red" / "day 1").mkdir()
     (folder / "red" / "day 1" / "9.png").write_bytes(png([[[1, 2, 3]]]))
     refused("folders in folders, such as that of 'red/day 1/9.png'", folder)
+    refused("row 1: its label is a list", folder, written(tmp_path, '{"file": "red/0.png", "label": [1]}', "z.jsonl"))
+    table = written(tmp_path, "file,label,mouse,mouse\nred/0.png,a,M1,M2\n", "twice.csv")
+    with pytest.raises(UserError, match="--group mouse: .* has two such columns"):
+        read_labels(str(folder), str(table), "mouse")
+
+
+@pytest.mark.parametrize("days", [1, 2, 3])
+def test_folders_of_days_within_folders_of_classes_are_no_classes(folder, days):
+    for at, path in enumerate(sorted(folder.rglob("*.png"))):
+        (path.parent / f"day {at % days}").mkdir(exist_ok=True)
+        path.rename(path.parent / f"day {at % days}" / f"{at}.png")
+    with pytest.raises(UserError, match="folders in folders, .* either may be the class"):
+        read_labels(str(folder))
+
+
+def test_folders_of_parts_and_folders_above_all_are_no_classes(folder, tmp_path):
+    expected, _ = read_labels(str(folder))
+    assert read_labels(str(tmp_path))[0].label.tolist() == expected.label.tolist()
+    for at, path in enumerate(sorted(folder.rglob("*.png"))):
+        target = tmp_path / "parts" / ("Train", "test")[at % 2] / path.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        path.rename(target / path.name)
+    labels, notes = read_labels(str(tmp_path / "parts"))
+    assert sorted(labels.label) == sorted(expected.label)
+    assert "the pictures of the folders Train, test are taken together" in notes
+
+
+def test_rows_without_content_are_no_rows(folder):
+    table = written(folder, lines(folder, ";", end="\r\n") + ";\r\n; \r\n\r\n;\r\n")
+    assert len(read_labels(str(folder), str(table))[0]) == sum(CLASSES.values())
+
+
+def test_a_name_is_the_same_in_both_forms_of_its_accents(folder):
+    for own, other in (("NFC", "NFD"), ("NFD", "NFC")):
+        name = "Präparat é.png"
+        file = folder / "red" / unicodedata.normalize(own, name)
+        file.write_bytes(png([[[1, 2, 3]]]))
+        text = f"file,label\nred/{unicodedata.normalize(other, name)},a\nred/0.png,b\n"
+        found, _ = read_labels(str(folder), str(written(folder, text)))
+        assert f"red/{file.name}" in set(found.file) and (folder / found.file.iloc[-1]).is_file()
+        file.unlink()
+
+
+def test_labels_without_a_word_are_noted(folder):
+    for names, is_noted in ((("0", "1"), True), (("no", "Yes"), True), (("1,5", "cell"), True), (("G1", "S"), False)):
+        for path, name in zip((path for path in sorted(folder.iterdir()) if path.is_dir()), names, strict=True):
+            path.rename(folder / name)
+        _, notes = read_labels(str(folder))
+        assert any("learns nothing from the labels" in note for note in notes) == is_noted, names
 
 
 def test_a_column_says_which_pictures_belong_together(folder):
@@ -144,6 +200,7 @@ def test_a_column_says_which_pictures_belong_together(folder):
     labels, notes = read_labels(str(folder), table, "mouse_id")
     assert labels.group.fillna("").tolist() == ["", "", "M1", "M1", "M1"]  # blue comes first
     assert not any("--group" in note for note in notes)
+    assert any(note.startswith("2 of 5 pictures have an empty cell as their group") for note in notes)
     written(folder, text.replace("mouse_id", "group"))
     assert read_labels(str(folder))[0].group.dropna().tolist() == ["M1"] * 3
     with pytest.raises(UserError, match=r"--group mouse_id: .* has no such column \(found: file_name, label, group"):

@@ -81,7 +81,7 @@ def test_what_is_not_certain_is_one_line(questions, table, tmp_path):
         ),
         "book.xlsx": (b"PK", "as CSV in UTF-8"),
         "lines.jsonl": (b"{}", "as CSV in UTF-8"),
-        "empty.csv": (b"", "cannot read"),
+        "empty.csv": (b"", "is empty"),
         "header.csv": (b"image_id,question,answer\n", "has no rows"),
         "longer.csv": (f"{text}a,b,c,d,e\n".encode(), "line"),
         "twice.csv": (text.replace("dataset", "answer", 1).encode(), "two columns named answer"),

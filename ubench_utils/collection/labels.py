@@ -4,10 +4,12 @@ Nothing is guessed: a table in which two columns could be the label, a name that
 are refused, and what is left out is counted in a note.
 """
 
+import difflib
 import json
 import os
 import re
 import shlex
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -39,7 +41,8 @@ SPECIMENS = {
     "subject",
 }
 SPECIMENS |= {"specimen", "well"}  # words in the name of a column that may say which pictures belong together
-SHOWN = 3  # names in a message
+PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # folders above those of classes
+WORDLESS = re.compile(r"[\d.,+-]+|yes|no|true|false|y|n", re.IGNORECASE)  # labels that say nothing of a picture
 
 
 def read_labels(folder: str, table: str | None = None, group: str | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -91,6 +94,12 @@ def read_labels(folder: str, table: str | None = None, group: str | None = None)
         labels, notes = _by_folder(folder, there)
     else:
         labels, notes = _by_table(folder, root, table or str(root / found[0]), there, group)
+    wordless = [label for label in sorted(labels.label.unique()) if WORDLESS.fullmatch(label)]
+    if wordless:
+        notes.append(
+            f"a model that compares a picture with words learns nothing from the labels {', '.join(wordless[:8])}"
+            f"{', …' if len(wordless) > 8 else ''}; call the classes by what is seen"
+        )
     return labels, notes + others
 
 
@@ -109,14 +118,21 @@ def _by_folder(folder: str, there: list[str]) -> tuple[pd.DataFrame, list[str]]:
             f"{len(bare):,} of {len(there):,} pictures lie in no folder of a class, such as '{bare[0]}'; sort them "
             "into one folder a class, or name a table of file names and labels with --labels"
         )
-    labels = pd.DataFrame({"file": there, "label": [steps[-2] for steps in parts]})
-    deep = [name for name, steps in zip(there, parts, strict=True) if len(steps) > 2]
-    if deep and labels.label.nunique() > len({steps[0] for steps in parts}):
+    folders = [steps[:-1] for steps in parts]
+    while len({steps[0] for steps in folders}) == 1 and all(len(steps) > 1 for steps in folders):
+        folders = [steps[1:] for steps in folders]  # all lie in one
+    notes = ["the label of a picture is the name of its folder"]
+    tops = sorted({steps[0] for steps in folders})
+    if PARTS.issuperset(map(str.lower, tops)) and all(len(steps) == 2 for steps in folders):
+        notes.append(f"the pictures of the folders {', '.join(tops)} are taken together")
+        folders = [steps[1:] for steps in folders]
+    deep = [name for name, steps in zip(there, folders, strict=True) if len(steps) > 1]
+    if deep:
         raise UserError(
-            f"'{folder}' holds folders in folders, such as that of '{deep[0]}': name the folder that holds one folder "
-            "a class, or a table with --labels"
+            f"'{folder}' holds folders in folders, such as that of '{deep[0]}', and either may be the class: name a "
+            "folder that holds one folder a class and no others, or a table with --labels"
         )
-    return labels, ["the label of a picture is the name of its folder"]
+    return pd.DataFrame({"file": there, "label": [steps[0] for steps in folders]}), notes
 
 
 def _by_table(
@@ -126,9 +142,10 @@ def _by_table(
     if rows.empty:
         raise UserError(f"'{table}' has no rows")
     file, label = _column(rows, FILE, table, "file names"), _column(rows, LABEL, table, "labels")
-    if group and group not in rows:
-        there_are = ", ".join(map(str, rows.columns[:8]))
-        raise UserError(f"--group {group}: '{table}' has no such column (found: {there_are})")
+    if group and list(rows).count(group) != 1:
+        there_are = _named(rows)
+        has = "two such columns" if group in rows else "no such column"
+        raise UserError(f"--group {group}: '{table}' has {has} (found: {there_are})")
     facts = {group: GROUP} if group else {}
     for name in rows.columns.drop([file, label, *facts]):
         fact = re.sub(r"[\W_]+", "_", str(name).strip().lower())
@@ -136,17 +153,22 @@ def _by_table(
             if fact in facts.values():
                 raise UserError(f"'{table}': two columns could be {fact}; rename one of them")
             facts[name] = fact
-    unused = [str(name) for name in rows if name not in (file, label, *facts)]
+    unused = [str(name) for name in rows if name not in (file, label, *facts) and str(name).strip()]
     labels = rows[[file, label, *facts]].set_axis(["file", "label", *facts.values()], axis=1)
-    for row, (name, said) in enumerate(zip(labels.file, labels.label, strict=True)):
+    for row, cells in enumerate(labels.itertuples(index=False)):
         where = f"'{table}', row {row + 1}"
-        if not isinstance(name, str) or not name.strip():
+        nested = [name for name, cell in zip(labels, cells, strict=True) if isinstance(cell, list | dict)]
+        if nested:
+            raise UserError(f"{where}: its {nested[0]} is a list or an object; write a text or a number")
+        if pd.isna(cells.file) or not cells.file.strip():
             raise UserError(f"{where}: names no file")
-        if not isinstance(said, str) or not said.strip():
-            raise UserError(f"{where} ('{name}'): has no label")
+        if pd.isna(cells.label) or not cells.label.strip():
+            raise UserError(f"{where} ('{cells.file}'): has no label")
     labels["label"] = labels.label.str.strip()
-    labels["file"] = [_inside(root, name.strip()) for name in labels.file]
-    known = set(there)
+    known, forms = set(there), Counter(map(_composed, there))
+    alike = {_composed(name): name for name in there if forms[_composed(name)] == 1}
+    named = [_inside(root, name.strip()) for name in labels.file]
+    labels["file"] = [name if name in known else alike.get(_composed(name), name) for name in named]
     absent = labels[~labels.file.isin(known)]
     if len(absent) and (suffix := Path(absent.file.iloc[0]).suffix.lower()) in ELSEWHERE:
         raise UserError(
@@ -154,9 +176,10 @@ def _by_table(
             f"{ELSEWHERE[suffix]}; save such files as OME-TIFF"
         )
     if len(absent):
+        near = difflib.get_close_matches(absent.file.iloc[0], there, 1)
         raise UserError(
             f"'{table}', row {absent.index[0] + 1}: '{rows[file][absent.index[0]]}' is no picture in '{folder}' "
-            f"({len(absent):,} such rows); paths are relative to that folder"
+            f"({len(absent):,} such rows); paths are relative to that folder" + (f", as '{near[0]}' is" if near else "")
         )
     axes = [axis for axis in AXES if axis in labels]
     twice = labels[labels.duplicated(["file", *axes])]
@@ -171,6 +194,12 @@ def _by_table(
         notes.append(f"{left:,} of {len(known):,} pictures have no row in {Path(table).name} and are left out")
     if unused:
         notes.append(f"columns that are not used: {', '.join(unused)}")
+    alone = int(labels[GROUP].isna().sum()) if GROUP in labels else 0
+    if alone:
+        notes.append(
+            f"{alone:,} of {len(labels):,} pictures have an empty cell as their group, and count as independent of all "
+            "others; fill in each row, also where a spreadsheet shows one cell for several"
+        )
     of_specimens = [name for name in unused if {*re.split(r"[\W_]+", name.lower())} & SPECIMENS]
     if of_specimens and GROUP not in labels:
         notes.append(
@@ -209,17 +238,26 @@ def _object(line: str, where: str) -> dict:
         raise UserError(f"{where}: no JSON ({first_line(error, 80)})") from error
     if not isinstance(row, dict):
         raise UserError(f"{where}: write an object with file_name and label")
-    return {key: None if value is None else str(value) for key, value in row.items()}
+    return {key: value if value is None or isinstance(value, list | dict) else str(value) for key, value in row.items()}
 
 
 def _column(rows: pd.DataFrame, names: tuple, table: str, what: str) -> str:
-    lower = {str(name).strip().lower(): name for name in rows}
-    found = [lower[name] for name in names if name in lower]
+    found = [name for name in rows if str(name).strip().lower() in names]
     if len(found) != 1:
-        there = ", ".join(map(str, rows.columns[:8]))
+        there = _named(rows)
         said = f"both {' and '.join(map(str, found))} could be" if found else "no column is"
         raise UserError(f"'{table}': {said} the {what} (found: {there}); name one of them {names[0]}")
     return found[0]
+
+
+def _composed(name: str) -> str:
+    """A name with its accents in one form: a file system may keep another than a table, and both look alike."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _named(rows: pd.DataFrame) -> str:
+    """The first names of columns, for a message."""
+    return ", ".join([str(name) for name in rows if str(name).strip()][:8])
 
 
 def _inside(root: Path, name: str) -> str:
