@@ -5,6 +5,7 @@ import pytest
 
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.evaluation.record import ties
+from ubench_utils.statistics import scores as stats
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -73,3 +74,23 @@ def test_many_ties_are_a_note_beside_the_score(rows, parquet, model_folder):
 @pytest.mark.parametrize("tied, of, told", [(0, 100, 0), (5, 100, 0), (6, 100, 1), (2, 3, 0), (3, 3, 1), (3, 59, 1)])
 def test_the_share_of_ties_that_is_told(tied, of, told):
     assert len(ties(pd.Series([True] * tied + [False] * (of - tied)))) == told
+
+
+def test_a_run_says_that_images_are_drawn_in_groups(rows, tmp_path):
+    """Twenty images of five specimens, of which one sub-dataset has one: wider, noted, and the answers are the same."""
+    runs = {}
+    for name, groups in (("alone", None), ("grouped", [f"mouse {i % 5}" for i in range(20)]), ("one", ["mouse"] * 20)):
+        table = pd.DataFrame(rows[:20]).assign(dataset="cells")
+        (table if groups is None else table.assign(group=groups)).to_parquet(tmp_path / f"{name}.parquet")
+        runs[name] = evaluate(str(tmp_path / f"{name}.parquet"), ["demo-base"], device="cpu", precision="float32")
+    notes = {name: [note for note in run.record["dataset"]["notes"] if "group" in note] for name, run in runs.items()}
+    drawn = "images of one group are drawn together, so intervals rest on"
+    assert notes["alone"] == []
+    assert notes["grouped"] == [f"20 of 20 images are of 5 groups (specimens, slides or patients); {drawn} 5 units"]
+    told = f"{drawn} 1 unit; no interval is given of 1 sub-dataset of a single group"
+    assert notes["one"] == [f"20 of 20 images are of 1 group (specimens, slides or patients); {told}"]
+    alone, grouped, one = (run.predictions.drop(columns="model") for run in runs.values())
+    assert alone.equals(grouped) and alone.equals(one)
+    for run in (runs["grouped"], runs["one"]):
+        scores = stats.score(run.answers, by=["dataset"])
+        assert scores.n_images.max() == 20 and (scores.interval == "withheld").all() == (run is runs["one"])

@@ -195,6 +195,11 @@ def test_small_classes_and_few_specimens_are_named(dataset):
     assert "rare (3)" in words_of(found) and "class 0 (5)" in words_of(found)
 
 
+def test_pictures_of_one_specimen_are_told(dataset):
+    found = shortcuts.warnings(*dataset(pictures(60, group=lambda i: 0)))
+    assert kinds(found) == {"alone"} and "cells: all 60 pictures are of one group" in words_of(found)
+
+
 def test_specimens_of_one_class_each_are_told(dataset):
     found = shortcuts.warnings(*dataset(pictures(60, group=lambda i: i % 2 + 2 * (i // 20)), name="a"))
     row = found.set_index("kind").loc["confounded"]

@@ -79,14 +79,11 @@ def group_notes(benchmark: Benchmark) -> list[str]:
     n = groups_of(benchmark.images)
     if not n["n_groups"]:
         return []
-    groups, units = (f"{n[f'n_{name}s']:,} {name}{'s' * (n[f'n_{name}s'] > 1)}" for name in ("group", "unit"))
-    note = (
-        f"{n['n_grouped']:,} of {len(benchmark.images):,} images are of {groups} (specimens, slides or patients); "
-        f"images of one group are drawn together, so intervals rest on {units}"
-    )
-    if n["n_alone"]:
-        note += f"; of {n['n_alone']:,} sub-dataset{'s' * (n['n_alone'] > 1)} with one group alone none is given"
-    return [note]
+    of, units = (f"{n[key]:,} {word}{'s' * (n[key] > 1)}" for key, word in (("n_groups", "group"), ("n_units", "unit")))
+    note = f"{n['n_grouped']:,} of {len(benchmark.images):,} images are of {of} (specimens, slides or patients); "
+    note += f"images of one group are drawn together, so intervals rest on {units}"
+    alone = f"no interval is given of {n['n_alone']:,} sub-dataset{'s' * (n['n_alone'] > 1)} of a single group"
+    return [f"{note}; {alone}" if n["n_alone"] else note]
 
 
 def provenance() -> dict:

@@ -41,13 +41,14 @@ def warnings(benchmark: Benchmark, questions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a warning, the gravest first; none where nothing was found. ``kind`` names the sentence (a heading of
+        A row a warning; none where nothing was found. ``kind`` names the sentence (a heading of
         ``report/templates/sentences/shortcuts.md``), ``dataset`` the sub-dataset, or nothing where it is of all;
         ``n`` of ``of``, and ``found``: what it is about, a list of dicts. Kinds:
 
         - ``torn``: pictures with two labels; ``copies``: files that are copies; ``apart``: of pictures in two groups;
           ``near``: pictures nearly like one of another group (or of none), which are drawn apart.
-        - ``confounded``: every group holds one class; ``series``: names suggest groups, and none are stated.
+        - ``alone``: all pictures are of one group; ``confounded``: every group holds one class; ``series``: names
+          suggest groups, and none are stated.
         - ``few``: classes of fewer than ``FEW`` pictures; ``few_groups``: of fewer than ``FEW`` groups.
         - ``constant``: questions that have one right answer; ``leak``: a ``rule`` on the options alone.
         - ``size, pixel_size, file, looks``: a rule that looks at nothing else names the class of pictures that it has
@@ -141,7 +142,9 @@ def _groups(name: str, images: pd.DataFrame) -> list[dict]:
     if groups["size"].max() > 1 if len(groups) else False:
         few = classes[(classes.units < FEW) & (classes.n >= FEW)]
         found = [{"name": label, "n": int(n)} for label, n in few.units.items()]
-        if len(few):
+        if images.image.nunique() == 1:
+            rows.append({"kind": "alone", "dataset": name, "n": len(images)})
+        elif len(few):
             rows.append({"kind": "few_groups", "dataset": name, "n": len(few), "of": FEW, "found": found})
         if (groups["nunique"] == 1).all() and len(classes) > 1:
             found = [{"name": label, "n": int(n)} for label, n in stated.groupby("label_name").group.nunique().items()]
