@@ -1,88 +1,125 @@
-"""How well a plain rule names the class of what it has not seen: by random halves, whole groups in one of them."""
+"""Whether plain rules name the class of what they have not seen: by random halves, whole groups in one of them."""
+
+from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import t
+import pandas as pd
 
-from .intervals import CONFIDENCE
+SPLITS, LARGE, FEWER = 12, 1000, 4  # halvings; of more than so many items, fewer
+SHUFFLES = 399
+LEVEL = 0.05
+RULES = ["rule", "estimate", "reference", "by_chance", "p", "n"]
 
-SPLITS = 15
 
-
-def over_majority(values: np.ndarray, classes, units, *, n_tests: int = 1) -> dict:
-    """Accuracy of a rule that is learned on one half and asked about the other, beside the most frequent class.
+def beyond_chance(looks: Mapping[str, np.ndarray], classes, units, *, n_sets: int = 1) -> pd.DataFrame:
+    """Rules that are learned on one half and asked about the other, held against the same rules on shuffled classes.
 
     Parameters
     ----------
-    values : numpy.ndarray, int of shape (n,) or float of shape (n, n_features)
-        What the rule looks at. Whole numbers name a value that an item has: the rule says the class that is most common
-        among the items of the same value. Floats are measures: it says the class of the nearest mean, each measure in
-        units of its scatter within classes, the more frequent class being the nearer (Gaussian, equal variances).
+    looks : mapping of str to numpy.ndarray, int of shape (n,) or float of shape (n, n_features)
+        What each rule looks at. Whole numbers, from 0, name a value that an item has: the rule says the class that is
+        most common among the items of the same value. Floats are measures: it says the class of the nearest mean, each
+        measure in units of its scatter within classes, a frequent class being nearer (linear discriminant, measures
+        taken as independent).
     classes : array_like, shape (n,)
     units : array_like, shape (n,)
-        What lies in one half as a whole: groups of items.
-    n_tests : int
-        How many rules are looked at: the interval holds for all of them together (Bonferroni).
+        Groups of items: each lies in one half as a whole, and classes are shuffled among them.
+    n_sets : int
+        How many sets of items are looked at, all of which ``p`` is to hold for (Bonferroni).
 
     Returns
     -------
-    dict
-        ``estimate`` (accuracy of the rule), ``reference`` (of always saying the class that is most frequent in all),
-        ``over, over_low, over_high``: their difference and its interval; ``n`` items.
+    pandas.DataFrame
+        A row a rule: ``rule``; ``estimate``, its accuracy on what it has not seen; ``reference``, of always saying the
+        class that is most frequent in all; ``by_chance``, what 95 % of shuffled classes stay below; ``p``, how often
+        any of the rules stands out as much where classes are shuffled; ``n`` items.
 
     Notes
     -----
-    Each of ``SPLITS`` random halvings of the units, with a fixed seed, is used both ways. Halves overlap between
-    splits, and what luck does to one half it does to the other, so that an interval over items would be far too short:
-    of shuffled labels it calls up to 40 % of data sets telling. The corrected resampled t-test takes the variance of
-    the differences over the halves times 1 / J + 1, where J halves were scored and each was as large as that it learned
-    on.
+    Halves overlap between splits, and what luck does to one half it does to the other, so an interval over the items'
+    hits is far too short: of shuffled classes it calls up to 40 % of data sets telling. Shuffling knows of both. A
+    group of one class gets the class of another group; where groups hold several classes, their classes are shuffled
+    within, laid end to end in a random order of the groups, and cut again at the groups' sizes. ``p`` is that of the
+    largest of all rules' deviations from their means under shuffling, in standard deviations.
 
     References
     ----------
-    Nadeau and Bengio 2003, Mach. Learn. 52, 239-281.
+    Ojala and Garriga 2010, J. Mach. Learn. Res. 11, 1833-1863 (permutation tests of classifiers). Westfall and Young
+    1993, Resampling-Based Multiple Testing (largest deviation).
     """
     classes = np.unique(np.asarray(classes, dtype=str), return_inverse=True)[1]
     units = np.unique(np.asarray(units), return_inverse=True)[1]
-    n_classes, n_units = classes.max() + 1, units.max() + 1
-    rule = _most_common if values.ndim == 1 else _nearest_mean
-    always = _top(np.bincount(classes))[classes]
-    rng, rows, scores = np.random.default_rng(0), np.arange(len(classes)), []
-    for split in range(SPLITS):
-        first = np.zeros(n_units, bool)
-        first[rng.permutation(n_units)[: (n_units + split % 2) // 2]] = True
-        for learned in (first[units], ~first[units]):
-            counts = np.bincount(classes[learned], minlength=n_classes)
-            said = rule(values, classes, learned, counts)
-            scores.append([right[~learned].mean() for right in (said[rows, classes], always)])
-    estimate, reference = np.mean(scores, axis=0)
-    over = np.subtract(*np.transpose(scores))
-    error = np.sqrt((1 / len(over) + 1) * over.var(ddof=1))
-    half = t.ppf(1 - (1 - CONFIDENCE) / (2 * n_tests), len(over) - 1) * error
-    names = {"estimate": estimate, "reference": reference, "over": over.mean()}
-    return names | {"over_low": over.mean() - half, "over_high": over.mean() + half, "n": len(classes)}
+    rng = np.random.default_rng(0)
+    n_shuffles = max(SHUFFLES, int(2 * n_sets / LEVEL) - 1)  # or the least p would be above the level
+    labels = np.stack([classes, *(_shuffled(classes, units, rng) for _ in range(n_shuffles))]).astype(np.int16)
+    splits = [_half(units, rng) for _ in range(SPLITS if len(units) <= LARGE else FEWER)]
+    right = [np.mean([_accuracy(of, labels, half) for half in splits], axis=0) for of in looks.values()]
+    found = np.array(right).reshape(len(looks), len(labels))
+    spread = found.std(axis=1, keepdims=True)
+    deviation = (found - found.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+    highest = deviation.max(axis=0, initial=-np.inf)
+    table = {
+        "rule": list(looks),
+        "estimate": found[:, 0],
+        "reference": np.bincount(classes).max() / len(classes),
+        "by_chance": np.quantile(found[:, 1:], 1 - LEVEL, axis=1),
+        "p": np.minimum((highest >= deviation[:, :1] - 1e-9).mean(axis=1) * n_sets, 1),
+        "n": len(classes),
+    }
+    return pd.DataFrame(table, columns=RULES)
 
 
-def _top(scores: np.ndarray) -> np.ndarray:
-    """The share that each of equally high ones has, along the last axis."""
-    highest = scores == scores.max(axis=-1, keepdims=True)
-    return highest / highest.sum(axis=-1, keepdims=True)
+def _shuffled(classes: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Classes dealt anew among units."""
+    sizes = np.bincount(units)
+    order = np.lexsort((rng.random(len(units)), units))  # by unit, shuffled within
+    blocks = np.split(classes[order], np.cumsum(sizes)[:-1])
+    if all((block == block[0]).all() for block in blocks):
+        return rng.permutation([block[0] for block in blocks])[units]
+    dealt = np.empty_like(classes)
+    dealt[order] = np.concatenate([blocks[at] for at in rng.permutation(len(blocks))])
+    return dealt
 
 
-def _most_common(values: np.ndarray, classes: np.ndarray, learned: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Share that the rule gives each class for each item; of equals, and of a value not seen, the most frequent."""
-    shape = (values.max() + 1, len(counts))
-    cells = values[learned] * shape[1] + classes[learned]
-    seen = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
-    return _top(seen + counts / (counts.sum() + 1))[values]
+def _half(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random half of the units, as booleans of the items."""
+    order = rng.permutation(units.max() + 1)
+    return np.isin(units, order[: (len(order) + rng.integers(2)) // 2])
 
 
-def _nearest_mean(values: np.ndarray, classes: np.ndarray, learned: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Share that the rule gives each class for each item; a class that was not seen is not said."""
-    of = classes[learned]
-    sums = np.stack([np.bincount(of, column[learned], len(counts)) for column in values.T], axis=1)
-    means = sums / np.maximum(counts, 1)[:, None]
-    scatter = ((values[learned] - means[of]) ** 2).sum(axis=0) / max(len(of) - (counts > 0).sum(), 1)
-    scatter = np.maximum(scatter, 1e-6 * values.var(axis=0) + 1e-12)  # of measures that a class fixes
-    distance = ((values[:, None] - means) ** 2 / scatter).sum(axis=2)
-    with np.errstate(divide="ignore"):
-        return _top(2 * np.log(counts / counts.sum()) - distance)
+def _accuracy(values: np.ndarray, labels: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Accuracy under each labelling, (n_labellings, n), of a rule learned on a half for the other, and the reverse."""
+    score = _most_common if values.ndim == 1 else _nearest_mean
+    right = np.zeros(len(labels))
+    for learned in (half, ~half):
+        known, asked = labels[:, learned], labels[:, ~learned]
+        best, said = np.full(asked.shape, -np.inf, np.float32), np.zeros_like(asked)
+        for name, scored in enumerate(score(values, known, learned, labels.max() + 1)):
+            said = np.where(scored > best, np.int16(name), said)
+            best = np.maximum(best, scored)
+        right += (said == asked).sum(axis=1)
+    return right / labels.shape[1]
+
+
+def _most_common(values: np.ndarray, known: np.ndarray, learned: np.ndarray, n_classes: int):
+    """Yield how often each class has the value of each item asked about; of equals, and of none, how often it is."""
+    has = (values[learned, None] == np.arange(values.max() + 1)).astype(np.float32)
+    for name in range(n_classes):
+        of = (known == name).astype(np.float32)
+        share = of.mean(axis=1, keepdims=True) / 2
+        yield (of @ has)[:, values[~learned]] + share
+
+
+def _nearest_mean(values: np.ndarray, known: np.ndarray, learned: np.ndarray, n_classes: int):
+    """Yield how near each item asked about is to the mean of each class; −∞ where it was not seen."""
+    scaled = ((values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)).astype(np.float32)
+    seen, asked = scaled[learned], scaled[~learned]
+    of = [(known == name).astype(np.float32) for name in range(n_classes)]
+    counts = [one.sum(axis=1, keepdims=True) for one in of]
+    means = [one @ seen / np.maximum(n, 1) for one, n in zip(of, counts, strict=True)]
+    within = (seen**2).sum(axis=0) - sum(n * mean**2 for n, mean in zip(counts, means, strict=True))
+    scatter = np.maximum(within / max(len(seen) - n_classes, 1), 1e-6)
+    for n, mean in zip(counts, means, strict=True):
+        with np.errstate(divide="ignore"):
+            often = 2 * np.log(n)
+        yield 2 * (mean / scatter) @ asked.T + (often - (mean**2 / scatter).sum(axis=1, keepdims=True))

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from ..data.benchmark import Benchmark
-from ..statistics.held_out import over_majority
+from ..statistics.held_out import LEVEL, beyond_chance
 from ..statistics.intervals import CONFIDENCE, quantile
 from ..statistics.resampling import numbered
 from . import benchmark as explore
@@ -19,8 +19,8 @@ from . import duplicates
 
 FEW = 10  # pictures of a class, or groups of them
 LEAST_UNITS = 8  # of a sub-dataset whose halves are to tell anything
-WARNINGS = ["kind", "dataset", "rule", "n", "of", "found", "estimate", "reference", "over", "over_low", "over_high"]
-WARNINGS += ["n_rules"]
+WARNINGS = ["kind", "dataset", "rule", "n", "of", "found", "estimate", "reference", "by_chance", "p"]
+WARNINGS += ["over", "over_low", "over_high", "n_rules"]
 LOOKS = ["brightness", "colour", "border", "extremes"]  # which may be what distinguishes the classes
 BORDER = 0.05  # of the shorter side
 ALIKE = 0.95  # correlation of thumbnails; compressed or halved copies have more, other cells of one kind at most 0.94
@@ -50,24 +50,22 @@ def warnings(benchmark: Benchmark, questions: pd.DataFrame) -> pd.DataFrame:
         - ``alone``: all pictures are of one group; ``confounded``: every group holds one class; ``series``: names
           suggest groups, and none are stated.
         - ``few``: classes of fewer than ``FEW`` pictures; ``few_groups``: of fewer than ``FEW`` groups.
-        - ``constant``: questions that have one right answer; ``leak``: a ``rule`` on the options alone.
+        - ``constant``: questions that have one right answer; ``leak``: a ``rule`` on the options alone, ``over`` those
+          that guess among them (interval for all ``n_rules`` together).
         - ``size, pixel_size, file, looks``: a rule that looks at nothing else names the class of pictures that it has
-          not seen: ``estimate`` beside ``reference``, always saying the most frequent class; ``over, over_low,
-          over_high``: the difference, with an interval that holds for all ``n_rules`` rules that were looked at
-          together. ``rule`` of the looks is the best of ``LOOKS``, ``found`` the others that tell classes apart.
+          not seen: ``estimate`` beside ``reference``, always saying the most frequent class, and ``by_chance``, what
+          it reaches at most where classes are shuffled; ``p`` of all ``n_rules`` rules together. ``rule`` of the looks
+          is the best of ``LOOKS``, ``found`` the others that tell classes apart.
 
     Notes
     -----
     Rules are those of ``statistics.held_out``, learned on one half of the groups and asked about the other. Where
-    labels are shuffled, about 5 % of datasets at most get a warning of a rule (a test simulates it).
+    labels are shuffled, 5 % of datasets get a warning of a rule (a test simulates it).
     """
     looked = numbered(duplicates.look(benchmark, _measured))
     parts = list(looked.groupby("dataset", sort=True))
     tables = [_copies(looked), *(_groups(name, images) for name, images in parts), _constant(questions)]
-    rules, leaks = _rules(parts), _leaks(questions)
-    n_rules = len(rules) + len(leaks)
-    found = [rule | over_majority(*held, n_tests=n_rules) for rule, held in rules]
-    tables += [_telling([row | {"n_rules": n_rules} for row in found if row["over_low"] > 0]), _leaking(leaks, n_rules)]
+    tables += [_telling(_rules(parts)), _leaking(_leaks(questions))]
     rows = [dict.fromkeys(WARNINGS) | row for table in tables for row in table]
     return pd.DataFrame(rows, columns=WARNINGS, dtype=object)
 
@@ -193,14 +191,14 @@ def _leaks(questions: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.rule != explore.ELIMINATION].assign(common=lambda rows: rows.level.map(common))
 
 
-def _leaking(rules: pd.DataFrame, n_rules: int) -> list[dict]:
+def _leaking(rules: pd.DataFrame) -> list[dict]:
     """Those that beat guessing among the options, and the most common answer; intervals hold for all rules together."""
     if rules.empty:
         return []
-    widened = quantile(1 - (1 - CONFIDENCE) / n_rules) / quantile()
+    widened = quantile(1 - (1 - CONFIDENCE) / len(rules)) / quantile()
     low, high = (rules.over + (rules[f"over_{end}"] - rules.over) * widened for end in ("low", "high"))
     rules = rules.assign(kind="leak", over_low=low, over_high=high, reference=rules.estimate - rules.over)
-    rules = rules.assign(of=rules.level, n=rules.n_questions, n_rules=n_rules)[
+    rules = rules.assign(of=rules.level, n=rules.n_questions, n_rules=len(rules))[
         (low > 0) & (rules.estimate > rules.common)
     ]
     return rules[rules.columns.intersection(WARNINGS)].to_dict("records")
@@ -209,31 +207,31 @@ def _leaking(rules: pd.DataFrame, n_rules: int) -> list[dict]:
 # ------------------------------------------------------------------------------------------------- pictures
 
 
-def _rules(parts: list) -> list[tuple]:
-    """Each rule that can be tried on a sub-dataset: its name, and what it looks at, classes and units."""
-    rules = []
-    for name, images in parts:
-        images = images[(images.unreadable == "") & images.label_name.notna()]
-        if images.label_name.nunique() > 1 and images.image.nunique() >= LEAST_UNITS:
-            for rule, values in _looks(images).items():
-                if len(np.unique(values, axis=0)) > 1:
-                    rules.append(({"kind": rule, "dataset": name}, (values, images.label_name, images.image)))
-    return rules
+def _rules(parts: list) -> pd.DataFrame:
+    """Each rule on each sub-dataset, as from ``beyond_chance``; ``p`` is of the rules of all sub-datasets."""
+    told = [(name, images[(images.unreadable == "") & images.label_name.notna()]) for name, images in parts]
+    told = [(name, of) for name, of in told if of.label_name.nunique() > 1 and of.image.nunique() >= LEAST_UNITS]
+    tables = [pd.DataFrame(columns=WARNINGS)]
+    for name, images in told:
+        looks = {rule: of for rule, of in _looks(images).items() if len(np.unique(of, axis=0)) > 1}
+        tables.append(beyond_chance(looks, images.label_name, images.image, n_sets=len(told)).assign(dataset=name))
+    rules = pd.concat(tables[1:] or tables, ignore_index=True)
+    return rules.assign(n_rules=len(rules))
 
 
-def _telling(found: list[dict]) -> list[dict]:
+def _telling(rules: pd.DataFrame) -> list[dict]:
     """Warnings of rules that tell classes apart; those on ``LOOKS`` are one warning a sub-dataset, by the best."""
-    rows = [row for row in found if row["kind"] not in LOOKS]
-    for name in dict.fromkeys(row["dataset"] for row in found):
-        own = [row for row in found if row["kind"] in LOOKS and row["dataset"] == name]
-        for best in sorted(own, key=lambda row: -row["over"])[:1]:
-            others = [{"name": row["kind"], "estimate": row["estimate"]} for row in own if row is not best]
-            rows.append(best | {"kind": "looks", "rule": best["kind"], "found": others})
+    found = rules[(rules.p <= LEVEL) & (rules.estimate > rules.reference)]
+    rows = found[~found.rule.isin(LOOKS)].assign(kind=lambda rows: rows.rule).to_dict("records")
+    for _, own in found[found.rule.isin(LOOKS)].groupby("dataset"):
+        best, *others = own.sort_values("estimate", ascending=False, kind="stable").to_dict("records")
+        named = [{"name": row["rule"], "estimate": row["estimate"]} for row in others]
+        rows.append(best | {"kind": "looks", "found": named})
     return rows
 
 
 def _looks(images: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What each rule looks at, as ``held_out.over_majority`` takes it."""
+    """What each rule looks at, as ``beyond_chance`` takes it."""
     measured = pd.DataFrame(list(images.measured))
     mean, border, extremes = (np.stack(list(measured[of])) for of in ("mean", "border", "extremes"))
     grey = mean.mean(axis=1, keepdims=True)
