@@ -170,6 +170,9 @@ def test_the_page_opens_in_a_browser_without_a_network(made, width, scheme):
         assert page.locator("th button").count(), "tables can be sorted"
         assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        cut = "[...document.querySelectorAll('.admonition p')].filter((words) => words.scrollWidth > words.clientWidth)"
+        page.evaluate("document.querySelector('.answer p:last-child').append('n'.repeat(200))")
+        assert page.evaluate(f"{cut}.length") == 0, "a class may have a name of one long word"
         found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
         assert not [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")]
         browser.close()
