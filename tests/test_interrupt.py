@@ -17,6 +17,8 @@ WORK = {
     "cell = v4.new_code_cell('import time; time.sleep(600)')\n"
     "about = {'kernelspec': {'name': 'python3', 'language': 'python', 'display_name': 'Python 3'}}\n"
     "list(executed([(v4.new_notebook(cells=[cell], metadata=about), {}, 'x')] * 2))",
+    "temporary files": "from ubench_utils.files import scratch\nwith scratch() as folder:\n"
+    "    for number in range(10**9): (folder / f'{number % 2000}.png').write_bytes(b'a picture')",
     "handlers of a library": "import asyncio, signal\nasync def run():\n"
     "    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)\n"
     "    await asyncio.sleep(600)\nasyncio.run(run())",
@@ -27,11 +29,15 @@ READY = "from ubench_utils.__main__ import end_when_told; end_when_told(); print
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals are not to be had here")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("work", WORK)
-def test_a_signal_ends_everything(work, number, code):
+def test_a_signal_ends_everything(work, number, code, tmp_path):
     import psutil
 
     process = subprocess.Popen(
-        [sys.executable, "-c", READY + WORK[work]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", READY + WORK[work]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.7)
@@ -39,11 +45,13 @@ def test_a_signal_ends_everything(work, number, code):
     while len(children := psutil.Process(process.pid).children(recursive=True)) < expected and time.time() < end:
         time.sleep(0.1)
     assert len(children) == expected
+    assert bool(list(tmp_path.glob("ubench-*"))) == (work == "temporary files")
     process.send_signal(number)
     _, told = process.communicate(timeout=3)
     assert process.returncode == code
     assert len(told.splitlines()) == 1 and told.startswith("ubench: "), told
     assert not psutil.wait_procs(children, timeout=3)[1]
+    assert not list(tmp_path.glob("ubench-*")), "no picture of anybody stays behind"
 
 
 def test_the_program_can_be_stopped_while_it_loads(tmp_path):

@@ -20,8 +20,8 @@ def end_when_told() -> None:
     """Let SIGINT and SIGTERM end this process, and all that it started, with one line and code 130 or 143.
 
     The main thread may be deep inside a library, and some libraries set handlers of their own. So the signals are
-    blocked, and taken by a thread that waits for nothing else. There is nothing to put in order: whatever is written
-    is written whole.
+    blocked, and taken by a thread that waits for nothing else. What it puts in order are temporary files: all others
+    are written whole.
     """
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # what is started later, inherits it
@@ -30,7 +30,10 @@ def end_when_told() -> None:
         number = signal.sigwait(signals)
         import psutil
 
+        from .files import clear_after_end
+
         children = [child.pid for child in psutil.Process().children(recursive=True)]  # kernels, builders and theirs
+        clear_after_end()
         what = "stopped" if number == signal.SIGINT else "told to end"
         start = "\n" if sys.stderr.isatty() else ""  # a progress bar may stand in this line
         os.write(2, f"{start}ubench: {what}; what was encoded is in the cache\n".encode())

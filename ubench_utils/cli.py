@@ -22,7 +22,7 @@ from .collection.labels import FACTS, read_labels
 from .data.benchmark import DATASETS
 from .engine.device import DEVICES, PRECISIONS
 from .errors import UserError
-from .files import parse_yaml, write_whole
+from .files import parse_yaml, scratch, write_whole
 from .models.cards import FAMILIES, KINDS, ModelCard, model_cards
 from .models.registry import SPEC_HELP
 from .text import one_line
@@ -305,7 +305,7 @@ def _import(options: argparse.Namespace) -> None:
     facts = {fact: getattr(options, fact) for fact in FACTS if getattr(options, fact) is not None}
     name = options.name or Path(options.folder).expanduser().absolute().name
     question = options.question or QUESTION
-    with tempfile.TemporaryDirectory(prefix="ubench-") as aside:
+    with scratch() as aside:
         rows, found = build_rows(
             options.folder,
             labels,
@@ -318,7 +318,7 @@ def _import(options: argparse.Namespace) -> None:
             choices=choices,
             span=span,
             pages=options.pages,
-            aside=Path(aside),
+            aside=aside,
         )
         write_rows(rows, options.out)
     classes = sorted(Counter(row["label_name"] for row in rows).items())
@@ -333,6 +333,7 @@ def _import(options: argparse.Namespace) -> None:
         *(f"note: {note}" for note in [*notes, *found]),
     ]
     print("\n".join(map(one_line, assumed)))
+    print(f"{options.out} is written")
     benchmark = load_benchmark(options.out)
     questions = build_questions(benchmark)
     hidden = told("shortcuts", warnings(benchmark, questions))
@@ -340,10 +341,14 @@ def _import(options: argparse.Namespace) -> None:
     if sheet:
         from .report.cards import check_sheet
 
-        write_whole(sheet, check_sheet(benchmark, questions))
+        try:
+            write_whole(sheet, check_sheet(benchmark, questions))
+        except OSError as error:
+            raise UserError(f"cannot write '{sheet}' ({error.strerror or error}); {options.out} is whole") from error
         print(f"pictures beside their questions: open {sheet}")
-    again = ["ubench", "report", "--dataset", options.out, "--models", "random", "demo-base", "--out", "report"]
-    print(f"{options.out} is written. Next: {shlex.join(again)}")
+    page = f"report-{Path(options.out).stem}"  # of another dataset it would take the place of that one's
+    again = ["ubench", "report", "--dataset", options.out, "--models", "random", "demo-base", "--out", page]
+    print(f"Next: {shlex.join(again)}")
 
 
 def _score(options: argparse.Namespace) -> None:

@@ -3,6 +3,8 @@
 import os
 import re
 import secrets
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +15,7 @@ import yaml
 
 from .errors import UserError
 
+SCRATCH = f"ubench-{secrets.token_hex(8)}-"  # how temporary files of this process begin, but for those that stay
 MERGED = 1000  # entries of a mapping that takes in others; with more it was made to fill the memory
 
 
@@ -106,6 +109,24 @@ def write_whole(path, content: bytes | str) -> None:
     """Write a file as ``whole_file`` does; text as UTF-8."""
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder, which a stopped process takes with it: it may hold somebody's pictures."""
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
+        yield Path(folder)
+
+
+def clear_after_end() -> None:
+    """Have the temporary files of this process removed when it has ended, as until then a thread may write to them.
+
+    There is a shell wherever signals are blocked.
+    """
+    left = list(map(str, Path(tempfile.gettempdir()).glob(f"{SCRATCH}*")))
+    if left:  # the pipe closes with this process
+        command = 'cat > /dev/null; exec rm -rf -- "$@"'
+        subprocess.Popen(["/bin/sh", "-c", command, "sh", *left], stdin=subprocess.PIPE)
 
 
 def file_state(path: str | Path) -> tuple | None:

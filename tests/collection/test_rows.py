@@ -197,6 +197,19 @@ def test_a_sheet_shows_pictures_beside_their_questions(folder, cache, tmp_path, 
     assert not out.exists()
 
 
+def test_a_sheet_that_cannot_be_written_is_told_beside_the_dataset_that_is(folder, tmp_path, capsys, monkeypatch):
+    cells, out = folder({"a": 3, "b": 3}), tmp_path / "mine.parquet"
+
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("ubench_utils.cli.write_whole", full)
+    fails(
+        capsys, ["import", cells, "--out", out, "--check"], "mine.html' (No space left on device)", "parquet is whole"
+    )
+    assert load_benchmark(str(out)).images.image_id.nunique() == 6
+
+
 def test_pictures_wait_in_their_files_and_one_that_changes_is_noticed(folder, tmp_path):
     cells, aside = folder({"a": 15, "b": 15}), tmp_path / "aside"
     aside.mkdir()

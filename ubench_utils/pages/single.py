@@ -15,7 +15,7 @@ import nbformat
 import yaml
 
 from ..errors import UserError
-from ..files import read_yaml
+from ..files import SCRATCH, read_yaml, scratch
 from . import runner
 from .execution import execute
 from .site import jupyter_book
@@ -54,8 +54,7 @@ def single_page(section: str, parameters: dict, *, synthetic: bool) -> str:
     runner.adapt(page, None, synthetic)
     for cell in page.cells:  # who reads it came for the answer
         cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-input"]
-    with tempfile.TemporaryDirectory(prefix="ubench-") as folder:
-        book = Path(folder)
+    with scratch() as book:
         for part in PARTS:
             shutil.copytree(runner.ROOT / part, book / part)
         nbformat.write(page, book / "index.ipynb")
@@ -66,7 +65,7 @@ def single_page(section: str, parameters: dict, *, synthetic: bool) -> str:
 
 def _built(book: Path) -> Path:
     """``jupyter_book`` aside; where it fails, its log stays in the folder of temporary files."""
-    log = Path(tempfile.mkstemp(prefix="ubench-", suffix=".log")[1])
+    log = Path(tempfile.mkstemp(prefix=SCRATCH, suffix=".log")[1])
     failed = False
     try:
         return jupyter_book(book, book / "aside", log)

@@ -7,7 +7,6 @@ activation is checked for every way of loading, because the wrong one changes fe
 import json
 import math
 import re
-import tempfile
 import warnings
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -26,6 +25,7 @@ from open_clip.transformer import QuickGELU
 from torchvision.transforms import Compose, Normalize
 
 from ...errors import UserError, first_line, shown
+from ...files import scratch
 from ..cards import ModelCard
 from ..checkpoints import Weights, check_fit, fit, layers_are_there, read
 from ..folders import Source, check_config, read_json, refuse_code
@@ -166,8 +166,8 @@ def _create(card: ModelCard, source: Source) -> tuple[torch.nn.Module, Weights]:
     shapes, however large the sizes that it declares.
     """
     content = read(source.weights) if source.weights else None
-    with tempfile.TemporaryDirectory() as folder:
-        config = _configured(card, source, Path(folder))
+    with scratch() as folder:
+        config = _configured(card, source, folder)
         if content is None:
             return _built(folder), Weights({})
         if not layers_are_there(config, content):
@@ -218,7 +218,7 @@ def _configured(card: ModelCard, source: Source, folder: Path) -> dict:
     return {"model": model, "text": plain if text_name else {}}
 
 
-def _built(folder: str, device: str = "cpu") -> torch.nn.Module:
+def _built(folder: Path, device: str = "cpu") -> torch.nn.Module:
     """Network of a written configuration; its weights are random, and nothing is fetched or read for them."""
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device(device):
