@@ -195,6 +195,8 @@ def test_small_classes_and_few_specimens_are_named(dataset):
     assert few["few"] == [{"name": "rare", "n": 3}]
     assert few["few_groups"] == [{"name": "class 0", "n": 5}, {"name": "class 1", "n": 5}]
     assert "rare (3)" in words_of(found) and "class 0 (5)" in words_of(found)
+    many = shortcuts.warnings(*dataset([row | {"label": f"{i}"} for i, row in enumerate(pictures(40))], name="many"))
+    assert "(1) and 28 more." in words_of(many)
 
 
 def test_pictures_of_one_specimen_are_told(dataset):

@@ -198,10 +198,9 @@ def _leaking(rules: pd.DataFrame) -> list[dict]:
     widened = quantile(1 - (1 - CONFIDENCE) / len(rules)) / quantile()
     low, high = (rules.over + (rules[f"over_{end}"] - rules.over) * widened for end in ("low", "high"))
     rules = rules.assign(kind="leak", over_low=low, over_high=high, reference=rules.estimate - rules.over)
-    rules = rules.assign(of=rules.level, n=rules.n_questions, n_rules=len(rules))[
-        (low > 0) & (rules.estimate > rules.common)
-    ]
-    return rules[rules.columns.intersection(WARNINGS)].to_dict("records")
+    rules = rules.assign(of=rules.level, n=rules.n_questions, n_rules=len(rules))
+    found = rules[(low > 0) & (rules.estimate > rules.common)]
+    return found[found.columns.intersection(WARNINGS)].to_dict("records")
 
 
 # ------------------------------------------------------------------------------------------------- pictures
