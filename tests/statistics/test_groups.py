@@ -1,11 +1,14 @@
 """Images of one group (specimen, slide, patient) are drawn together, and what rests on few groups says so."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.samples import FACETS, random_answers, table_of
 from helpers.simulation import answers_of, shares
 
+from ubench_utils.pages.runner import ROOT
 from ubench_utils.statistics import calibration, families, resampling, scores, selection
 from ubench_utils.statistics.resampling import resamples
 
@@ -78,6 +81,11 @@ def test_scores_cover_with_groups_and_not_without(sizes, alike, p):
         covered[name] = ((found.ci_low <= p) & (p <= found.ci_high)).mean()
     print(sizes, alike, p, covered)
     assert covered["groups"] >= 0.93 and covered["images"] < 0.83
+    if (alike, p) == (1, 0.7):
+        text = " ".join((ROOT / "book" / "how_to_read.md").read_text(encoding="utf-8").split())
+        said = re.search(r"single pictures hold the truth in (\d+) %, those from groups in (\d+) %", text)
+        assert said and abs(100 * covered["images"] - int(said[1])) < 1.5
+        assert abs(100 * covered["groups"] - int(said[2])) < 1.5
 
 
 def paired(alike, gain, seed=0, sizes=TWELVE, n=MODELS // 2):
