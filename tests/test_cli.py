@@ -100,6 +100,13 @@ def test_a_failed_build_is_told_without_colours(capsys, tmp_path, monkeypatch, a
     fails(capsys, ["build"], "(exit 1): page.md:3: WARNING: wrong; the whole log")
 
 
+def test_a_home_folder_is_meant_where_no_shell_has_read_it(rows, parquet, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--dataset", parquet(rows[:1]), "--models", "random", "--out=~/o"]) == 0
+    assert (tmp_path / "o" / "run.json").exists() and not (tmp_path / "~").exists()
+
+
 def test_an_output_folder_that_is_a_file(capsys, rows, parquet, tmp_path):
     (tmp_path / "taken").write_text("")
     fails(capsys, evaluate(parquet(rows[:2]), "random", out=tmp_path / "taken"), "taken")

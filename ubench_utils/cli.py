@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="predictions, scores and the run's record, without notebooks")
     _evaluation_options(evaluate)
-    evaluate.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
+    evaluate.add_argument("--out", required=True, type=os.path.expanduser, metavar="DIR", help="folder for the tables")
     evaluate.set_defaults(command=_evaluate)
 
     report = commands.add_parser(
@@ -113,7 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--sub-dataset", metavar="NAME", help="the one that the page is about (default: the first by name)"
     )
-    report.add_argument("--out", required=True, metavar="DIR", help="folder for the page, index.html, and the tables")
+    report.add_argument(
+        "--out",
+        required=True,
+        type=os.path.expanduser,
+        metavar="DIR",
+        help="folder for the page, index.html, and the tables",
+    )
     report.set_defaults(command=_report_page)
 
     imports = commands.add_parser("import", help="a dataset from your own pictures and labels")
@@ -161,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--dataset", required=True, metavar="D", help="demo, a Hub name or a local path")
     score.add_argument("--model", required=True, metavar="NAME", help="name of the model in tables and pages")
-    score.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
+    score.add_argument("--out", required=True, type=os.path.expanduser, metavar="DIR", help="folder for the tables")
     score.add_argument("--templates", metavar="FILE", help="the caption wordings that were asked, see `evaluate`")
     pages = "also execute the notebooks with this model alone; they replace the pages there are"
     score.add_argument("--pages", action="store_true", help=pages)
@@ -184,7 +190,9 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="the built-in sample")
     train = demo.add_subparsers(required=True, metavar="COMMAND").add_parser("train", help="rebuild the tiny models")
-    train.add_argument("--out", required=True, metavar="DIR", help="folder for the checkpoints")
+    train.add_argument(
+        "--out", required=True, type=os.path.expanduser, metavar="DIR", help="folder for the checkpoints"
+    )
     train.add_argument("--seed", type=int, metavar="N", help="training seed (default: that of the shipped models)")
     train.set_defaults(command=_train)
     return parser

@@ -44,6 +44,8 @@ def test_the_label_is_the_name_of_the_folder(folder):
     assert notes == ["the label of a picture is the name of its folder"]
     (folder / "red" / ".hidden.png").write_bytes(b"x")
     (folder / "red" / "Thumbs.db").write_bytes(b"x")
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / ".ipynb_checkpoints" / "0.png").write_bytes(png([[[1, 2, 3]]]))
     assert len(read_labels(str(folder))[0]) == len(labels)
 
 
@@ -60,10 +62,12 @@ def test_the_label_is_the_name_of_the_folder(folder):
     ],
     ids=["plain", "office", "sep", "tabs and names", "blanks", "backslashes", "absolute"],
 )
-def test_a_table_says_what_the_folders_say(folder, content):
+def test_a_table_says_what_the_folders_say(folder, content, monkeypatch):
     expected, _ = read_labels(str(folder))
     table = written(folder.parent, content(folder), "mine.csv")
     assert read_labels(str(folder), str(table))[0].equals(expected)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert read_labels("~/cells", "~/mine.csv")[0].equals(expected)
     found = [folder.parent / "mine.csv", folder / "metadata.jsonl"]
     found[1].write_text(
         "\n".join(json.dumps(row) for row in expected.set_axis(["file_name", "label"], axis=1).to_dict("records"))

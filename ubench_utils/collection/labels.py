@@ -72,13 +72,14 @@ def read_labels(folder: str, table: str | None = None, group: str | None = None)
     UserError
         If there is no picture, or it is not clear which label one has; names the file and the row.
     """
-    root = Path(os.path.expanduser(folder))
+    root, table = Path(os.path.expanduser(folder)), table and os.path.expanduser(table)
     if not root.is_dir():
         raise UserError(f"'{folder}' is no folder; name the one that holds the pictures")
     files = [
         path
         for path in root.rglob("*")
-        if (path.is_file() or path.suffix == ".zarr") and not path.name.startswith(".")  # the latter is a folder
+        if (path.is_file() or path.suffix == ".zarr")  # the latter is a folder
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)  # thumbnails, checkpoints, …
     ]
     there = sorted(path.relative_to(root).as_posix() for path in files if path.suffix.lower() in READ)
     others = _others(files)
