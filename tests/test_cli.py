@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from helpers.refusals import fails
 from helpers.samples import DEMO, as_dataset
+from PIL import Image
 
 from ubench_utils.cli import main
 from ubench_utils.demo import sample
@@ -110,6 +111,19 @@ def test_a_home_folder_is_meant_where_no_shell_has_read_it(rows, parquet, tmp_pa
 def test_an_output_folder_that_is_a_file(capsys, rows, parquet, tmp_path):
     (tmp_path / "taken").write_text("")
     fails(capsys, evaluate(parquet(rows[:2]), "random", out=tmp_path / "taken"), "taken")
+
+
+def test_a_command_to_type_next_is_one_that_the_shell_finds(tmp_path, monkeypatch):
+    cells = tmp_path / "cells"
+    for label in "ab":
+        (cells / label).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(cells / label / "0.png")
+    script = Path(sys.executable).with_name("ubench")
+    for at, (folders, name) in enumerate(((str(script.parent), "ubench"), (str(tmp_path), str(script)))):
+        command = [str(script), "import", "cells", "--out", f"{at}.parquet"]
+        where = {**os.environ, "PATH": folders}
+        done = subprocess.run(command, capture_output=True, text=True, env=where, cwd=tmp_path)
+        assert f"Next: {name} report --dataset {at}.parquet" in done.stdout, done.stderr
 
 
 def test_the_console_script():

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import traceback
@@ -355,8 +356,14 @@ def _import(options: argparse.Namespace) -> None:
             raise UserError(f"cannot write '{sheet}' ({error.strerror or error}); {options.out} is whole") from error
         print(f"pictures beside their questions: open {sheet}")
     page = f"report-{Path(options.out).stem}"  # of another dataset it would take the place of that one's
-    again = ["ubench", "report", "--dataset", options.out, "--models", "random", "demo-base", "--out", page]
+    again = [_program(), "report", "--dataset", options.out, "--models", "random", "demo-base", "--out", page]
     print(f"Next: {shlex.join(again)}")
+
+
+def _program() -> str:
+    """How to call this program here: by its name where the shell finds it, else as it was called."""
+    called = sys.argv[0]
+    return "ubench" if shutil.which("ubench") or Path(called).name != "ubench" else called
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -385,7 +392,7 @@ def _score(options: argparse.Namespace) -> None:
         with _models_file(models):
             pages = run_book(options.dataset, [options.model], templates=options.templates)
         print(f"{_executed(pages)}. Next: ubench build")
-    again = ["ubench", "run", "--dataset", options.dataset, "--models", options.model]
+    again = [_program(), "run", "--dataset", options.dataset, "--models", options.model]
     print(f"To set it beside other models: UBENCH_MODELS={shlex.quote(models)} {shlex.join(again)} …")
 
 

@@ -114,6 +114,8 @@ def test_pictures_without_a_row_are_counted(folder):
         ("file_name,label\nRed/0.png,a\n", "row 1: 'Red/0.png' is no picture .* as 'red/0.png' is"),
         ("file_name,label\nred/0,a\n", "row 1: 'red/0' is no picture .* as 'red/0.png' is"),
         ("", "is empty"),
+        ('file_name,label\nred/0.png,"a\nred/1.png,b\n', "line 2: a quotation mark opens, and none closes"),
+        ('file_name,label\nred/0.png,"a\nred/1.png,b\nred/2.png,c"\n', "row 1: its label holds a line break"),
     ],
 )
 def test_a_table_that_is_not_clear_is_refused(folder, text, words):

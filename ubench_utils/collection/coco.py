@@ -68,7 +68,8 @@ def _parts(path: str) -> dict[str, list[dict]]:
         for number, entry in enumerate(entries):
             plain = isinstance(entry, dict) and all(isinstance(entry.get(key), str | int) for key in keys)
             if not plain:
-                raise UserError(f"'{path}', {part}[{number}]: write an object with {' and '.join(keys)}")
+                wanted = f"an object with {' and '.join(keys)}, each a text or a whole number"
+                raise UserError(f"'{path}', {part}[{number}]: write {wanted}")
     return content
 
 

@@ -156,15 +156,8 @@ def _by_table(
             facts[name] = fact
     unused = [str(name) for name in rows if name not in (file, label, *facts) and str(name).strip()]
     labels = rows[[file, label, *facts]].set_axis(["file", "label", *facts.values()], axis=1)
-    for row, cells in enumerate(labels.itertuples(index=False)):
-        where = f"'{table}', row {row + 1}"
-        nested = [name for name, cell in zip(labels, cells, strict=True) if isinstance(cell, list | dict)]
-        if nested:
-            raise UserError(f"{where}: its {nested[0]} is a list or an object; write a text or a number")
-        if pd.isna(cells.file) or not cells.file.strip():
-            raise UserError(f"{where}: names no file")
-        if pd.isna(cells.label) or not cells.label.strip():
-            raise UserError(f"{where} ('{cells.file}'): has no label")
+    for row, cells in enumerate(labels.to_dict("records"), start=1):
+        _check_row(cells, f"'{table}', row {row}")
     labels["label"] = labels.label.str.strip()
     known, forms = set(there), Counter(map(_composed, there))
     alike = {_composed(name): name for name in there if forms[_composed(name)] == 1}
@@ -208,6 +201,19 @@ def _by_table(
             f"--group {shlex.quote(of_specimens[0])}"
         )
     return labels.sort_values("file", kind="stable", ignore_index=True), notes
+
+
+def _check_row(cells: dict, where: str) -> None:
+    """Refuse a row that names no file, has no label, or holds what is neither a text nor a number."""
+    for name, cell in cells.items():
+        if isinstance(cell, list | dict):
+            raise UserError(f"{where}: its {name} is a list or an object; write a text or a number")
+        if isinstance(cell, str) and "\n" in cell.strip():
+            raise UserError(f"{where}: its {name} holds a line break; is a quotation mark left open?")
+    if pd.isna(cells["file"]) or not cells["file"].strip():
+        raise UserError(f"{where}: names no file")
+    if pd.isna(cells["label"]) or not cells["label"].strip():
+        raise UserError(f"{where} ('{cells['file']}'): has no label")
 
 
 def _rows(table: str) -> tuple[pd.DataFrame, list[str]]:

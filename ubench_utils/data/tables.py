@@ -21,7 +21,7 @@ def read_csv(content: bytes, path, known: Collection[str]) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If it is not in UTF-8, is empty, or a row has more cells than the header.
+        If it is not in UTF-8, is empty, a row has more cells than the header, or a quotation mark does not close.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -52,6 +52,9 @@ def read_csv(content: bytes, path, known: Collection[str]) -> pd.DataFrame:
     except pd.errors.EmptyDataError as error:
         raise UserError(f"'{path}' is empty") from error
     except pd.errors.ParserError as error:
+        opened = re.search(r"EOF inside string starting at row (\d+)", str(error))
+        if opened:
+            raise UserError(f"'{path}', line {int(opened[1]) + 1}: a quotation mark opens, and none closes") from error
         long = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
         if not long:
             raise
