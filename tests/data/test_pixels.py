@@ -371,9 +371,10 @@ def test_the_decoder_names_all_that_can_change_pixels(monkeypatch):
 
 
 def test_reasons_are_counted_and_the_rarest_are_not_spelt_out():
-    failed = {f"s/{at}": "it is cut" for at in range(3)} | {"s/b": "no image", "s/c": "nothing", "s/d": "odd"}
+    failed = {f"s/{at}": "it is cut" for at in range(3)} | {f"s/{why}": f"no {why}" for why in "bcdefg"}
+    told = "; ".join(f"1 × no {why} (s/{why})" for why in "bcde")
     assert pixels.notes({"s/a": found(saved(FLAT, "PNG"))}, failed) == [
-        "6 of 7 images cannot be read and count for nothing: 3 × it is cut; 1 × no image; 2 more reasons"
+        f"9 of 10 images cannot be read and count for nothing: 3 × it is cut (s/0, s/1 …); {told}; 2 more reasons"
     ]
 
 

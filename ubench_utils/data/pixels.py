@@ -47,6 +47,7 @@ FORMATS = {  # and the library that Pillow needs for each
 }
 BACKGROUND = (255, 255, 255, 255)
 NAMED = 2  # examples, or reasons, in a note
+REASONS = 5  # why pictures cannot be read, in a note
 DIM = 1 / 16  # of the range: what 12 bits fill of 16
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -390,13 +391,20 @@ def notes(found: dict, failed: dict) -> list[str]:
         verb, _, rest = what.partition(" ")
         verb = singular[verb] if len(names) == 1 else verb
         if names:
-            examples = f"{', '.join(names[:NAMED])}{' …' * (len(names) > NAMED)}"
-            lines.append(f"{len(names):,} of {of:,} images {verb} {rest} ({examples})")
+            lines.append(f"{len(names):,} of {of:,} images {verb} {rest} ({_examples(names)})")
     if failed:
         counts = sorted(Counter(failed.values()).items(), key=lambda pair: (-pair[1], pair[0]))
-        told = [f"{n:,} × {what}" for what, n in counts[:NAMED]]
-        others = f"; {len(counts) - NAMED:,} more reasons" * (len(counts) > NAMED)
+        told = [
+            f"{n:,} × {what} ({_examples([name for name, why in failed.items() if why == what])})"
+            for what, n in counts[:REASONS]
+        ]
+        more = len(counts) - REASONS
+        others = f"; {more:,} more reason{'s' * (more > 1)}" * (more > 0)
         lines.append(
             f"{len(failed):,} of {of:,} images cannot be read and count for nothing: {'; '.join(told)}{others}"
         )
     return lines
+
+
+def _examples(names: list[str]) -> str:
+    return f"{', '.join(names[:NAMED])}{' …' * (len(names) > NAMED)}"
