@@ -79,6 +79,7 @@ def test_the_page_loads_nothing_and_leads_nowhere(page):
     ]
     addresses = [found for sheet in styles for found in re.findall(r"""url\(["']?([^"')]{0,40})""", sheet)]
     assert styles and addresses and not [one for one in addresses if not one.startswith("data:")]
+    assert not [sheet for sheet in styles if re.search(r"""@import\s+["']""", sheet)]
 
 
 def test_names_stand_on_the_page_as_they_are_written(page):
@@ -167,6 +168,8 @@ def test_the_page_opens_in_a_browser_without_a_network(made, width, scheme):
         page.goto((made / "index.html").as_uri())
         assert asked == [(made / "index.html").as_uri()] and not said
         assert page.evaluate("document.documentElement.dataset.theme") == scheme, "its scripts run"
+        mark = "getComputedStyle(document.querySelector('article .headerlink')).visibility"
+        assert page.evaluate(mark) == "hidden", "the style sheet that another one takes in is there"
         assert page.locator("th button").count(), "tables can be sorted"
         assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
         assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -29,7 +29,7 @@ THEME = {  # no way to other pages, to a search over them, or to their source
 }
 LINKS = re.compile(r'<link rel="(?:preload|index|search)"[^>]*>\s*')  # to what is within, and to pages that are not
 LOADED = re.compile(r'(\s(?:href|src)=")((?:_static|_images)/[^"?]+)[^"]*"')
-IN_STYLE = re.compile(r"url\(([\w./-]+)\)")
+IN_STYLE = re.compile(r"""(@import )"([\w./-]+)"|url\(([\w./-]+)\)""")
 
 
 def single_page(section: str, parameters: dict, *, synthetic: bool) -> str:
@@ -101,7 +101,9 @@ def _data(file: Path) -> str:
     """A file as a data address; a style sheet takes in what it loads itself."""
     content = file.read_bytes()
     if file.suffix == ".css":
-        inner = IN_STYLE.sub(lambda found: f"url({_data(file.parent / found[1])})", content.decode())
+        inner = IN_STYLE.sub(
+            lambda found: f"{found[1] or ''}url({_data(file.parent / (found[2] or found[3]))})", content.decode()
+        )
         content = inner.encode()
     kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
