@@ -31,6 +31,11 @@ from .text import one_line
 if TYPE_CHECKING:
     from .evaluation.run import Evaluation
 
+MEANT = {  # by a fact that is one of few, or a number
+    "modality": "modality (light, fluorescence, electron)",
+    "scale": "scale (subcellular, cellular, tissue)",
+    "microns_per_pixel": "size of a pixel in micrometres,",
+}
 REPORT, WRONG = "index.html", "wrong.csv"  # beside the tables of a run
 LONGEST_LINE = 2000  # characters of a message; a name in it may have many more
 
@@ -130,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     imports.add_argument("--out", required=True, metavar="FILE", help="the dataset, FILE.parquet")
     imports.add_argument("--name", metavar="NAME", help="name of the sub-dataset; by default the folder's")
     for fact in FACTS:
-        imports.add_argument(f"--{fact.replace('_', '-')}", dest=fact, metavar="X", help=f"{fact} of all pictures")
+        imports.add_argument(
+            f"--{fact.replace('_', '-')}", dest=fact, metavar="X", help=f"{MEANT.get(fact, fact)} of all pictures"
+        )
     imports.add_argument("--question", metavar="TEXT", help="the question on the class, in words")
     imports.add_argument(
         "--sentence", action="append", metavar="TEXT", help="a caption with {class} in it; give two, one a wording"

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from ubench_utils.collection.facts import read_vocabulary, stated_facts
+from ubench_utils.cli import MEANT
+from ubench_utils.collection.facts import SCALES, read_vocabulary, stated_facts
 from ubench_utils.data.benchmark import COARSE
 from ubench_utils.data.questions import NONE_OF_THE_ABOVE
 from ubench_utils.errors import UserError
@@ -42,6 +43,14 @@ def test_what_is_no_vocabulary_is_refused(tmp_path, text, words):
         read_vocabulary(str(tmp_path / "mine.yml"))
     with pytest.raises(UserError, match="cannot read the vocabulary"):
         read_vocabulary(str(tmp_path / "none.yml"))
+
+
+def test_the_command_line_names_all_values_of_a_fact_that_is_one_of_few():
+    vocabulary = read_vocabulary()
+    for fact, values in (("modality", vocabulary["modality"]), ("scale", SCALES)):
+        said = MEANT[fact].partition("(")[2].rstrip(")").split(", ")
+        labels = pd.DataFrame({"file": said, "label": "a", fact: said})
+        assert set(stated_facts(labels, {}, vocabulary)[fact]) == set(values)
 
 
 def test_values_may_be_said_in_short_and_in_any_case():
