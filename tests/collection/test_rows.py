@@ -203,7 +203,7 @@ def test_a_sheet_that_cannot_be_written_is_told_beside_the_dataset_that_is(folde
     def full(path, content):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("ubench_utils.cli.write_whole", full)
+    monkeypatch.setattr("ubench_utils.commands.write_whole", full)
     fails(
         capsys, ["import", cells, "--out", out, "--check"], "mine.html' (No space left on device)", "parquet is whole"
     )
@@ -228,3 +228,18 @@ def test_pictures_wait_in_their_files_and_one_that_changes_is_noticed(folder, tm
     with pytest.raises(UserError, match=r"b/3.png' cannot be read any more \(No such file or directory\)"):
         write_rows(waiting, str(tmp_path / "changed.parquet"))
     assert not (tmp_path / "changed.parquet").exists() and not [*tmp_path.glob("*.part")]
+
+
+def test_a_class_of_which_no_picture_can_be_read_is_named(folder):
+    cells = folder({"a": 3, "b": 2})
+    for path in (cells / "b").iterdir():
+        path.write_bytes(b"x")
+    with pytest.raises(UserError, match="no picture of 'b' can be read, so one class is left; of the first, 'b/0.png'"):
+        rows_of(cells)
+
+
+def test_pixels_that_no_microscope_has_are_noted(folder):
+    cells = folder({"a": 3, "b": 2})
+    _, notes = rows_of(cells, facts={"microns_per_pixel": "250"})
+    assert "pixels of 5 of 5 pictures are larger than 50 µm, such as 250 µm (a/0.png): nanometres?" in notes
+    assert not any("nanometres" in note for note in rows_of(cells, facts={"microns_per_pixel": "0.25"})[1])

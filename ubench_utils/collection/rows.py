@@ -29,6 +29,7 @@ from .rendering import Span
 QUESTION = "What does this micrograph show?"
 SENTENCES = ("A micrograph of {class}.", "A microscopy image showing {class}.")
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+COARSEST = 50.0  # µm, the side of a pixel that a microscope may have
 BATCH = 20  # pictures written at a time
 LONGEST = 6  # options of a question, "none of the above" among them
 
@@ -125,10 +126,23 @@ def build_rows(
     if not rows:
         file, why = next(iter(failed.items()))
         raise UserError(f"none of {len(labels):,} pictures can be read; of the first, '{file}': {why}")
+    shown = {row["label_name"] for row in rows}
+    if len(shown) < 2:
+        lost = sorted(set(labels.label) - shown)[0]
+        file = next(key for key, label in zip(image_ids(labels), labels.label, strict=True) if label == lost)
+        raise UserError(
+            f"no picture of '{lost}' can be read, so one class is left; of the first, '{file}': {failed[file]}"
+        )
     facts_of = {key: picture.found for key, picture in pictures.items()}
     notes += pixels.notes(facts_of, failed)
     if sized:
         notes.append(f"the pixel size of {sized:,} of {len(rows):,} pictures is the one that their files state")
+    coarse = [row for row in rows if row[UNIT] and row[UNIT] > COARSEST]
+    if coarse:
+        size, n = f"{coarse[0][UNIT]:g} µm", f"{len(coarse):,} of {len(rows):,} pictures"
+        notes.append(
+            f"pixels of {n} are larger than {COARSEST:g} µm, such as {size} ({coarse[0]['image_id']}): nanometres?"
+        )
     return rows, notes
 
 

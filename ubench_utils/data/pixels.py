@@ -380,8 +380,8 @@ def notes(found: dict, failed: dict) -> list[str]:
     narrow = [name for name, facts in found.items() if facts["high"] - facts["low"] < DIM * facts["top"]]
     dark = sum(found[name]["high"] < DIM * found[name]["top"] for name in narrow)
     kinds = {
-        f"use less than 1/16 of their range, {dark:,} of them near black; unless that is meant, store them scaled to 8 "
-        "bits, or as TIFF that states the range in MaxSampleValue": narrow,
+        f"use less than 1/16 of their range, {dark:,} of them near black; unless that is meant, name their range to "
+        "`ubench import --range`, or store them scaled to 8 bits or as TIFF that states it in MaxSampleValue": narrow,
     }
     for what, (fact, usual) in UNUSUAL.items():
         kinds[what] = [name for name in found if found[name][fact] > usual]
