@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import suppress
 
+import psutil
 import pytest
 
 # Started and ready, then deep in work of the main thread: in Python, in a library, waiting for another program.
@@ -41,7 +42,6 @@ def lasting(pid):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("work", WORK)
 def test_a_signal_ends_everything(work, number, code, tmp_path):
-    import psutil
 
     process = subprocess.Popen(
         [sys.executable, "-c", READY + WORK[work]],
