@@ -41,7 +41,7 @@ def lasting(pid):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("work", WORK)
-def test_a_signal_ends_everything(work, number, code, tmp_path):
+def test_a_signal_ends_everything(work, number, code, tmp_path, request):
 
     process = subprocess.Popen(
         [sys.executable, "-c", READY + WORK[work]],
@@ -50,6 +50,7 @@ def test_a_signal_ends_everything(work, number, code, tmp_path):
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
+    request.addfinalizer(process.kill)  # a test that fails leaves nothing at work
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.7)
     expected, end = {"program": 1, "pages": 2}.get(work, 0), time.time() + 60  # kernels
@@ -63,6 +64,18 @@ def test_a_signal_ends_everything(work, number, code, tmp_path):
     assert len(told.splitlines()) == 1 and told.startswith("ubench: "), told
     assert not psutil.wait_procs(children, timeout=3)[1]
     assert not list(tmp_path.glob("ubench-*")), "no picture of anybody stays behind"
+
+
+def test_a_signal_ends_a_program_whose_messages_nobody_reads(request):
+    process = subprocess.Popen(
+        [sys.executable, "-c", READY + WORK["python"]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    request.addfinalizer(process.kill)
+    assert process.stdout.readline() == "ready\n"
+    process.stderr.close()
+    process.terminate()
+    assert process.wait(timeout=5) == 143
+    process.stdout.close()
 
 
 def test_the_program_can_be_stopped_while_it_loads(tmp_path):

@@ -36,7 +36,8 @@ def end_when_told() -> None:
         clear_after_end()
         what = "stopped" if number == signal.SIGINT else "told to end"
         start = "\n" if sys.stderr.isatty() else ""  # a progress bar may stand in this line
-        os.write(2, f"{start}ubench: {what}; what was encoded is in the cache\n".encode())
+        with suppress(OSError):  # nobody may be reading any more
+            os.write(2, f"{start}ubench: {what}; what was encoded is in the cache\n".encode())
         sys.setswitchinterval(60)  # the main thread must not get to tell that a child of its own was killed
         for child in children:
             with suppress(OSError):  # it has ended
