@@ -101,6 +101,8 @@ def _loaded(name: str, device: str) -> tuple[str, str]:
             f"{free / 1e9:.1f} GB are free on {device}: use another device or machine"
         )
     model = opened.load(device)
+    if opened.replies:
+        return "ok", f"{name}: {model.parameters:,} weights, a {type(model.network).__name__}, replies in words"
     doubt = f"; check: {model.doubt}" if model.doubt else ""
     return (
         "check" if doubt or model.activation_from.startswith("nothing") else "ok",

@@ -23,7 +23,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..data.benchmark import Benchmark
-from ..data.pixels import Unreadable, decode, decoder, name, reason
+from ..data.pixels import Unreadable, decode, decoder, name
+from ..data.pixels import reason as reason_of
 from ..errors import UserError
 from . import store
 
@@ -264,7 +265,7 @@ def _decode(benchmark: Benchmark, row_of_hash: dict, worker: Worker, image_hash:
 
 
 def _unreadable(error: Exception) -> str:
-    return f"{UNREADABLE} ({reason(error)})"
+    return f"{UNREADABLE} ({reason_of(error)})"
 
 
 def _free_device_memory() -> None:

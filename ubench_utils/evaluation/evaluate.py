@@ -10,7 +10,7 @@ from ..data.benchmark import Benchmark
 from ..data.questions import build_questions, read_templates
 from ..engine.device import choose_device
 from ..errors import UserError
-from ..models.answers import COLUMNS
+from ..models.answers import COLUMNS, OF_REPLIES
 from ..models.cards import ModelCard
 from ..models.load import open_model
 from ..models.registry import as_list
@@ -80,9 +80,10 @@ def evaluate(
         failures.append(_failures(benchmark, given.failed).assign(model=name))
         files |= given.files
         passports[name] = record.passport(model, given, benchmark, **settings)
-        if audit and model.has_weights:
+        if audit and model.has_weights and not model.replies:
             passports[name] |= flip_rates(model, benchmark, questions, **settings)
-    predictions = pd.concat(tables, ignore_index=True)[[*COLUMNS, "tied"]]
+    predictions = pd.concat(tables, ignore_index=True)
+    predictions = predictions[[*COLUMNS, "tied", *(column for column in OF_REPLIES if column in predictions)]]
     failed = pd.concat(failures, ignore_index=True)[["model", "dataset", "image_id", "reason"]]
     unread = unseen(failed, sum(model.has_weights for model in opened.values()))
     asked = pd.MultiIndex.from_frame(predictions[["dataset", "image_id"]])

@@ -29,6 +29,7 @@ def passport(model: Model, answers: Answers, benchmark: Benchmark, *, device: st
         "guesses": model.guesses,
         "has_weights": model.has_weights,
         "has_embeddings": model.has_embeddings,
+        "replies": model.replies,
         "identity": model.identity,
         **answers.passport,
     }

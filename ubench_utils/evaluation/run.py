@@ -167,6 +167,7 @@ def open_run(key: str, dataset: str, limit: int | None) -> Evaluation | None:
 def keep_run(run: Evaluation, key: str, again: Callable[[], str | None]) -> Evaluation:
     """Write a run under its key, and return it; ``again`` gives the key as it would be now."""
     lasting = run.failures.empty and not is_absent(run.benchmark.images).any()
+    lasting &= not any(passport.get("questions_failed") for passport in run.record["models"].values())
     if lasting and key == again():
         tables = {f"{name}.parquet": _parquet(getattr(run, name)) for name in RUN_TABLES}
         _keep(store.entry("runs", key), {**tables, "run.json": json.dumps(run.record).encode()})

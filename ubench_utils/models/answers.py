@@ -20,6 +20,7 @@ COLUMNS = [
     "p_predicted",
     "n_options",
 ]
+OF_REPLIES = ["reply", "finish", "correct_official", "letter_mass"]  # of models that answer in words
 BLOCK = 24_000  # options at a time
 
 

@@ -44,7 +44,9 @@ class Family(NamedTuple):
 
 ENCODER = Family("ubench_utils.models.encoders.encoder:Encoder")
 FAMILIES = {  # by what stands before the colon of a model string
-    **dict.fromkeys(("open_clip", "hf-hub", "local-dir", "hf", "conch", *MERGES), ENCODER),
+    **dict.fromkeys(("open_clip", "hf-hub", "local-dir", "conch", *MERGES), ENCODER),
+    "hf": Family("ubench_utils.models.transformers_models:open_model"),
+    "api": Family("ubench_utils.models.generators.generator:Hosted", has_weights=False),
     "predictions": Family("ubench_utils.models.submission:Submission", has_weights=False),
     "random": Family("ubench_utils.models.baseline:Baseline", has_weights=False, guesses=True, takes_argument=False),
 }

@@ -38,6 +38,7 @@ CLASSES = {
     "preprocessor_config.json": "image_processor_type",
     "processor_config.json": "processor_class",
 }
+CAPTIONER = "BlipForConditionalGeneration"  # it goes on with a text, and follows no question
 MATCHING_HEAD = "BlipForImageTextRetrieval"  # the class of transformers that has one
 NO_CODE = "needs code of its own, which this project does not run; it reads models that transformers and open_clip know"
 
@@ -66,6 +67,8 @@ class Source:
         Whether it compares features of image and text; else image and text are read together, by a matching head.
     adapter : Path or None
         Folder of a LoRA adapter that is merged into the weights.
+    generates : bool
+        Whether it writes replies, by the class that its configuration names.
     """
 
     kind: str
@@ -77,6 +80,7 @@ class Source:
     commit: str | None = None
     has_embeddings: bool = True
     adapter: Path | None = None
+    generates: bool = False
 
 
 def read_json(file: Path) -> dict:
@@ -243,7 +247,20 @@ def transformers_folder(
         files=files,
         commit=commit,
         has_embeddings=not (isinstance(classes, list) and MATCHING_HEAD in classes),
+        generates=_generates(classes),
     )
+
+
+def _generates(classes) -> bool:
+    """Whether the first class that a configuration names is one of transformers' that read image and text and write."""
+    named = classes[0] if isinstance(classes, list) and classes else None
+    if named in (None, MATCHING_HEAD, CAPTIONER) or str(named).endswith(
+        "Model"
+    ):  # a dual encoder; the list loads torch
+        return False
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    return named in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()
 
 
 def _parts(folder: Path, name: str) -> list:

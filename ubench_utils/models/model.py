@@ -66,6 +66,7 @@ class Model(ABC):
     """
 
     has_files = True
+    replies = False  # whether it answers in words
     without_weights: str  # why nothing can be loaded, where it cannot
 
     def __init__(self, card: ModelCard, parents: "tuple[Model, ...]" = ()):

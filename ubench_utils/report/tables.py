@@ -139,8 +139,8 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
 
 
 def _treatment(found: dict) -> dict:
-    """How a model treats images, in words and numbers, where it has weights."""
-    if not found["has_weights"]:
+    """How a model treats images, in words and numbers, where it makes pixels of them by a recipe."""
+    if "preprocessing" not in found:
         return {}
     recipe = found["preprocessing"]
     numbers = {key: [f"{value:.4g}" for value in np.atleast_1d(recipe[key])] for key in ("mean", "std")}

@@ -238,6 +238,8 @@ def shrinking(run: Evaluation, changed: pd.DataFrame) -> dict:
     return {
         "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),
         "was_shrunk": len(changed) > 0,
-        "takes": [(name, image_size(passport["preprocessing"])) for name, passport in facts if passport["has_weights"]],
+        "takes": [
+            (name, image_size(passport["preprocessing"])) for name, passport in facts if "preprocessing" in passport
+        ],
         "cannot_look": [name for name, passport in facts if not passport["has_weights"]],
     }

@@ -29,6 +29,11 @@ class Encoder(Model):
     def __init__(self, card: ModelCard, parents: tuple[Model, ...] = ()):
         super().__init__(card, parents)
         self.merge = parse_merge(card.spec) if parents else None
+        wordy = next((parent.name for parent in parents if parent.replies), None)
+        if wordy:
+            raise UserError(
+                f"model '{card.name}': '{wordy}' replies in words; mixtures of such models are not made yet"
+            )
         self._loaded_as = self  # of the model itself, whatever names it has beside
 
     def __eq__(self, other) -> bool:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ...errors import UserError, first_line
 from ..cards import ModelCard
-from ..checkpoints import Weights, check_fit, fit, layers_are_there, read
+from ..checkpoints import HARMLESS, Weights, check_fit, fit, layers_are_there, read
 from ..folders import NO_CODE, Source, refuse_code
 from .lora import merge_adapter
 from .network import LARGEST_IMAGE, DualEncoder, quiet
@@ -60,13 +60,13 @@ def load(card: ModelCard, source: Source) -> DualEncoder:
             "`preprocess` in its entry is for models of open_clip; this one's images are prepared as its "
             "preprocessor_config.json says"
         )
-    network, doubt = _network(source)
+    network, doubt = network_of(source)
     if source.adapter:
         network, merged = merge_adapter(network, source.adapter)
         doubt = "; ".join(filter(None, (doubt, merged)))
     matching = isinstance(network, transformers.BlipForImageTextRetrieval)
-    processor = _part(source, "image processor", transformers.AutoImageProcessor)
-    tokenizer = _part(source, "tokenizer", transformers.AutoTokenizer)
+    processor = part_of(source, "image processor", transformers.AutoImageProcessor)
+    tokenizer = part_of(source, "tokenizer", transformers.AutoTokenizer)
     text_config = getattr(network.config, "text_config", network.config)
     longest = getattr(text_config, "max_position_embeddings", None) or tokenizer.model_max_length
     context = min(longest, tokenizer.model_max_length)
@@ -103,14 +103,14 @@ def too_long(tokenizer, context: int, texts) -> np.ndarray:
     return np.array([len(ids) > context for ids in tokenizer(list(texts))["input_ids"]], bool)
 
 
-def _network(source: Source) -> tuple[torch.nn.Module, str]:
+def network_of(source: Source) -> tuple[torch.nn.Module, str]:
     """The network with its weights, and what a user should know of them.
 
     It is built without memory first, so that what does not fit its configuration is found by names and shapes. Where
     the names do not fit to the last, transformers loads them: it knows the older names of its own models, and tells
     what it had no weight or no place for.
     """
-    config = _part(source, "configuration", transformers.AutoConfig)
+    config = part_of(source, "configuration", transformers.AutoConfig)
     content = read(source.weights)
     if not layers_are_there(source.config, content):
         raise UserError("its config.json declares more layers than the file holds weights")
@@ -121,6 +121,11 @@ def _network(source: Source) -> tuple[torch.nn.Module, str]:
     except Exception as error:  # whatever the classes that are built say of a setting
         raise UserError(f"no network can be built from its config.json ({first_line(error)})") from error
     expected = plan.state_dict()
+    if source.generates:  # whose files have names of their own, which transformers alone knows
+        network, report = _filled(kind, config, content)
+        lost = {key: sorted(report[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+        _check_report(lost, kind.__name__)
+        return network, ""
     weights = fit(content, expected, Weights)
     if not (weights.misshapen or weights.odd or weights.beside) and _mostly_there(weights, expected):
         network, report = _filled(kind, config, {**weights.values, **weights.extra})
@@ -131,6 +136,18 @@ def _network(source: Source) -> tuple[torch.nn.Module, str]:
     check_fit(weights, content, expected, kind.__name__, side if isinstance(side, int) else None)
     foreign = "its config.json names code of its own, which is not run" if source.config.get("auto_map") else ""
     return network, "; ".join(filter(None, (weights.note, foreign)))
+
+
+def _check_report(lost: dict[str, list], kind: str) -> None:
+    """Refuse weights of which transformers found some without a place, or places without a weight."""
+    for key, what in (
+        ("missing_keys", "lacks"),
+        ("unexpected_keys", "has no place for"),
+        ("mismatched_keys", "cannot fit"),
+    ):
+        names = [str(name) for name in lost[key] if not HARMLESS.search(str(name))]
+        if names:
+            raise UserError(f"a {kind} {what} {len(names)} weights of the file, such as {names[0]}")
 
 
 def _mostly_there(weights: Weights, expected: dict) -> bool:
@@ -160,6 +177,8 @@ def _class_of(source: Source, config):
     """Class of transformers that a configuration is for; only dual encoders, and BLIP with its matching head."""
     if not source.has_embeddings:
         return transformers.BlipForImageTextRetrieval
+    if source.generates:
+        return transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
     kind = transformers.MODEL_MAPPING.get(type(config), None)
     name = kind.__name__ if isinstance(kind, type) else type(config).__name__
     if name == "BlipModel":
@@ -175,7 +194,7 @@ def _class_of(source: Source, config):
     return kind
 
 
-def _part(source: Source, what: str, auto):
+def part_of(source: Source, what: str, auto):
     try:
         return auto.from_pretrained(source.arch, local_files_only=True, trust_remote_code=False)
     except Exception as error:

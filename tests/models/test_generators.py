@@ -1,0 +1,199 @@
+"""Models that reply in words: asked by the benchmark's prompt, batched as singly, once, and read by one rule."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.refusals import refused_model
+from helpers.speakers import SPEAKERS, make
+from PIL import Image
+
+from ubench_utils.cli import main
+from ubench_utils.data.benchmark import load_benchmark
+from ubench_utils.data.questions import HEADLINE_WORDING, build_questions
+from ubench_utils.errors import UserError
+from ubench_utils.evaluation.evaluate import evaluate
+from ubench_utils.models.generators import local
+from ubench_utils.models.generators.generator import read
+from ubench_utils.models.generators.local import letters_of
+from ubench_utils.models.generators.protocol import LETTERS, is_right, prompt
+from ubench_utils.models.generators.reply import Item, Reply
+from ubench_utils.models.load import open_model
+
+OPTIONS = ("light microscopy", "electron microscopy", "none of the above")
+
+
+@pytest.fixture(scope="session")
+def speaker(tmp_path_factory):
+    """Return the folder of a family's generator."""
+    made = {}
+
+    def get(family):
+        if family not in made:
+            made[family] = make(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return get
+
+
+def pictures(n):
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (40 + 9 * at, 64, 3), dtype=np.uint8)) for at in range(n)]
+
+
+# ---------------------------------------------------------------------------------------------------- the protocol
+
+
+def test_the_prompt_is_the_benchmarks_own():
+    asked = prompt("What is it?", ("a cell", "none of the above"))
+    assert (
+        asked == "Answer with a single letter, no extra details.\nQuestion:What is it?\nA) a cell\nB) none of the above"
+    )
+    with pytest.raises(ValueError, match="zip"):
+        prompt("?", ["x"] * 27)
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ("B", [1]),
+        ("B) electron microscopy", [1]),
+        ("A) light microscopy or B) electron microscopy", [0, 1]),  # the rule knows which option is right
+        ("Both", [1]),
+        (" B", []),
+        ("b", []),
+        ("The answer is B.", []),
+        ("Cannot say", [2]),
+        ("", []),
+        ("electron microscopy", []),
+    ],
+)
+def test_the_official_rule_is_as_the_benchmark_has_it(reply, right):
+    assert [at for at in range(3) if is_right(reply, at, OPTIONS)] == right
+
+
+# ------------------------------------------------------------------------------------------------- local generators
+
+
+@pytest.mark.parametrize("family", SPEAKERS)
+def test_a_batch_is_answered_as_its_questions_one_by_one(speaker, family):
+    model = open_model(f"hf:{speaker(family)}").load()
+    images = pictures(6)
+    prompts = [prompt("Which? " + "really " * at, OPTIONS[: 2 + at % 2]) for at in range(6)]
+    together = model.ask(images, prompts)
+    singly = [model.ask([image], [text])[0] for image, text in zip(images, prompts, strict=True)]
+    for one, other in zip(together, singly, strict=True):
+        assert one.text == other.text and (one.finish, one.tokens_out) == (other.finish, other.tokens_out)
+        assert one.tokens_in == other.tokens_in
+        assert np.allclose(np.log(one.letters), np.log(other.letters), atol=1e-4)
+        assert 0 < sum(one.letters) <= 1
+
+
+def test_letters_are_summed_over_every_token_that_is_one(speaker):
+    model = open_model(f"hf:{speaker('llava')}").load()
+    tokenizer = model.processor.tokenizer
+    letters = letters_of(tokenizer)
+    for number, letter in enumerate(LETTERS[:4]):
+        own = [token for token in range(len(tokenizer)) if tokenizer.decode([token]).strip() == letter]
+        assert len(own) > 1 and np.flatnonzero(letters == number).tolist() == own  # A, and the byte that is A
+
+
+def test_memory_that_runs_out_makes_batches_smaller(speaker, monkeypatch):
+    model = open_model(f"hf:{speaker('qwen2.5-vl')}").load()
+    ask, sizes = model.ask, []
+
+    def tight(images, prompts):
+        sizes.append(len(images))
+        if len(images) > 3:
+            raise RuntimeError("CUDA out of memory")
+        return ask(images, prompts)
+
+    items = [Item(at, image, prompt("?", OPTIONS)) for at, image in enumerate(pictures(10))]
+    expected = {at: reply.text for at, reply in model.replies(items)}
+    monkeypatch.setattr(model, "ask", tight)
+    assert {at: reply.text for at, reply in model.replies(items)} == expected and sorted(expected) == list(range(10))
+    assert sizes == [10, 5, 3, 3, 3, 1]
+
+
+def test_a_checkpoints_own_penalty_does_not_act(speaker):
+    """Letters stand in the prompt, so a penalty on repetition would punish answers."""
+    model = open_model(f"hf:{speaker('idefics3')}").load()
+    asked = pictures(2), [prompt("Which?", OPTIONS)] * 2
+    plain = model.ask(*asked)
+    model.network.generation_config.repetition_penalty = 1.5
+    model.network.generation_config.temperature = 3.0
+    assert model.ask(*asked) == plain
+
+
+def test_the_demo_is_answered_once_through_the_public_string(speaker, cache, monkeypatch):
+    name = f"hf:{speaker('paligemma')}"
+    run = evaluate("demo", [name, "random"], limit=20)
+    own = run.predictions[run.predictions.model == name]
+    questions = build_questions(load_benchmark("demo", 20))
+    assert len(own) == (questions.wording == HEADLINE_WORDING).sum() and (own.wording == HEADLINE_WORDING).all()
+    assert own.reply.str.len().gt(0).all() and own.letter_mass.between(0, 1).all()
+    assert run.predictions[run.predictions.model == "random"].reply.isna().all()
+    monkeypatch.setattr(local.Speaker, "ask", None)
+    again = evaluate("demo", [name], limit=20)
+    assert again.record["models"][name]["questions_asked_now"] == 0
+    pd.testing.assert_frame_equal(again.predictions, own.reset_index(drop=True))
+    with pytest.raises(UserError, match="does not answer"):  # other questions are asked
+        evaluate("demo", [name], limit=21)
+
+
+def test_a_generator_whose_weights_are_not_whole_is_refused(speaker, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(speaker("llava"), tmp_path / "cut")
+    weights = load_file(folder / "model.safetensors")
+    first = sorted(weights)[0]
+    save_file({key: value for key, value in weights.items() if key != first}, folder / "model.safetensors")
+    refused_model(f"hf:{folder}", "LlavaForConditionalGeneration", "weights")
+
+
+def test_the_doctor_loads_a_generator(speaker, capsys):
+    name = f"hf:{speaker('llava')}"
+    assert main(["doctor", "--models", name, "--device", "cpu"]) == 0
+    assert f"ok       {name}: " in capsys.readouterr().out
+
+
+def test_a_mixture_of_generators_is_refused_in_one_line(speaker):
+    name = f"hf:{speaker('llava')}"
+    refused_model(f"mix:{name}+{name}@0.5", "replies in words", "not mixed yet")
+
+
+# --------------------------------------------------------------------------------------------------------- reading
+
+
+def test_a_reply_is_read_by_both_rules():
+    asked = pd.DataFrame(
+        {
+            "dataset": "d",
+            "image_id": [str(at) for at in range(4)],
+            "question": "modality",
+            "wording": 1,
+            "answer_idx": 1,
+            "n_options": 3,
+            "labels": [OPTIONS] * 4,
+            "options": [OPTIONS] * 4,
+        }
+    )
+    letters = (0.2, 0.6, 0.0) + (0.0,) * 23
+    replies = [
+        Reply("B", "stop", letters),
+        Reply("The answer is B.", "stop"),
+        Reply("A) light microscopy, not B) electron microscopy", "length", letters),
+        Reply("I cannot help with that", "refusal", (0.0,) * 26),
+    ]
+    found, notes = read(asked, replies)
+    assert found.predicted_idx.tolist() == [1, 1, 0, -1]
+    assert found.correct.tolist() == [True, True, False, False]
+    assert found.correct_official.tolist() == [True, False, True, False]
+    assert found.p_answer.round(6).tolist()[0] == 0.75 and found.p_answer.isna().tolist() == [False, True, False, True]
+    assert found.letter_mass.round(6).tolist()[0] == 0.8 and np.isnan(found.p_predicted[3])
+    assert notes == [
+        "1 of 4 replies choose no option and count as wrong",
+        "1 of 4 replies were cut off at the cap on tokens",
+        "1 of 4 replies were declined by the model or its server",
+    ]

@@ -1,0 +1,203 @@
+"""A generator in memory: a model of transformers that reads image and text and writes a reply."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from ...errors import UserError, first_line
+from ..encoders.hf import network_of, part_of, silent
+from ..folders import Source, refuse_code
+from .protocol import LETTERS, digest
+from .reply import Item, Reply
+
+BATCH = 16  # questions asked at once, or ever fewer where memory runs out
+MOST_TOKENS = 100  # of a reply: the benchmark's code allows PaliGemma as many
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class FirstStep(transformers.LogitsProcessor):
+    """Keeps the log-probabilities of the first token that is generated, and changes nothing.
+
+    Keeping the scores of every step would take gigabytes: as many numbers as the vocabulary has tokens, for each.
+    """
+
+    def __init__(self) -> None:
+        self.log_probabilities: torch.Tensor | None = None
+
+    def __call__(self, input_ids, scores):
+        """Look at the scores of a step; they leave as they came."""
+        if self.log_probabilities is None:
+            self.log_probabilities = scores.float().log_softmax(dim=-1)
+        return scores
+
+
+@dataclass
+class Speaker:
+    """A model and its processor, ready to be asked."""
+
+    name: str
+    network: torch.nn.Module = field(repr=False)
+    processor: Any = field(repr=False)
+    letters: np.ndarray = field(repr=False)  # which letter every token of the vocabulary is, −1 for none
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def replies(self, items: Iterable[Item]) -> Iterator[tuple[int, Reply]]:
+        """Replies as they come, each with the number of its question."""
+        coming = iter(items)
+        while part := list(islice(coming, BATCH)):
+            yield from self._of_batch(part)
+
+    def _of_batch(self, part: list[Item]) -> Iterator[tuple[int, Reply]]:
+        size = len(part)
+        while part:
+            now, rest = part[:size], part[size:]
+            try:
+                found = self.ask([item.image for item in now], [item.prompt for item in now])
+            except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
+                if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+                    raise
+                if size == 1:
+                    why = "out of memory with one question: use a smaller model or another device"
+                    raise UserError(why) from error
+                size = (size + 1) // 2
+                continue
+            yield from ((item.number, reply) for item, reply in zip(now, found, strict=True))
+            part = rest
+
+    def ask(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[Reply]:
+        """Replies to prompts, each about an image; greedy, so that the same question has the same reply."""
+        inputs = self._inputs(images, prompts)
+        first = FirstStep()
+        with torch.inference_mode():
+            made = self.network.generate(
+                **inputs,
+                do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,  # a checkpoint's own would punish the letters, which stand in the prompt
+                max_new_tokens=MOST_TOKENS,
+                logits_processor=transformers.LogitsProcessorList([first]),
+                return_dict_in_generate=True,
+            ).sequences
+        start = inputs["input_ids"].shape[1]
+        texts = self.processor.batch_decode(made[:, start:], skip_special_tokens=True)
+        assert first.log_probabilities is not None
+        letters = self._letters(first.log_probabilities)
+        ends = self._ends()
+        masks = inputs["attention_mask"].sum(dim=1).tolist()
+        return [
+            Reply(
+                text=text,
+                finish="stop" if set(tokens) & ends else "length",
+                letters=tuple(row),
+                tokens_in=int(n),
+                tokens_out=_until(tokens, ends),
+            )
+            for text, tokens, row, n in zip(texts, made[:, start:].tolist(), letters, masks, strict=True)
+        ]
+
+    def _inputs(self, images, prompts):
+        """Tensors for ``generate``; padded on the left, or the first token of a shorter prompt would follow padding."""
+        left = {"padding": True, "padding_side": "left"}
+        if getattr(self.processor, "chat_template", None):
+            chats = [
+                [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]}]
+                for image, text in zip(images, prompts, strict=True)
+            ]
+            found = self.processor.apply_chat_template(
+                chats,
+                tokenize=True,
+                add_generation_prompt=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs=left,
+            )
+        else:  # PaliGemma and base models have none
+            texts = [f"<image>{text}" for text in prompts]
+            found = self.processor(images=[[image] for image in images], text=texts, return_tensors="pt", **left)
+        found.pop("labels", None)
+        return found.to(self.device).to(self.dtype)  # the type touches floats alone
+
+    def _letters(self, log_probabilities: torch.Tensor) -> np.ndarray:
+        """Probability that the first token is a letter, summed over all tokens that are it; shape (n, 26)."""
+        probabilities = log_probabilities.exp().cpu().numpy()
+        found = np.zeros((len(probabilities), len(LETTERS)))
+        for number in range(len(LETTERS)):
+            found[:, number] = probabilities[:, : len(self.letters)][:, self.letters == number].sum(axis=1)
+        return found
+
+    def _ends(self) -> set[int]:
+        end = self.network.generation_config.eos_token_id
+        return set(end if isinstance(end, list) else [] if end is None else [end])
+
+
+def _until(tokens: list[int], ends: set[int]) -> int:
+    """Number of tokens up to the first that ends a reply; those after it are padding."""
+    return next((at + 1 for at, token in enumerate(tokens) if token in ends), len(tokens))
+
+
+@silent()
+def load(name: str, source: Source, device: str, precision: str) -> Speaker:
+    """Load a generator of transformers.
+
+    Raises
+    ------
+    UserError
+        If the folder lacks weights, or its processor cannot be loaded.
+    """
+    refuse_code(Path(source.arch))
+    network, _ = network_of(source)
+    processor = part_of(source, "processor", transformers.AutoProcessor)
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None:
+        raise UserError(f"its processor, a {type(processor).__name__}, has no tokenizer")
+    dtype = DTYPES[precision]
+    network = network.to(device=torch.device(device), dtype=dtype).eval()
+    speaker = Speaker(name, network, processor, letters_of(tokenizer), torch.device(device), dtype)
+    try:
+        speaker.ask([Image.new("RGB", (64, 64))], ["a micrograph"])
+    except UserError:
+        raise
+    except Exception as error:  # each library has its own
+        raise UserError(f"it does not answer about a blank image ({first_line(error, 120)})") from error
+    return speaker
+
+
+def letters_of(tokenizer) -> np.ndarray:
+    """Which letter (0 for A) each token of a vocabulary is once it is decoded and bare of blanks, int of shape (n,)."""
+    texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+    return np.array([LETTERS.find(text.strip()) if len(text.strip()) == 1 else -1 for text in texts])
+
+
+def facts(speaker: Speaker) -> dict:
+    """What decides how a generator was asked, for its passport."""
+    network, processor = speaker.network, speaker.processor
+    template = getattr(processor, "chat_template", None)
+    images = getattr(processor, "image_processor", None)
+    recipe = {key: str(value) for key, value in sorted(images.to_dict().items())} if images is not None else {}
+    inputs = speaker._inputs([Image.new("RGB", (64, 64))], ["a micrograph"])
+    image_token = getattr(network.config, "image_token_id", None)
+    return {
+        "parameters": speaker.parameters,
+        "architecture": type(network).__name__,
+        "chat_template": digest(template if isinstance(template, str) else str(template)) if template else None,
+        "image_processor": recipe,
+        "image_tokens": int((inputs["input_ids"] == image_token).sum()) if image_token is not None else None,
+        "dtype": str(speaker.dtype).removeprefix("torch."),
+        "attention": getattr(network.config, "_attn_implementation", None),
+        "decoding": {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": MOST_TOKENS},
+        "transformers": version("transformers"),
+    }
