@@ -31,9 +31,7 @@ class Encoder(Model):
         self.merge = parse_merge(card.spec) if parents else None
         wordy = next((parent.name for parent in parents if parent.replies), None)
         if wordy:
-            raise UserError(
-                f"model '{card.name}': '{wordy}' replies in words; mixtures of such models are not made yet"
-            )
+            raise UserError(f"model '{card.name}': '{wordy}' replies in words; such models are not mixed yet")
         self._loaded_as = self  # of the model itself, whatever names it has beside
 
     def __eq__(self, other) -> bool:
