@@ -15,7 +15,7 @@ from ubench_utils.models.generators import endpoint
 from ubench_utils.models.generators.endpoint import Endpoint
 from ubench_utils.models.generators.reply import Failure, Item
 
-pytest.importorskip("openai")
+openai = pytest.importorskip("openai")
 pytestmark = pytest.mark.usefixtures("cache")
 
 
@@ -25,6 +25,7 @@ def quick(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     for name, value in {"PATIENCE": 3.0, "PAUSE": 0.05, "TIMEOUT": 2.0, "RETRIES": 2, "CONCURRENCY": 2}.items():
         monkeypatch.setattr(endpoint, name, value)
+    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)  # of the client between two tries
 
 
 def items(n=1):
@@ -159,10 +160,10 @@ def test_a_server_that_starts_anew_is_waited_for():
     assert {at: one.text for at, one in found.items()} == {0: "B", 1: "B", 2: "B"}
 
 
-def test_a_key_goes_to_the_address_and_nowhere_else(monkeypatch, cache, tmp_path):
+def test_a_key_goes_to_the_address_and_nowhere_else(monkeypatch, cache, tmp_path, rows, parquet):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-of-mine")
     with served(ordinary(reply())) as (url, requests):
-        run = evaluate("demo", [f"api:m@{url}"], limit=20)
+        run = evaluate(parquet(rows[::4]), [f"api:m@{url}"])
         assert {headers["authorization"] for _, headers in requests} == {"Bearer secret-of-mine"}
     run.save(tmp_path / "out")
     for path in [*cache.rglob("*"), *(tmp_path / "out").rglob("*")]:
@@ -170,7 +171,7 @@ def test_a_key_goes_to_the_address_and_nowhere_else(monkeypatch, cache, tmp_path
     assert run.record["models"][f"api:m@{url}"]["served"] == ["served-name"]
 
 
-def test_every_question_is_asked_once_over_a_run_that_failed_half_way(capsys):
+def test_every_question_is_asked_once_over_a_run_that_failed_half_way(rows, parquet):
     def answer(request, before):
         return (200, {}, reply()) if broken["ok"] or len(seen) % 3 else (413, {}, {"error": {"message": "no"}})
 
@@ -183,24 +184,25 @@ def test_every_question_is_asked_once_over_a_run_that_failed_half_way(capsys):
         return answer(request, before)
 
     with served(counted) as (url, _):
-        name = f"api:m@{url}"
-        first = evaluate("demo", [name], limit=10).record["models"][name]
+        name, data = f"api:m@{url}", parquet(rows[::4])
+        first = evaluate(data, [name]).record["models"][name]
         assert 0 < first["questions_failed"] < len(seen) and "asked again next time" in "".join(first["notes"])
         broken["ok"], n = True, len(seen)
-        second = evaluate("demo", [name], limit=10).record["models"][name]
+        second = evaluate(data, [name]).record["models"][name]
         assert len(seen) == n + first["questions_failed"] and second["questions_failed"] == 0
-        evaluate("demo", [name], limit=10)
+        evaluate(data, [name])
         assert len(seen) == n + first["questions_failed"]
     assert len({*seen}) == n
 
 
-def test_without_a_key_a_foreign_address_is_not_asked():
+def test_without_a_key_a_foreign_address_is_not_asked(rows, parquet):
+    data = parquet(rows[::4])
     with pytest.raises(
         UserError, match="model 'api:m@https://example.org/v1': set OPENAI_API_KEY to the key of example.org"
     ):
-        evaluate("demo", ["api:m@https://example.org/v1"], limit=10)
+        evaluate(data, ["api:m@https://example.org/v1"])
     with pytest.raises(UserError, match="write api:MODEL@URL"):
-        evaluate("demo", ["api:m"], limit=10)
+        evaluate(data, ["api:m"])
 
 
 def test_concurrency_is_kept():

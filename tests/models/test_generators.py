@@ -35,6 +35,12 @@ def speaker(tmp_path_factory):
     return get
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Random models never end by themselves; a dozen tokens show what a hundred would."""
+    monkeypatch.setattr(local, "MOST_TOKENS", 12)
+
+
 def pictures(n):
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 256, (40 + 9 * at, 64, 3), dtype=np.uint8)) for at in range(n)]
@@ -124,20 +130,21 @@ def test_a_checkpoints_own_penalty_does_not_act(speaker):
     assert model.ask(*asked) == plain
 
 
-def test_the_demo_is_answered_once_through_the_public_string(speaker, cache, monkeypatch):
+def test_questions_are_asked_once_through_the_public_string(speaker, cache, rows, parquet, monkeypatch):
     name = f"hf:{speaker('paligemma')}"
-    run = evaluate("demo", [name, "random"], limit=20)
+    data = parquet(rows[::4])
+    run = evaluate(data, [name, "random"])
     own = run.predictions[run.predictions.model == name]
-    questions = build_questions(load_benchmark("demo", 20))
+    questions = build_questions(load_benchmark(data))
     assert len(own) == (questions.wording == HEADLINE_WORDING).sum() and (own.wording == HEADLINE_WORDING).all()
     assert own.reply.str.len().gt(0).all() and own.letter_mass.between(0, 1).all()
     assert run.predictions[run.predictions.model == "random"].reply.isna().all()
     monkeypatch.setattr(local.Speaker, "ask", None)
-    again = evaluate("demo", [name], limit=20)
+    again = evaluate(data, [name])
     assert again.record["models"][name]["questions_asked_now"] == 0
     pd.testing.assert_frame_equal(again.predictions, own.reset_index(drop=True))
     with pytest.raises(UserError, match="does not answer"):  # other questions are asked
-        evaluate("demo", [name], limit=21)
+        evaluate(parquet(rows[1::4], "other.parquet"), [name])
 
 
 def test_a_generator_whose_weights_are_not_whole_is_refused(speaker, tmp_path):
