@@ -107,6 +107,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(page, made):
     assert sorted(wrong.image_id) == sorted(own.image_id) and set(wrong.models) == {"demo-base"}
 
 
+@pytest.mark.slow
 def test_it_is_made_again_in_place_and_no_file_of_another_is_touched(made, place, capsys):
     before = {path.name: path.read_bytes() for path in made.iterdir()}
     assert main(report()) == 0
@@ -120,6 +121,7 @@ def test_it_is_made_again_in_place_and_no_file_of_another_is_touched(made, place
     assert [path.name for path in (place / "other").iterdir()] == ["index.html"]
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_the_page_before(made, capsys, monkeypatch, tmp_path):
     before = {path.name: path.read_bytes() for path in made.iterdir()}
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -163,6 +163,7 @@ def test_the_answer_is_that_of_the_numbers(name):
     assert "most of" not in answer, "one model is not the best of several"
 
 
+@pytest.mark.slow
 def test_chance_alone_is_not_taken_for_knowledge():
     """Of 200 studies in which a model answers at random, at most some 5 % call it better than the rule."""
     rng, found = np.random.default_rng(1), 0
