@@ -30,7 +30,7 @@ def quick(monkeypatch):
 
 def items(n=1):
     image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
-    return [Item(at, image, f"question {at}") for at in range(n)]
+    return [Item(at, (image,), f"question {at}") for at in range(n)]
 
 
 def asked(answer, n=1):

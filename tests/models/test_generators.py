@@ -83,7 +83,7 @@ def test_the_official_rule_is_as_the_benchmark_has_it(reply, right):
 @pytest.mark.parametrize("family", SPEAKERS)
 def test_a_batch_is_answered_as_its_questions_one_by_one(speaker, family):
     model = open_model(f"hf:{speaker(family)}").load()
-    images = pictures(6)
+    images = [(picture,) for picture in pictures(6)]
     prompts = [prompt("Which? " + "really " * at, OPTIONS[: 2 + at % 2]) for at in range(6)]
     together = model.ask(images, prompts)
     singly = [model.ask([image], [text])[0] for image, text in zip(images, prompts, strict=True)]
@@ -113,7 +113,7 @@ def test_memory_that_runs_out_makes_batches_smaller(speaker, monkeypatch):
             raise RuntimeError("CUDA out of memory")
         return ask(images, prompts)
 
-    items = [Item(at, image, prompt("?", OPTIONS)) for at, image in enumerate(pictures(10))]
+    items = [Item(at, (image,), prompt("?", OPTIONS)) for at, image in enumerate(pictures(10))]
     expected = {at: reply.text for at, reply in model.replies(items)}
     monkeypatch.setattr(model, "ask", tight)
     assert {at: reply.text for at, reply in model.replies(items)} == expected and sorted(expected) == list(range(10))
@@ -123,7 +123,7 @@ def test_memory_that_runs_out_makes_batches_smaller(speaker, monkeypatch):
 def test_a_checkpoints_own_penalty_does_not_act(speaker):
     """Letters stand in the prompt, so a penalty on repetition would punish answers."""
     model = open_model(f"hf:{speaker('idefics3')}").load()
-    asked = pictures(2), [prompt("Which?", OPTIONS)] * 2
+    asked = [(picture,) for picture in pictures(2)], [prompt("Which?", OPTIONS)] * 2
     plain = model.ask(*asked)
     model.network.generation_config.repetition_penalty = 1.5
     model.network.generation_config.temperature = 3.0

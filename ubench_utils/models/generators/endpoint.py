@@ -142,8 +142,11 @@ class Endpoint:
         return False
 
     def _message(self, item: Item) -> dict:
-        image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_png(item.image)}"}}
-        content = [image, {"type": "text", "text": item.prompt}]
+        urls = [f"data:image/png;base64,{_png(image)}" for image in item.images]
+        content = [
+            *({"type": "image_url", "image_url": {"url": url}} for url in urls),
+            {"type": "text", "text": item.prompt},
+        ]
         return {"model": self._model, "messages": [{"role": "user", "content": content}]}
 
     def _read(self, found) -> Reply:

@@ -179,7 +179,7 @@ def _items(benchmark: Benchmark, hashes, prompts, order: list[int], unseen: dict
             except Exception as error:  # each is that image's own
                 unseen[last] = f"{UNREADABLE} ({reason_of(error)})"
         if image is not None:
-            yield Item(at, image, prompts[at])
+            yield Item(at, (image,), prompts[at])
 
 
 def _keep(coming, keys: list[str], kept: Replies, bar) -> Counter:

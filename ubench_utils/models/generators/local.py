@@ -66,7 +66,7 @@ class Speaker:
         while part:
             now, rest = part[:size], part[size:]
             try:
-                found = self.ask([item.image for item in now], [item.prompt for item in now])
+                found = self.ask([item.images for item in now], [item.prompt for item in now])
             except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
                 if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
                     raise
@@ -78,8 +78,8 @@ class Speaker:
             yield from ((item.number, reply) for item, reply in zip(now, found, strict=True))
             part = rest
 
-    def ask(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[Reply]:
-        """Replies to prompts, each about an image; greedy, so that the same question has the same reply."""
+    def ask(self, images: Sequence[tuple[Image.Image, ...]], prompts: Sequence[str]) -> list[Reply]:
+        """Replies to prompts, each about its images; greedy, so that the same question has the same reply."""
         inputs = self._inputs(images, prompts)
         first = FirstStep()
         with torch.inference_mode():
@@ -114,8 +114,16 @@ class Speaker:
         left = {"padding": True, "padding_side": "left"}
         if getattr(self.processor, "chat_template", None):
             chats = [
-                [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]}]
-                for image, text in zip(images, prompts, strict=True)
+                [
+                    {
+                        "role": "user",
+                        "content": [
+                            *({"type": "image", "image": one} for one in shown),
+                            {"type": "text", "text": text},
+                        ],
+                    }
+                ]
+                for shown, text in zip(images, prompts, strict=True)
             ]
             found = self.processor.apply_chat_template(
                 chats,
@@ -126,8 +134,8 @@ class Speaker:
                 processor_kwargs=left,
             )
         else:  # PaliGemma and base models have none
-            texts = [f"<image>{text}" for text in prompts]
-            found = self.processor(images=[[image] for image in images], text=texts, return_tensors="pt", **left)
+            texts = ["<image>" * len(shown) + text for shown, text in zip(images, prompts, strict=True)]
+            found = self.processor(images=[list(shown) for shown in images], text=texts, return_tensors="pt", **left)
         found.pop("labels", None)
         return found.to(self.device).to(self.dtype)  # the type touches floats alone
 
@@ -168,7 +176,7 @@ def load(name: str, source: Source, device: str, precision: str) -> Speaker:
     network = network.to(device=torch.device(device), dtype=dtype).eval()
     speaker = Speaker(name, network, processor, letters_of(tokenizer), torch.device(device), dtype)
     try:
-        speaker.ask([Image.new("RGB", (64, 64))], ["a micrograph"])
+        speaker.ask([(Image.new("RGB", (64, 64)),)], ["a micrograph"])
     except UserError:
         raise
     except Exception as error:  # each library has its own
@@ -188,7 +196,7 @@ def facts(speaker: Speaker) -> dict:
     template = getattr(processor, "chat_template", None)
     images = getattr(processor, "image_processor", None)
     recipe = {key: str(value) for key, value in sorted(images.to_dict().items())} if images is not None else {}
-    inputs = speaker._inputs([Image.new("RGB", (64, 64))], ["a micrograph"])
+    inputs = speaker._inputs([(Image.new("RGB", (64, 64)),)], ["a micrograph"])
     image_token = getattr(network.config, "image_token_id", None)
     return {
         "parameters": speaker.parameters,

@@ -6,10 +6,10 @@ from PIL import Image
 
 
 class Item(NamedTuple):
-    """A question to be asked: its number, its image and its prompt."""
+    """A question to be asked: its number, its images (most often one) and its prompt."""
 
     number: int
-    image: Image.Image
+    images: tuple[Image.Image, ...]
     prompt: str
 
 
