@@ -51,7 +51,9 @@ def test_a_question_is_sent_as_image_and_prompt_and_read():
     assert request["temperature"] == 0 and headers["authorization"] == "Bearer none"
     kind, _, encoded = image["image_url"]["url"].partition(";base64,")
     assert kind == "data:image/png"
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))), np.asarray(items()[0].image))
+    assert np.array_equal(
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))), np.asarray(items()[0].images[0])
+    )
     assert (found[0].text, found[0].finish, found[0].tokens_in, found[0].tokens_out) == ("B", "stop", 40, 2)
     assert found[0].letters[:2] == pytest.approx((np.exp(-2.5), np.exp(-0.1) + np.exp(-3.0)))
 
