@@ -123,23 +123,25 @@ def paligemma(folder):
     return saved(folder, hf.PaliGemmaForConditionalGeneration(config), processor, tokenizer.eos_token_id)
 
 
-def idefics3(folder):
+def idefics(folder, family="Idefics3"):
     places = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
     names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<fake_token_around_image>", "<image>"]
     names += ["<end_of_utterance>", "<global-img>", *places]
     own = {"unk_token": "<|endoftext|>", "bos_token": "<|im_start|>", "eos_token": "<end_of_utterance>"}
     tokenizer = bytes_tokenizer(hf.GPT2Tokenizer, names, **own, pad_token="<|im_end|>")
-    images = hf.Idefics3ImageProcessor(size={"longest_edge": 56}, max_image_size={"longest_edge": 28})
-    processor = hf.Idefics3Processor(
-        image_processor=images, tokenizer=tokenizer, image_seq_len=1, chat_template=CHAT.format(image="<image>")
-    )
-    config = hf.Idefics3Config(
+    sizes = {"size": {"longest_edge": 56}, "max_image_size": {"longest_edge": 28}}
+    parts = {"image_processor": getattr(hf, f"{family}ImageProcessor")(**sizes), "tokenizer": tokenizer}
+    if family == "SmolVLM":
+        sampling = {"fps": 1, "max_frames": 2, "video_size": {"longest_edge": 28}}
+        parts["video_processor"] = hf.SmolVLMVideoProcessor(**sizes, video_sampling=sampling)
+    processor = getattr(hf, f"{family}Processor")(**parts, image_seq_len=1, chat_template=CHAT.format(image="<image>"))
+    config = getattr(hf, f"{family}Config")(
         vision_config={**SIGHT, "image_size": 28, "patch_size": 14},
         text_config={"model_type": "llama", **text_config(tokenizer)},
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         scale_factor=2,
     )
-    return saved(folder, hf.Idefics3ForConditionalGeneration(config), processor, tokenizer.eos_token_id)
+    return saved(folder, getattr(hf, f"{family}ForConditionalGeneration")(config), processor, tokenizer.eos_token_id)
 
 
 def internvl(folder):
@@ -169,7 +171,8 @@ SPEAKERS = {
     "qwen2.5-vl": qwen,
     "qwen3-vl": lambda folder: qwen(folder, "Qwen3VL"),
     "paligemma": paligemma,
-    "idefics3": idefics3,
+    "idefics3": idefics,
+    "smolvlm": lambda folder: idefics(folder, "SmolVLM"),
     "internvl": internvl,
 }
 

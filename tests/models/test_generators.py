@@ -1,8 +1,11 @@
 """Models that reply in words: asked by the benchmark's prompt, batched as singly, once, and read by one rule."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from helpers.refusals import refused_model
 from helpers.speakers import SPEAKERS, make
 from PIL import Image
@@ -20,6 +23,7 @@ from ubench_utils.models.generators.reply import Item, Reply
 from ubench_utils.models.load import open_model
 
 OPTIONS = ("light microscopy", "electron microscopy", "none of the above")
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real_sample.parquet"
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +134,15 @@ def test_a_checkpoints_own_penalty_does_not_act(speaker):
     assert model.ask(*asked) == plain
 
 
+def test_scores_that_are_no_numbers_are_refused(speaker):
+    """Greedy decoding would make a reply of them: always the first token of the vocabulary."""
+    model = open_model(f"hf:{speaker('llava')}").load()
+    with torch.no_grad():
+        model.network.lm_head.weight[3] = float("nan")
+    with pytest.raises(UserError, match="no numbers in float32; choose another --precision"):
+        model.ask([(picture,) for picture in pictures(1)], [prompt("Which?", OPTIONS)])
+
+
 def test_questions_are_asked_once_through_the_public_string(speaker, cache, rows, parquet, monkeypatch):
     name = f"hf:{speaker('paligemma')}"
     data = parquet(rows[::4])
@@ -145,6 +158,21 @@ def test_questions_are_asked_once_through_the_public_string(speaker, cache, rows
     pd.testing.assert_frame_equal(again.predictions, own.reset_index(drop=True))
     with pytest.raises(UserError, match="does not answer"):  # other questions are asked
         evaluate(parquet(rows[1::4], "other.parquet"), [name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", SPEAKERS)
+@pytest.mark.parametrize("data", ["demo", pytest.param(str(REAL), id="real")])
+def test_every_architecture_answers_end_to_end(speaker, cache, family, data):
+    if data != "demo" and not REAL.exists():
+        pytest.skip("the real sample is not here")
+    name = f"hf:{speaker(family)}"
+    run = evaluate(data, [name], limit=24)
+    asked = run.questions[run.questions.wording == HEADLINE_WORDING]
+    assert run.failures.empty and len(run.predictions) == len(asked) > 100
+    assert run.predictions.letter_mass.between(0, 1, inclusive="right").all()
+    assert run.record["models"][name]["questions_asked_now"] <= len(asked)  # pictures may have copies
+    assert evaluate(data, [name], limit=24).record["models"][name]["questions_asked_now"] == 0
 
 
 def test_a_generator_whose_weights_are_not_whole_is_refused(speaker, tmp_path):

@@ -157,6 +157,8 @@ def open_run(key: str, dataset: str, limit: int | None) -> Evaluation | None:
     for passport in record["models"].values():
         if "images_encoded_now" in passport:
             passport |= {"images_encoded_now": 0, "images_per_second": None}
+        if "questions_asked_now" in passport:
+            passport["questions_asked_now"] = 0
     benchmark = open_benchmark(dataset, limit)
     if benchmark.fingerprint != about["fingerprint"]:  # the pictures that its rows name are others now
         return None

@@ -79,7 +79,13 @@ class Speaker:
             part = rest
 
     def ask(self, images: Sequence[tuple[Image.Image, ...]], prompts: Sequence[str]) -> list[Reply]:
-        """Replies to prompts, each about its images; greedy, so that the same question has the same reply."""
+        """Replies to prompts, each about its images; greedy, so that the same question has the same reply.
+
+        Raises
+        ------
+        UserError
+            If its scores are no numbers, as of a network that was trained in bfloat16 and overflows in float16.
+        """
         inputs = self._inputs(images, prompts)
         first = FirstStep()
         with torch.inference_mode():
@@ -95,6 +101,9 @@ class Speaker:
         start = inputs["input_ids"].shape[1]
         texts = self.processor.batch_decode(made[:, start:], skip_special_tokens=True)
         assert first.log_probabilities is not None
+        if first.log_probabilities.isnan().any():
+            now = str(self.dtype).removeprefix("torch.")
+            raise UserError(f"its scores are no numbers in {now}; choose another --precision, say bfloat16 or float32")
         letters = self._letters(first.log_probabilities)
         ends = self._ends()
         masks = inputs["attention_mask"].sum(dim=1).tolist()
