@@ -1,5 +1,8 @@
 """Models that reply in words: asked by the benchmark's prompt, batched as singly, once, and read by one rule."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +176,19 @@ def test_every_architecture_answers_end_to_end(speaker, cache, family, data):
     assert run.predictions.letter_mass.between(0, 1, inclusive="right").all()
     assert run.record["models"][name]["questions_asked_now"] <= len(asked)  # pictures may have copies
     assert evaluate(data, [name], limit=24).record["models"][name]["questions_asked_now"] == 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_generators_runs(speaker, tmp_path):
+    script = Path(__file__).parents[2] / "benchmarks" / "generators.py"
+    how = ["--questions", "8", "--batches", "1", "4", "--tokens", "4", "--rounds", "1", "--precisions", "float32"]
+    out = tmp_path / "figures.json"
+    command = [sys.executable, script, "--model", f"hf:{speaker('internvl')}", *how, "--out", out]
+    subprocess.run(command, check=True, timeout=300)
+    figures = json.loads(out.read_text())
+    assert [row["batch"] for row in figures["batches"]] == [1, 4]
+    assert all(row["ratio"] > 0 and row["bare_s"] > 0 for row in figures["batches"])
+    assert figures["flips"] == [{"precision": "float32", "replies": 0.0, "letters": 0.0}]
 
 
 def test_a_generator_whose_weights_are_not_whole_is_refused(speaker, tmp_path):
