@@ -103,7 +103,7 @@ def too_long(tokenizer, context: int, texts) -> np.ndarray:
     return np.array([len(ids) > context for ids in tokenizer(list(texts))["input_ids"]], bool)
 
 
-def network_of(source: Source) -> tuple[torch.nn.Module, str]:
+def network_of(source: Source, dtype: torch.dtype = torch.float32) -> tuple[torch.nn.Module, str]:
     """The network with its weights, and what a user should know of them.
 
     It is built without memory first, so that what does not fit its configuration is found by names and shapes. Where
@@ -122,13 +122,13 @@ def network_of(source: Source) -> tuple[torch.nn.Module, str]:
         raise UserError(f"no network can be built from its config.json ({first_line(error)})") from error
     expected = plan.state_dict()
     if source.generates:  # whose files have names of their own, which transformers alone knows
-        network, report = _filled(kind, config, content)
+        network, report = _filled(kind, config, content, dtype)
         lost = {key: sorted(report[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
         _check_report(lost, kind.__name__)
         return network, ""
     weights = fit(content, expected, Weights)
     if not (weights.misshapen or weights.odd or weights.beside) and _mostly_there(weights, expected):
-        network, report = _filled(kind, config, {**weights.values, **weights.extra})
+        network, report = _filled(kind, config, {**weights.values, **weights.extra}, dtype)
         weights.missing = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
         weights.extra = dict.fromkeys(sorted(report["unexpected_keys"]))
     side = getattr(getattr(config, "vision_config", None), "image_size", None)
@@ -156,7 +156,7 @@ def _mostly_there(weights: Weights, expected: dict) -> bool:
     return missing < sum(value.numel() for value in weights.values.values()) + 1
 
 
-def _filled(kind, config, state: dict) -> tuple[torch.nn.Module, dict]:
+def _filled(kind, config, state: dict, dtype: torch.dtype) -> tuple[torch.nn.Module, dict]:
     """Network of transformers with the weights of a state dictionary, and what did not fit."""
     try:
         with warnings.catch_warnings():
@@ -165,7 +165,7 @@ def _filled(kind, config, state: dict) -> tuple[torch.nn.Module, dict]:
                 None,
                 config=config,
                 state_dict=state,
-                dtype=torch.float32,
+                dtype=dtype,
                 output_loading_info=True,
                 trust_remote_code=False,
             )

@@ -56,27 +56,23 @@ class Speaker:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def replies(self, items: Iterable[Item]) -> Iterator[tuple[int, Reply]]:
-        """Replies as they come, each with the number of its question."""
-        coming = iter(items)
-        while part := list(islice(coming, BATCH)):
-            yield from self._of_batch(part)
-
-    def _of_batch(self, part: list[Item]) -> Iterator[tuple[int, Reply]]:
-        size = len(part)
-        while part:
-            now, rest = part[:size], part[size:]
+        """Replies as they come, each with the number of its question; where memory runs out, batches stay smaller."""
+        coming, size = iter(items), BATCH
+        part: list[Item] = []
+        while part := [*part, *islice(coming, max(size - len(part), 0))]:
+            now = part[:size]
             try:
                 found = self.ask([item.images for item in now], [item.prompt for item in now])
             except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
                 if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
                     raise
-                if size == 1:
+                if len(now) == 1:
                     why = "out of memory with one question: use a smaller model or another device"
                     raise UserError(why) from error
-                size = (size + 1) // 2
+                size = (len(now) + 1) // 2
                 continue
             yield from ((item.number, reply) for item, reply in zip(now, found, strict=True))
-            part = rest
+            part = part[size:]
 
     def ask(self, images: Sequence[tuple[Image.Image, ...]], prompts: Sequence[str]) -> list[Reply]:
         """Replies to prompts, each about its images; greedy, so that the same question has the same reply.
@@ -176,13 +172,13 @@ def load(name: str, source: Source, device: str, precision: str) -> Speaker:
         If the folder lacks weights, or its processor cannot be loaded.
     """
     refuse_code(Path(source.arch))
-    network, _ = network_of(source)
+    dtype = DTYPES[precision]
+    network, _ = network_of(source, dtype)
     processor = part_of(source, "processor", transformers.AutoProcessor)
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None:
         raise UserError(f"its processor, a {type(processor).__name__}, has no tokenizer")
-    dtype = DTYPES[precision]
-    network = network.to(device=torch.device(device), dtype=dtype).eval()
+    network = network.to(torch.device(device)).eval()
     speaker = Speaker(name, network, processor, letters_of(tokenizer), torch.device(device), dtype)
     try:
         speaker.ask([(Image.new("RGB", (64, 64)),)], ["a micrograph"])
