@@ -1,6 +1,7 @@
 """Models that reply in words: asked by the benchmark's prompt, batched as singly, once, and read by one rule."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from helpers.refusals import refused_model
 from helpers.speakers import SPEAKERS, make
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from ubench_utils.cli import main
 from ubench_utils.data.benchmark import load_benchmark
@@ -20,7 +22,7 @@ from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.generators import local
 from ubench_utils.models.generators.generator import read
-from ubench_utils.models.generators.local import letters_of
+from ubench_utils.models.generators.local import facts, letters_of
 from ubench_utils.models.generators.protocol import LETTERS, is_right, prompt
 from ubench_utils.models.generators.reply import Item, Reply
 from ubench_utils.models.load import open_model
@@ -127,14 +129,41 @@ def test_memory_that_runs_out_makes_batches_smaller(speaker, monkeypatch):
     assert sizes == [10, 5, 3, 3, 3, 1]
 
 
-def test_a_checkpoints_own_penalty_does_not_act(speaker):
+def test_of_a_checkpoints_own_decoding_only_the_ends_are_taken(speaker, tmp_path):
     """Letters stand in the prompt, so a penalty on repetition would punish answers."""
     model = open_model(f"hf:{speaker('idefics3')}").load()
     asked = [(picture,) for picture in pictures(2)], [prompt("Which?", OPTIONS)] * 2
     plain = model.ask(*asked)
-    model.network.generation_config.repetition_penalty = 1.5
-    model.network.generation_config.temperature = 3.0
-    assert model.ask(*asked) == plain
+    folder = shutil.copytree(speaker("idefics3"), tmp_path / "own")
+    third = int(model.network.generate(**model._inputs(*asked), max_new_tokens=3)[0, -1])
+    own = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 1, "min_new_tokens": 50, "do_sample": True}
+    (folder / "generation_config.json").write_text(json.dumps({**own, "temperature": 3.0}))
+    assert open_model(f"hf:{folder}").load().ask(*asked) == plain
+    (folder / "generation_config.json").write_text(json.dumps({**own, "eos_token_id": [third, 1]}))
+    ended = open_model(f"hf:{folder}").load().ask(*asked)[0]
+    assert ended.finish == "stop" and ended.tokens_out <= 3 and plain[0].text.startswith(ended.text)
+    tokenizer = model.processor.tokenizer
+    tokens = tokenizer.convert_ids_to_tokens(sorted({third, 1, tokenizer.eos_token_id}))
+    assert facts(open_model(f"hf:{folder}").load())["decoding"]["ends"] == tokens
+
+
+def test_a_model_that_does_not_see_the_image_is_refused(speaker, tmp_path):
+    """It would answer, and its score would be one of the text alone."""
+    folder = shutil.copytree(speaker("llava"), tmp_path / "blind")
+    weights = load_file(folder / "model.safetensors")
+    (last,) = [key for key in weights if key.endswith("projector.linear_2.weight")]
+    save_file({**weights, last: torch.zeros_like(weights[last])}, folder / "model.safetensors")
+    refused_model(f"hf:{folder}", "a black and a white image make no difference")
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content[-1].text }}")
+    refused_model(f"hf:{folder}", "does not answer about a blank image", "number of <image> tokens")
+
+
+def test_the_chat_template_is_a_part_of_what_a_model_is(speaker, tmp_path):
+    folder = shutil.copytree(speaker("qwen3-vl"), tmp_path / "own")
+    before = open_model(f"hf:{folder}").identity
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("assistant", "helper"))
+    assert open_model(f"hf:{folder}").identity != before and template in open_model(f"hf:{folder}").files
 
 
 def test_scores_that_are_no_numbers_are_refused(speaker):
@@ -155,7 +184,7 @@ def test_questions_are_asked_once_through_the_public_string(speaker, cache, rows
     assert len(own) == (questions.wording == HEADLINE_WORDING).sum() and (own.wording == HEADLINE_WORDING).all()
     assert own.reply.str.len().gt(0).all() and own.letter_mass.between(0, 1).all()
     assert run.predictions[run.predictions.model == "random"].reply.isna().all()
-    monkeypatch.setattr(local.Speaker, "ask", None)
+    monkeypatch.setattr(local.Speaker, "_generate", None)
     again = evaluate(data, [name])
     assert again.record["models"][name]["questions_asked_now"] == 0
     pd.testing.assert_frame_equal(again.predictions, own.reset_index(drop=True))
@@ -192,10 +221,6 @@ def test_the_benchmark_of_generators_runs(speaker, tmp_path):
 
 
 def test_a_generator_whose_weights_are_not_whole_is_refused(speaker, tmp_path):
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
     folder = shutil.copytree(speaker("llava"), tmp_path / "cut")
     weights = load_file(folder / "model.safetensors")
     first = sorted(weights)[0]

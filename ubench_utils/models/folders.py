@@ -12,7 +12,8 @@ from pathlib import Path
 from ..errors import UserError, first_line, shown
 
 WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a folder
-TEXT_FILES = (".json", ".txt", ".gz", ".model")  # configurations, vocabularies, merges, sentencepiece models
+# Configurations, vocabularies, merges, sentencepiece models, chat templates.
+TEXT_FILES = (".json", ".txt", ".gz", ".model", ".jinja")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 CONCH_TOKENIZER = "conch_byte_level_bpe_uncased.json"
 # Which of its files open_clip takes for the weights of a folder, first come, first served.

@@ -14,12 +14,13 @@ from PIL import Image
 
 from ...errors import UserError, first_line
 from ..encoders.hf import network_of, part_of, silent
-from ..folders import Source, refuse_code
+from ..folders import Source, read_json, refuse_code
 from .protocol import LETTERS, digest
 from .reply import Item, Reply
 
 BATCH = 16  # questions asked at once, or ever fewer where memory runs out
 MOST_TOKENS = 100  # of a reply: the benchmark's code allows PaliGemma as many
+UNSEEN = 1e-7  # largest difference of probabilities that rounding may make
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -49,6 +50,7 @@ class Speaker:
     letters: np.ndarray = field(repr=False)  # which letter every token of the vocabulary is, −1 for none
     device: torch.device
     dtype: torch.dtype
+    mark: str = ""  # of an image in the text, where no chat template sets it
 
     @property
     def parameters(self) -> int:
@@ -82,26 +84,13 @@ class Speaker:
         UserError
             If its scores are no numbers, as of a network that was trained in bfloat16 and overflows in float16.
         """
-        inputs = self._inputs(images, prompts)
-        first = FirstStep()
-        with torch.inference_mode():
-            made = self.network.generate(
-                **inputs,
-                do_sample=False,
-                num_beams=1,
-                repetition_penalty=1.0,  # a checkpoint's own would punish the letters, which stand in the prompt
-                max_new_tokens=MOST_TOKENS,
-                logits_processor=transformers.LogitsProcessorList([first]),
-                return_dict_in_generate=True,
-            ).sequences
-        start = inputs["input_ids"].shape[1]
-        texts = self.processor.batch_decode(made[:, start:], skip_special_tokens=True)
-        assert first.log_probabilities is not None
-        if first.log_probabilities.isnan().any():
-            now = str(self.dtype).removeprefix("torch.")
-            raise UserError(f"its scores are no numbers in {now}; choose another --precision, say bfloat16 or float32")
-        letters = self._letters(first.log_probabilities)
-        ends = self._ends()
+        inputs, made, first = self._generate(images, prompts, MOST_TOKENS)
+        asked = inputs["input_ids"]
+        start = asked.shape[1]
+        made = made[:, start:] if torch.equal(made[:, :start], asked) else made  # some give back the reply alone
+        texts = self.processor.batch_decode(made, skip_special_tokens=True)
+        letters = self._letters(first)
+        ends = set(self.network.generation_config.eos_token_id)
         masks = inputs["attention_mask"].sum(dim=1).tolist()
         return [
             Reply(
@@ -111,35 +100,47 @@ class Speaker:
                 tokens_in=int(n),
                 tokens_out=_until(tokens, ends),
             )
-            for text, tokens, row, n in zip(texts, made[:, start:].tolist(), letters, masks, strict=True)
+            for text, tokens, row, n in zip(texts, made.tolist(), letters, masks, strict=True)
         ]
+
+    def sees(self) -> bool:
+        """Whether a black and a white image make a difference: a template or a processor may leave images out."""
+        images = [(Image.new("RGB", (64, 64), colour),) for colour in ("black", "white")]
+        _, _, first = self._generate(images, ["a micrograph"] * 2, 1)
+        return float((first[0].exp() - first[1].exp()).abs().max()) > UNSEEN
+
+    def _generate(self, images, prompts, most: int) -> tuple:
+        """Tensors that were asked, tokens of prompts and replies, and log-probabilities of the first of each reply."""
+        inputs = self._inputs(images, prompts)
+        first = FirstStep()
+        with torch.inference_mode():
+            made = self.network.generate(
+                **inputs,
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=most,
+                logits_processor=transformers.LogitsProcessorList([first]),
+                return_dict_in_generate=True,
+            ).sequences
+        assert first.log_probabilities is not None
+        if first.log_probabilities.isnan().any():
+            now = str(self.dtype).removeprefix("torch.")
+            raise UserError(f"its scores are no numbers in {now}; choose another --precision, say bfloat16 or float32")
+        return inputs, made, first.log_probabilities
 
     def _inputs(self, images, prompts):
         """Tensors for ``generate``; padded on the left, or the first token of a shorter prompt would follow padding."""
         left = {"padding": True, "padding_side": "left"}
         if getattr(self.processor, "chat_template", None):
-            chats = [
-                [
-                    {
-                        "role": "user",
-                        "content": [
-                            *({"type": "image", "image": one} for one in shown),
-                            {"type": "text", "text": text},
-                        ],
-                    }
-                ]
+            asked = [
+                [*({"type": "image", "image": image} for image in shown), {"type": "text", "text": text}]
                 for shown, text in zip(images, prompts, strict=True)
             ]
-            found = self.processor.apply_chat_template(
-                chats,
-                tokenize=True,
-                add_generation_prompt=True,
-                return_dict=True,
-                return_tensors="pt",
-                processor_kwargs=left,
-            )
+            how = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "processor_kwargs": left}
+            chats = [[{"role": "user", "content": content}] for content in asked]
+            found = self.processor.apply_chat_template(chats, add_generation_prompt=True, **how)
         else:  # PaliGemma and base models have none
-            texts = ["<image>" * len(shown) + text for shown, text in zip(images, prompts, strict=True)]
+            texts = [self.mark * len(shown) + text for shown, text in zip(images, prompts, strict=True)]
             found = self.processor(images=[list(shown) for shown in images], text=texts, return_tensors="pt", **left)
         found.pop("labels", None)
         return found.to(self.device).to(self.dtype)  # the type touches floats alone
@@ -147,14 +148,10 @@ class Speaker:
     def _letters(self, log_probabilities: torch.Tensor) -> np.ndarray:
         """Probability that the first token is a letter, summed over all tokens that are it; shape (n, 26)."""
         probabilities = log_probabilities.exp().cpu().numpy()
-        found = np.zeros((len(probabilities), len(LETTERS)))
+        found, letters = np.zeros((len(probabilities), len(LETTERS))), self.letters[: probabilities.shape[1]]
         for number in range(len(LETTERS)):
-            found[:, number] = probabilities[:, : len(self.letters)][:, self.letters == number].sum(axis=1)
+            found[:, number] = probabilities[:, np.flatnonzero(letters == number)].sum(axis=1)
         return found
-
-    def _ends(self) -> set[int]:
-        end = self.network.generation_config.eos_token_id
-        return set(end if isinstance(end, list) else [] if end is None else [end])
 
 
 def _until(tokens: list[int], ends: set[int]) -> int:
@@ -179,14 +176,40 @@ def load(name: str, source: Source, device: str, precision: str) -> Speaker:
     if tokenizer is None:
         raise UserError(f"its processor, a {type(processor).__name__}, has no tokenizer")
     network = network.to(torch.device(device)).eval()
+    network.generation_config = decoding(Path(source.arch), network.generation_config, tokenizer)
     speaker = Speaker(name, network, processor, letters_of(tokenizer), torch.device(device), dtype)
-    try:
-        speaker.ask([(Image.new("RGB", (64, 64)),)], ["a micrograph"])
-    except UserError:
-        raise
-    except Exception as error:  # each library has its own
-        raise UserError(f"it does not answer about a blank image ({first_line(error, 120)})") from error
-    return speaker
+    why = None
+    for speaker.mark in (
+        [""] if getattr(processor, "chat_template", None) else ["<image>", ""]
+    ):  # some set it themselves
+        try:
+            if speaker.sees():
+                return speaker
+            why = why or UserError(
+                "a black and a white image make no difference to it, so its replies say nothing of any"
+            )
+        except UserError:
+            raise
+        except Exception as error:  # each library has its own
+            why = why or UserError(f"it does not answer about a blank image ({first_line(error, 120)})")
+    assert why
+    raise why
+
+
+def decoding(folder: Path, of_config, tokenizer) -> transformers.GenerationConfig:
+    """Which tokens end a reply, by whatever of a checkpoint names one, and nothing else that it would decode by.
+
+    A penalty, a ban or a least length that ``generation_config.json`` sets would act on greedy decoding too.
+    """
+    file = folder / "generation_config.json"
+    named = [read_json(file).get("eos_token_id") if file.exists() else None]
+    named += [of_config.eos_token_id, tokenizer.eos_token_id]
+    ends = {int(token) for of in named if of is not None for token in (of if isinstance(of, list) else [of])}
+    if not ends:
+        raise UserError("neither its generation_config.json nor its tokenizer names a token that ends a reply")
+    pad = min(ends) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    start = {"bos_token_id": of_config.bos_token_id, "decoder_start_token_id": of_config.decoder_start_token_id}
+    return transformers.GenerationConfig(eos_token_id=sorted(ends), pad_token_id=pad, **start)
 
 
 def letters_of(tokenizer) -> np.ndarray:
@@ -211,6 +234,16 @@ def facts(speaker: Speaker) -> dict:
         "image_tokens": int((inputs["input_ids"] == image_token).sum()) if image_token is not None else None,
         "dtype": str(speaker.dtype).removeprefix("torch."),
         "attention": getattr(network.config, "_attn_implementation", None),
-        "decoding": {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": MOST_TOKENS},
+        "decoding": {
+            "do_sample": False,
+            "repetition_penalty": 1.0,
+            "max_new_tokens": MOST_TOKENS,
+            "ends": processor.tokenizer.convert_ids_to_tokens(network.generation_config.eos_token_id),
+        },
+        **(
+            {}
+            if template
+            else {"doubt": "it has no chat template: the benchmark's prompt stands alone after the image"}
+        ),
         "transformers": version("transformers"),
     }
