@@ -166,6 +166,29 @@ def internvl(folder):
     return saved(folder, hf.InternVLForConditionalGeneration(config), processor, tokenizer.eos_token_id)
 
 
+def florence(folder):
+    """Encoder and decoder; its processor sets the place of the image itself."""
+    names = ["<s>", "<pad>", "</s>", "<image>"]
+    own = {"unk_token": "</s>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    tokenizer = bytes_tokenizer(hf.GPT2Tokenizer, names, **own, extra_special_tokens={"image_token": "<image>"})
+    images = hf.CLIPImageProcessor(size={"height": 64, "width": 64}, do_center_crop=False)
+    images.image_seq_length = 5
+    processor = hf.Florence2Processor(image_processor=images, tokenizer=tokenizer, num_additional_image_tokens=1)
+    layers = {
+        f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 2), ("attention_heads", 4))
+    }
+    width = {"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 1024}
+    text = text_config(tokenizer, model_type="bart", forced_eos_token_id=None, **layers, **width)
+    sizes = {"embed_dim": [8, 8, 16, 16], "num_heads": [2] * 4, "num_groups": [2] * 4, "depths": [1] * 4}
+    config = hf.Florence2Config(
+        text_config={**text, "decoder_start_token_id": tokenizer.eos_token_id},
+        vision_config={**sizes, "window_size": 2, "projection_dim": 32},
+        image_token_id=tokenizer.image_token_id,
+        is_encoder_decoder=True,
+    )
+    return saved(folder, hf.Florence2ForConditionalGeneration(config), processor, tokenizer.eos_token_id)
+
+
 SPEAKERS = {
     "llava": llava,
     "qwen2.5-vl": qwen,
@@ -174,6 +197,7 @@ SPEAKERS = {
     "idefics3": idefics,
     "smolvlm": lambda folder: idefics(folder, "SmolVLM"),
     "internvl": internvl,
+    "florence2": florence,
 }
 
 

@@ -85,9 +85,11 @@ class Speaker:
             If its scores are no numbers, as of a network that was trained in bfloat16 and overflows in float16.
         """
         inputs, made, first = self._generate(images, prompts, MOST_TOKENS)
-        asked = inputs["input_ids"]
-        start = asked.shape[1]
-        made = made[:, start:] if torch.equal(made[:, :start], asked) else made  # some give back the reply alone
+        start = inputs["input_ids"].shape[1]
+        if self.network.config.is_encoder_decoder:
+            made = made[:, 1:]  # what begins every reply, often a token that ends one too
+        elif torch.equal(made[:, :start], inputs["input_ids"]):  # not of those that give back the reply alone
+            made = made[:, start:]
         texts = self.processor.batch_decode(made, skip_special_tokens=True)
         letters = self._letters(first)
         ends = set(self.network.generation_config.eos_token_id)
