@@ -177,7 +177,13 @@ def florence(folder):
     layers = {
         f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 2), ("attention_heads", 4))
     }
-    width = {"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 1024}
+    width = {
+        "init_std": 0.5,
+        "d_model": 32,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": 1024,
+    }
     text = text_config(tokenizer, model_type="bart", forced_eos_token_id=None, **layers, **width)
     sizes = {"embed_dim": [8, 8, 16, 16], "num_heads": [2] * 4, "num_groups": [2] * 4, "depths": [1] * 4}
     config = hf.Florence2Config(
