@@ -131,19 +131,23 @@ class Speaker:
         return inputs, made, first.log_probabilities
 
     def _inputs(self, images, prompts):
-        """Tensors for ``generate``; padded on the left, or the first token of a shorter prompt would follow padding."""
-        left = {"padding": True, "padding_side": "left"}
+        """Tensors for ``generate``; padded on the left, or the first token of a shorter prompt would follow padding.
+
+        An encoder counts its places from the left, so it is padded on the right.
+        """
+        side = "right" if self.network.config.is_encoder_decoder else "left"
+        padded = {"padding": True, "padding_side": side}
         if getattr(self.processor, "chat_template", None):
             asked = [
                 [*({"type": "image", "image": image} for image in shown), {"type": "text", "text": text}]
                 for shown, text in zip(images, prompts, strict=True)
             ]
-            how = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "processor_kwargs": left}
+            how = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "processor_kwargs": padded}
             chats = [[{"role": "user", "content": content}] for content in asked]
             found = self.processor.apply_chat_template(chats, add_generation_prompt=True, **how)
         else:  # PaliGemma and base models have none
             texts = [self.mark * len(shown) + text for shown, text in zip(images, prompts, strict=True)]
-            found = self.processor(images=[list(shown) for shown in images], text=texts, return_tensors="pt", **left)
+            found = self.processor(images=[list(shown) for shown in images], text=texts, return_tensors="pt", **padded)
         found.pop("labels", None)
         return found.to(self.device).to(self.dtype)  # the type touches floats alone
 
