@@ -189,6 +189,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _evaluation_options(parser: argparse.ArgumentParser, default_models: bool = False) -> None:
     parser.add_argument(
+        "--dry-run", action="store_true", help="say what models that reply in words would be asked, and stop there"
+    )
+    parser.add_argument(
         "--dataset", default="demo", metavar="D", help="demo, a Hub name or a local path (default: demo)"
     )
     parser.add_argument(

@@ -33,9 +33,22 @@ def _settings(options: argparse.Namespace) -> dict:
     return {name: getattr(options, name) for name in ("limit", "device", "precision", "templates")}
 
 
+def _is_dry(options: argparse.Namespace) -> bool:
+    """Whether only the plan is wanted, which is printed."""
+    from .evaluation.evaluate import plan
+
+    if options.dry_run:
+        for line in plan(options.dataset, options.models, **_settings(options)):
+            print(one_line(str(line)))
+        print("nothing was asked (--dry-run)")
+    return options.dry_run
+
+
 def run(options: argparse.Namespace) -> None:
     from .pages.runner import run_book
 
+    if _is_dry(options):
+        return
     extra = {}
     for pair in options.parameter:
         name, equals, value = pair.partition("=")
@@ -62,6 +75,8 @@ def evaluate(options: argparse.Namespace) -> None:
     from .evaluation.results import check_folder
 
     check_folder(options.out, inputs=filter(None, [options.dataset, options.templates]))
+    if _is_dry(options):
+        return
     run = evaluate(options.dataset, options.models, **_settings(options), audit=True)
     _report(run, _saved(run, options.out))
 
@@ -80,6 +95,8 @@ def report(options: argparse.Namespace) -> None:
     inputs = filter(None, [options.dataset, options.templates])
     sections()  # without a checkout there are none, which is said before anything is computed
     check_folder(options.out, inputs=inputs, others=[REPORT, WRONG])
+    if _is_dry(options):
+        return
     name = subdataset.chosen(open_benchmark(options.dataset, options.limit), options.sub_dataset)
     settings = _settings(options)
     run = evaluate(options.dataset, options.models, **settings)

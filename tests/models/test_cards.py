@@ -39,6 +39,20 @@ WRONG = {
     "itself as a base": ("mine: {spec: random, base: mine}", "entry 'mine': its base 'mine'"),
     "an unknown preprocessing": ("mine: {spec: random, preprocess: {crop: 3}}", "preprocess.*resize_mode"),
     "preprocess as text": ("mine: {spec: random, preprocess: squash}", "preprocess is a mapping"),
+    "an endpoint elsewhere": ("mine: {spec: random, endpoint: {timeout: 2}}", "for models behind an address"),
+}
+SETTINGS = {  # of an endpoint
+    "fast": "endpoint is a mapping with keys of concurrency",
+    "{seed: 1}": "endpoint is a mapping",
+    "{concurrency: 0}": "concurrency in endpoint is a whole number",
+    "{max_tokens: 0.5}": "max_tokens in endpoint is a whole number",
+    "{timeout: true}": "timeout in endpoint is a number of seconds",
+    "{price_in: -1, price_out: 1}": "price_in in endpoint is the price of a million tokens",
+    "{price_in: 1}": "both price_in and price_out",
+    "{key_env: sk-12345}": "the variable that holds the key, not the key$",
+}
+WRONG |= {
+    given: (f"mine: {{spec: 'api:m@http://localhost/v1', endpoint: {given}}}", word) for given, word in SETTINGS.items()
 }
 
 

@@ -3,17 +3,22 @@
 import base64
 import io
 import json
+import re
+import threading
+import time
 
 import numpy as np
 import pytest
 from helpers.endpoint import reply, served
 from PIL import Image
 
+from ubench_utils.cli import main
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.generators import endpoint
 from ubench_utils.models.generators.endpoint import Endpoint
 from ubench_utils.models.generators.reply import Failure, Item
+from ubench_utils.models.load import open_model
 
 openai = pytest.importorskip("openai")
 pytestmark = pytest.mark.usefixtures("cache")
@@ -55,7 +60,7 @@ def test_a_question_is_sent_as_image_and_prompt_and_read():
         np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))), np.asarray(items()[0].images[0])
     )
     assert (found[0].text, found[0].finish, found[0].tokens_in, found[0].tokens_out) == ("B", "stop", 40, 2)
-    assert found[0].letters[:2] == pytest.approx((np.exp(-2.5), np.exp(-0.1) + np.exp(-3.0)))
+    assert found[0].letters[:2] == pytest.approx((np.exp(-2.5), np.exp(-0.2) + np.exp(-3.0)))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,10 @@ def test_a_question_is_sent_as_image_and_prompt_and_read():
         (reply([{"type": "text", "text": "B"}, {"type": "text", "text": ")"}]), "B)", "stop"),
         (reply() | {"usage": None}, "B", "stop"),
         (reply("  „B“\n"), "  „B“\n", "stop"),
+        (reply(None), "", "stop"),
+        (reply("", finish="length", reasoning_content="Let me see: it"), "", "length"),
+        (reply("C", finish=None), "C", "stop"),
+        (reply("C", extra_field={"a": [1]}), "C", "stop"),
     ],
 )
 def test_odd_replies_are_replies(body, text, finish):
@@ -74,31 +83,84 @@ def test_odd_replies_are_replies(body, text, finish):
     assert (found[0].text, found[0].finish) == (text, finish)
 
 
-def test_without_log_probabilities_letters_are_not_known():
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        {"content": []},
+        {"content": [{"token": "B", "logprob": -0.1, "top_logprobs": []}]},
+        {"content": [{"token": "B", "logprob": -0.1, "top_logprobs": [{"token": "B", "logprob": -0.1}]}]},
+        {"content": [{"token": "B", "top_logprobs": [{"token": "B"}, {"token": None, "logprob": -1}]}]},
+        {"content": [{"token": "B", "top_logprobs": [{"token": t, "logprob": 5.0} for t in "AB"]}]},
+        "none",
+    ],
+    ids=["null", "empty", "no list", "the chosen alone", "no numbers", "above 1", "text"],
+)
+def test_without_log_probabilities_letters_are_not_known(logprobs):
     body = reply()
-    body["choices"][0]["logprobs"] = None
-    assert asked(ordinary(body))[0][0].letters == ()
+    body["choices"][0]["logprobs"] = logprobs
+    found = asked(ordinary(body))[0][0]
+    assert found.letters == () and found.text == "B"
+
+
+def test_the_first_token_of_a_thought_is_no_letter():
+    assert asked(ordinary(reply(reasoning_content="A cell, so B.")))[0][0].letters == ()
+    assert asked(ordinary(reply(reasoning=None)))[0][0].letters != ()
+
+
+HTML = b"<html>busy</html>"
 
 
 @pytest.mark.parametrize(
-    ("body", "requests"),
+    ("body", "requests", "words"),
     [
-        ((200, {}, b"<html>busy</html>"), 1),
-        ((200, {}, b'{"choices": [{"mess'), 1),
-        ((200, {}, reply() | {"choices": []}), 1),
-        ((200, {"Content-Length": 10_000}, reply()), 3),
-        ((500, {}, {"error": {"message": "no"}}), 3),
-        ((413, {}, {"error": {"message": "too large"}}), 1),
-        ((400, {}, {"error": {"message": "bad image"}}), 1),
-        ((429, {"Retry-After": "600"}, {"error": {"message": "quota"}}), 1),
+        ((200, {}, HTML), 1, "no JSON: '<html>busy"),
+        ((200, {"Content-Type": "text/html"}, HTML), 1, "no JSON: '<html>busy"),
+        ((200, {}, b'{"choices": [{"mess'), 1, "no JSON"),
+        ((200, {}, reply() | {"choices": []}), 1, "no choice in the reply"),
+        ((200, {}, {"error": {"message": "upstream is down"}}), 1, "no choice in the reply .*upstream is down"),
+        ((200, {}, reply() | {"choices": [{"index": 0, "finish_reason": "stop"}]}), 1, "AttributeError"),
+        ((200, {}, reply("half a wor", finish="abort")), 1, "the server broke off"),
+        ((200, {"Content-Length": 10_000}, reply()), 3, "RemoteProtocolError"),
+        ((None, {}, b""), 3, "Error"),
+        ((500, {}, {"error": {"message": "no"}}), 3, "500"),
+        ((413, {}, {"error": {"message": "too large"}}), 1, "413"),
+        ((413, {}, HTML), 1, "413|html"),
+        ((400, {}, {"error": {"message": "bad image"}}), 1, "bad image"),
+        ((422, {}, {"detail": [{"loc": ["body", "image"], "msg": "bad"}]}), 1, "422"),
+        ((429, {"Retry-After": "600"}, {"error": {"message": "slow down"}}), 1, "slow down"),
+        ((503, {}, {"error": {"message": "loading"}}), 3, "loading"),
     ],
-    ids=["html", "cut json", "no choice", "half a body", "500", "413", "400", "429 for long"],
+    ids=[
+        *("html", "html by its type", "cut json", "no choice", "an error with status 200", "no message", "aborted"),
+        *("half a body", "reset", "500", "413", "413 of a proxy", "400", "422", "429 for long", "503 for long"),
+    ],
 )
-def test_what_is_no_reply_is_a_failure_with_its_reason(body, requests, monkeypatch):
+def test_what_is_no_reply_is_a_failure_with_its_reason(body, requests, words, monkeypatch):
     monkeypatch.setattr(endpoint, "PATIENCE", 0.0)
     found, got = asked(lambda request, before: body)
-    assert isinstance(found[0], Failure) and found[0].reason and "\n" not in found[0].reason
+    assert isinstance(found[0], Failure) and re.search(words, found[0].reason) and "\n" not in found[0].reason
     assert len(got) == requests
+
+
+def test_a_reply_that_takes_too_long_is_a_failure(monkeypatch):
+    monkeypatch.setattr(endpoint, "TIMEOUT", 0.2)
+    found, got = asked(lambda request, before: (time.sleep(0.5), (200, {}, reply()))[1])
+    assert "Timeout" in found[0].reason and len(got) == 3
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_before_a_server_that_starts_is_waited_for(status, monkeypatch):
+    monkeypatch.setattr(endpoint, "RETRIES", 0)
+    found, got = asked(lambda request, before: (status, {}, HTML) if before < 4 else (200, {}, reply()))
+    assert found[0].text == "B" and len(got) == 5
+
+
+def test_a_server_that_is_busy_for_longer_than_the_client_waits_is_waited_for(monkeypatch):
+    monkeypatch.setattr(endpoint, "RETRIES", 0)
+    busy = (429, {"Retry-After": "0.3"}, {"error": {"message": "slow down"}})
+    found, got = asked(lambda request, before: busy if before < 2 else (200, {}, reply()))
+    assert found[0].text == "B" and len(got) == 3
 
 
 def test_a_server_that_is_busy_or_stumbles_is_asked_again():
@@ -109,11 +171,66 @@ def test_a_server_that_is_busy_or_stumbles_is_asked_again():
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(401, "refuses the key in OPENAI_API_KEY"), (403, "refuses the key"), (404, "there is no model 'm'")],
+    [
+        (401, "refuses the key in OPENAI_API_KEY"),
+        (403, "refuses the key"),
+        (404, "there is no model 'm', or no chat/completions, at http://127.0.0.1:[0-9]*/v1 .404.$"),
+        (405, "there is no model 'm'"),
+        (402, "127.0.0.1 wants to be paid .*no"),
+        (301, "redirects to https://elsewhere.org/v1; write that address, if you trust it"),
+        (307, "redirects to https://elsewhere.org/v1"),
+    ],
 )
 def test_what_no_patience_mends_ends_the_run_in_one_line(status, words):
+    to = {"Location": "https://elsewhere.org/v1/chat/completions?token=1"} if status < 400 else {}
     with pytest.raises(UserError, match=words):
-        asked(lambda request, before: (status, {}, {"error": {"message": "no"}}), n=5)
+        asked(lambda request, before: (status, to, {"error": {"message": "no"}}), n=5)
+
+
+def test_a_spent_quota_ends_the_run():
+    body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
+    with pytest.raises(UserError, match="wants to be paid .429 .*exceeded your quota"):
+        asked(lambda request, before: (429, {"Retry-After": "600"}, body), n=5)
+
+
+def test_an_address_without_v1_is_told():
+    def answer(request, before):
+        return 404, {}, {"error": {"message": "no"}}
+
+    with served(answer) as (url, _), pytest.raises(UserError, match="; most addresses end in /v1"):
+        list(Endpoint("m", url.removesuffix("/v1")).replies(items(1)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        ("api:qwen@http://localhost:8000/v1", ("qwen", "http://localhost:8000/v1")),
+        ("api:org/qwen:7b@q4@https://host.org/v1/", ("org/qwen:7b@q4", "https://host.org/v1")),
+        ("api:m@http://[::1]:8000/v1", ("m", "http://[::1]:8000/v1")),
+        ("api:m@2026@https://host.org", ("m@2026", "https://host.org")),
+    ],
+)
+def test_model_and_address_are_read_from_the_string(spec, place):
+    identity = open_model(spec).identity
+    assert (identity["model"], identity["url"]) == place
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("api:m", "write api:MODEL@URL"),
+        ("api:@http://localhost/v1", "write api:MODEL@URL"),
+        ("api:m@ftp://localhost/v1", "write api:MODEL@URL"),
+        ("api:m@http://", "write api:MODEL@URL"),
+        ("api:m@http://host:port/v1", "write api:MODEL@URL"),
+        ("api:m@http://me:secret@host/v1", "without user, password"),
+        ("api:m@https://host/v1?key=secret", "without user, password"),
+    ],
+)
+def test_an_address_that_is_none_or_holds_a_key_is_refused(spec, words):
+    with pytest.raises(UserError, match=words) as refused:
+        _ = open_model(spec).identity
+    assert "secret" not in str(refused.value)
 
 
 def test_a_parameter_that_is_refused_is_left_out_once():
@@ -126,13 +243,23 @@ def test_a_parameter_that_is_refused_is_left_out_once():
 
     with served(answer) as (url, requests):
         asks = Endpoint("m", url)
-        assert all(one.text == "B" for _, one in asks.replies(items(4)))
-        assert asks.refused == {"logprobs", "max_tokens", "temperature"} and asks.served == {"served-name"}
+        for _, one in asks.replies(items(4)):
+            assert (one.text, one.refused, one.served) == ("B", ("logprobs", "temperature"), "served-name")
         last = requests[-1][0]
         assert last["max_completion_tokens"] == 2048 and not {"top_logprobs", "logprobs", "temperature"} & {*last}
         before = len(requests)
         list(asks.replies(items(1)))
         assert len(requests) == before + 1
+
+
+def test_a_server_that_lists_fewer_tokens_is_asked_for_fewer():
+    def answer(request, before):
+        if request["top_logprobs"] > 5:
+            return 422, {}, {"detail": "top_logprobs must be at most 5"}
+        return 200, {}, reply()
+
+    found, requests = asked(answer)
+    assert found[0].refused == () and found[0].letters and requests[-1][0]["top_logprobs"] == 5
 
 
 def test_failure_after_failure_ends_the_run():
@@ -141,36 +268,56 @@ def test_failure_after_failure_ends_the_run():
 
 
 def test_a_server_that_starts_anew_is_waited_for():
-    import threading
-    import time
-
     with served(ordinary(reply())) as (url, _):
         port = int(url.rsplit(":", 1)[1].split("/")[0])
     found = {}
     asking = threading.Thread(target=lambda: found.update(Endpoint("m", url).replies(items(3))))
     asking.start()
     time.sleep(0.5)
-    from http.server import ThreadingHTTPServer
-
-    made = ThreadingHTTPServer.__init__
-    try:
-        ThreadingHTTPServer.__init__ = lambda self, address, handler: made(self, ("127.0.0.1", port), handler)
-        with served(ordinary(reply())):
-            asking.join(10)
-    finally:
-        ThreadingHTTPServer.__init__ = made
+    with served(ordinary(reply()), port):
+        asking.join(10)
     assert {at: one.text for at, one in found.items()} == {0: "B", 1: "B", 2: "B"}
 
 
-def test_a_key_goes_to_the_address_and_nowhere_else(monkeypatch, cache, tmp_path, rows, parquet):
-    monkeypatch.setenv("OPENAI_API_KEY", "secret-of-mine")
-    with served(ordinary(reply())) as (url, requests):
-        run = evaluate(parquet(rows[::4]), [f"api:m@{url}"])
+@pytest.mark.parametrize("status", [200, 400, 401, 429])
+def test_a_key_goes_to_the_address_and_nowhere_else(monkeypatch, cache, tmp_path, rows, parquet, capfd, status):
+    monkeypatch.setenv("MY_KEY", "secret-of-mine")
+    monkeypatch.setenv("OPENAI_API_KEY", "another-key")
+    echo = {"error": {"message": "Incorrect API key provided: secret-of-mine", "code": "insufficient_quota"}}
+    with served(lambda request, before: (status, {}, reply() if status == 200 else echo)) as (url, requests):
+        own = {"hosted": {"spec": f"api:m@{url}", "endpoint": {"key_env": "MY_KEY"}}}
+        (tmp_path / "models.yml").write_text(json.dumps(own))
+        monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "models.yml"))
+        out = tmp_path / "out"
+        code = main(["evaluate", "--dataset", parquet(rows[::4]), "--models", "hosted", "--out", str(out)])
         assert {headers["authorization"] for _, headers in requests} == {"Bearer secret-of-mine"}
-    run.save(tmp_path / "out")
-    for path in [*cache.rglob("*"), *(tmp_path / "out").rglob("*")]:
+    assert code == (0 if status == 200 else 2)
+    told = "".join(capfd.readouterr())
+    assert "secret-of-mine" not in told and "another-key" not in told and f"{url.split(':')[1][2:]}" in told + url
+    for path in [*cache.rglob("*"), *out.rglob("*")]:
         assert path.is_dir() or b"secret-of-mine" not in path.read_bytes(), path
-    assert run.record["models"][f"api:m@{url}"]["served"] == ["served-name"]
+
+
+def test_what_the_server_calls_itself_is_kept_with_the_replies(rows, parquet):
+    """A second run, which asks nothing, tells it too, and that an alias changed meanwhile."""
+
+    def answer(request, before):
+        if "seed" in request:
+            return 400, {}, {"error": {"message": "seed is not supported"}}
+        name = "m-2026" if len(requests) > 40 else "m-2025"
+        return 200, {}, reply() | {"model": name}
+
+    with served(answer) as (url, requests):
+        name, data = f"api:m@{url}", parquet(rows[::4])
+        first = evaluate(data, [name]).record["models"][name]
+        n = len(requests)
+        second = evaluate(data, [name, "random"]).record["models"][name]
+        assert len(requests) == n and second["questions_asked_now"] == 0
+    for passport in (first, second):
+        assert passport["served"] == ["m-2025", "m-2026"] and passport["refused"] == ["seed"]
+        notes = "\n".join(passport["notes"])
+        assert "2 models answered under this name, as the server calls them: m-202" in notes
+        assert re.search(r"does not take seed: ([0-9]+) of \1 questions were asked without it", notes)
 
 
 def test_every_question_is_asked_once_over_a_run_that_failed_half_way(rows, parquet):
@@ -197,20 +344,63 @@ def test_every_question_is_asked_once_over_a_run_that_failed_half_way(rows, parq
     assert len({*seen}) == n
 
 
+def test_a_question_that_two_copies_of_an_image_ask_is_asked_once(rows, parquet):
+    copies = [row | {"image_id": f"{row['image_id']}-{n}"} for row in rows[:3] for n in range(2)]
+    with served(ordinary(reply())) as (url, requests):
+        run = evaluate(parquet(copies), [f"api:m@{url}"])
+        passport = run.record["models"][f"api:m@{url}"]
+    assert len(run.predictions) == 2 * len(requests) == 2 * passport["questions_asked_now"]
+
+
+def test_what_will_be_asked_is_told_before_anything_is(rows, parquet, capsys, tmp_path, monkeypatch):
+    data = parquet(rows[::4])
+    told = []
+
+    def answer(request, before):
+        told.append(capsys.readouterr().err)
+        return 200, {}, reply()
+
+    with served(answer) as (url, requests):
+        prices = {"price_in": 2, "price_out": 10, "currency": "EUR", "concurrency": 1, "max_tokens": 50}
+        (tmp_path / "models.yml").write_text(json.dumps({"hosted": {"spec": f"api:m@{url}", "endpoint": prices}}))
+        monkeypatch.setenv("UBENCH_MODELS", str(tmp_path / "models.yml"))
+        where = ["--dataset", data, "--models", "hosted", "random"]
+        for command in (["evaluate", "--out", str(tmp_path / "a")], ["report", "--out", str(tmp_path / "b")], ["run"]):
+            assert main([*command, *where, "--dry-run"]) == 0
+            words = capsys.readouterr().out
+            assert not requests and not list(tmp_path.glob("[ab]"))
+            n, images, sent = re.search(
+                r"hosted: (\d+) questions, \1 to ask about (\d+) images, (\S+) MB", words
+            ).groups()
+            assert "tokens are counted by the server, and the cost with them" in words and "random: " in words
+        run = evaluate(data, ["hosted"])
+        bodies = [request["messages"][0]["content"] for request, _ in requests]
+        assert f"{n} questions" in told[0] and int(n) == len(requests)
+        assert float(sent) == pytest.approx(
+            sum(len(a["image_url"]["url"]) + len(b["text"]) for a, b in bodies) / 1e6, abs=0.06
+        )
+        assert requests[0][0]["max_tokens"] == 50 and run.record["models"]["hosted"]["decoding"]["max_tokens"] == 50
+        assert run.record["models"]["hosted"]["cost"] == {
+            "amount": pytest.approx(len(requests) * (40 * 2 + 2 * 10) / 1e6),
+            "currency": "EUR",
+        }
+        main(["evaluate", *where, "--out", str(tmp_path / "a"), "--dry-run"])
+        assert (
+            f"hosted: {n} questions ({n} of them answered before, or alike), nothing to ask" in capsys.readouterr().out
+        )
+        main(["evaluate", "--dataset", parquet(rows[1::4], "b.parquet"), *where[2:], "--out", "x", "--dry-run"])
+        assert "tokens are counted" in capsys.readouterr().out
+
+
 def test_without_a_key_a_foreign_address_is_not_asked(rows, parquet):
     data = parquet(rows[::4])
     with pytest.raises(
         UserError, match="model 'api:m@https://example.org/v1': set OPENAI_API_KEY to the key of example.org"
     ):
         evaluate(data, ["api:m@https://example.org/v1"])
-    with pytest.raises(UserError, match="write api:MODEL@URL"):
-        evaluate(data, ["api:m"])
 
 
 def test_concurrency_is_kept():
-    import threading
-    import time
-
     lock, now, most = threading.Lock(), [0], [0]
 
     def answer(request, before):

@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..models.answers import COLUMNS, OF_REPLIES
 from ..models.cards import ModelCard
 from ..models.load import open_model
+from ..models.plan import Plan
 from ..models.registry import as_list
 from . import record
 from .audit import flip_rates
@@ -112,6 +113,23 @@ def evaluate(
     }
     run = Evaluation(benchmark, questions, predictions, failed, facts)
     return keep_run(run, key, keyed) if key else run
+
+
+def plan(
+    dataset: str = "demo",
+    models: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    templates: str | None = None,
+) -> list[Plan]:
+    """What ``evaluate`` would ask of the models that reply in words, and what is known of its cost; asks nothing."""
+    opened = [open_model(model) for model in as_list(models)]
+    device, precision = choose_device(device, precision)
+    benchmark = open_benchmark(dataset, limit)
+    questions = build_questions(benchmark, read_templates(templates) if templates else None)
+    return [model.plan(benchmark, questions, device=device, precision=precision) for model in opened]
 
 
 def _failures(benchmark: Benchmark, reasons: dict[str, str]) -> pd.DataFrame:

@@ -33,6 +33,26 @@ PREPROCESS = {  # what an entry may set of open_clip's, and what is right
 }
 
 
+def _number(least: float, kinds=(int, float)):
+    """Whether a value is a finite number of some kinds, at least so large."""
+    return lambda value: type(value) in kinds and least <= value < float("inf")
+
+
+PRICES = ("price_in", "price_out", "currency")
+ENDPOINT = {  # what an entry may set of how an address is asked, and what is right
+    "concurrency": (_number(1, (int,)), "a whole number of questions at a time"),
+    "timeout": (_number(0.1), "a number of seconds"),
+    "max_tokens": (_number(1, (int,)), "a whole number of tokens"),
+    "key_env": (
+        lambda value: isinstance(value, str) and bool(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", value)),
+        "the name of the variable that holds the key, not the key",
+    ),
+    "price_in": (_number(0), "the price of a million tokens"),
+    "price_out": (_number(0), "the price of a million tokens"),
+    "currency": (lambda value: isinstance(value, str) and 0 < len(value) <= 8, "a text such as EUR"),
+}
+
+
 class Family(NamedTuple):
     """The models of one kind of string: what opens them (imported when one is opened), and what needs no opening."""
 
@@ -46,7 +66,7 @@ ENCODER = Family("ubench_utils.models.encoders.encoder:Encoder")
 FAMILIES = {  # by what stands before the colon of a model string
     **dict.fromkeys(("open_clip", "hf-hub", "local-dir", "conch", *MERGES), ENCODER),
     "hf": Family("ubench_utils.models.transformers_models:open_model"),
-    "api": Family("ubench_utils.models.generators.generator:Hosted", has_weights=False),
+    "api": Family("ubench_utils.models.generators.hosted:Hosted", has_weights=False),
     "predictions": Family("ubench_utils.models.submission:Submission", has_weights=False),
     "random": Family("ubench_utils.models.baseline:Baseline", has_weights=False, guesses=True, takes_argument=False),
 }
@@ -65,6 +85,7 @@ class ModelCard:
     in_domain: dict | None = None
     activation: str | None = None
     preprocess: dict | None = None
+    endpoint: dict | None = None
     colour: str | None = None
     revision: str | None = None
     licence: str | None = None
@@ -135,7 +156,7 @@ def _read_cards(path: Path) -> dict[str, ModelCard]:
 def _check_entry(entry: dict, where: str) -> None:
     """Refuse values that would only fail on a page, or far into a run."""
     domain, activation, colour = (entry.get(key) for key in ("in_domain", "activation", "colour"))
-    for key in set(entry) - {"in_domain", "preprocess"}:
+    for key in set(entry) - {"in_domain", "preprocess", "endpoint"}:
         if not isinstance(entry[key], str | int | float | None) or isinstance(entry[key], bool):
             raise UserError(f"{where}: {key} is a text, not {_shown(entry[key])}")
     if domain is not None and not (
@@ -149,12 +170,18 @@ def _check_entry(entry: dict, where: str) -> None:
         raise UserError(f"{where}: activation is gelu or quickgelu, not '{activation}'")
     if colour is not None and not re.fullmatch("#[0-9A-Fa-f]{6}", str(colour)):
         raise UserError(f"{where}: write the colour as \"#rrggbb\", not '{colour}'")
-    preprocess = entry.get("preprocess", {})
-    if not isinstance(preprocess, dict) or not set(preprocess) <= set(PREPROCESS):
-        raise UserError(f"{where}: preprocess is a mapping with keys of {', '.join(PREPROCESS)}")
-    for key, value in preprocess.items():
-        if not PREPROCESS[key][0](value):
-            raise UserError(f"{where}: {key} in preprocess is {PREPROCESS[key][1]}, not {_shown(value)}")
+    for name, allowed in (("preprocess", PREPROCESS), ("endpoint", ENDPOINT)):
+        given = entry.get(name, {})
+        if not isinstance(given, dict) or not set(given) <= set(allowed):
+            raise UserError(f"{where}: {name} is a mapping with keys of {', '.join(allowed)}")
+        for key, value in given.items():
+            is_right, right = allowed[key]
+            if not is_right(value):  # a key in the place of its variable's name is not shown
+                raise UserError(f"{where}: {key} in {name} is {right}" + f", not {_shown(value)}" * (key != "key_env"))
+    if entry.get("endpoint") and not str(entry["spec"]).startswith("api:"):
+        raise UserError(f"{where}: endpoint is for models behind an address, api:MODEL@URL")
+    if ("price_in" in entry.get("endpoint", {})) != ("price_out" in entry.get("endpoint", {})):
+        raise UserError(f"{where}: write both price_in and price_out, or neither")
 
 
 def _shown(value) -> str:

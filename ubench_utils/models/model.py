@@ -19,6 +19,7 @@ from ..data.benchmark import Benchmark
 from ..errors import UserError
 from .cards import ModelCard
 from .folders import Source
+from .plan import Plan
 from .sources import identity_of, resolve, states
 
 
@@ -150,6 +151,10 @@ class Model(ABC):
         UserError
             If it cannot: its files are damaged, or changed meanwhile, or none of the images can be read.
         """
+
+    def plan(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> Plan:
+        """What would be asked in words if it answered now: nothing, unless it is a model that replies."""
+        return Plan(self.name, len(questions), 0)
 
     def load(self, device: str = "cpu", precision: str = "float32") -> Any:
         """Load the weights, as ``load_model`` does; refused where there are none."""

@@ -7,8 +7,8 @@ import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,37 @@ from ...engine.work import UNREADABLE, picture, reason_of
 from ...errors import UserError
 from ..answers import answer_table
 from ..model import Answers, Model, naming
+from ..plan import Plan, cost
 from ..replies import NO_OPTION, read_reply
 from .protocol import INSTRUCTION, LETTERS, digest, is_right, prompt
 from .reply import Failure, Item, Reply
 
 RULE = 1  # raise it when the same question is asked otherwise
 REASONS = 2  # that a note tells
+SIZED = 32  # images whose size is measured, to say what will be sent
+
+
+class Asking(NamedTuple):
+    """What came of asking.
+
+    Attributes
+    ----------
+    asked : pandas.DataFrame
+        The questions that were answered, now or before, as from ``build_questions``.
+    replies : list of Reply
+        One a question.
+    unseen, failures : dict of str to str, Counter
+        Images that could not be read, by hash, and why; how many questions have no reply otherwise, and why.
+    n_now, n_images_now : int
+        Questions that were asked now, and images that they are about.
+    """
+
+    asked: pd.DataFrame
+    replies: list[Reply]
+    unseen: dict[str, str]
+    failures: Counter
+    n_now: int
+    n_images_now: int
 
 
 class Asked(Model):
@@ -40,33 +65,55 @@ class Asked(Model):
         """What asks: it has ``replies(items)``, which gives pairs of an item's number and its reply or failure."""
 
     @abstractmethod
+    def decoding(self) -> dict:
+        """How replies are made: part of what they are kept under."""
+
+    @abstractmethod
     def facts(self, device: str, precision: str) -> dict:
         """Facts of the model and of how it is asked: what a passport begins with; ``decoding`` among them."""
 
-    def told(self, asker: Any) -> dict:
-        """Facts that are known only after it was asked."""
-        return {}
+    def told(self, replies: list[Reply]) -> dict:
+        """Facts that its replies tell; ``notes`` among them."""
+        return {"notes": []}
 
-    def answer(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> Answers:
-        """Ask every question once, in place of the headline wording; what was answered before is not asked again."""
-        started = time.monotonic()
-        facts = self.facts(device, precision)
-        there = questions[questions.wording == HEADLINE_WORDING]
-        asked = there[there.asked.notna() & (there.n_options <= len(LETTERS))]
-        prompts = [prompt(words, labels) for words, labels in zip(asked.asked, asked.labels, strict=True)]
-        of = store.digest({"identity": self.identity, "precision": precision, "rule": RULE, **facts["decoding"]})
-        keys = [store.digest([of, image, text]) for image, text in zip(asked.image_hash, prompts, strict=True)]
-        asker = None
+    def begins(self, plan: Plan) -> None:
+        """Say what will be asked; nothing is said of a model in memory."""
+
+    def plan(
+        self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str, asking: int = 1
+    ) -> Plan:
+        """What ``ask`` would ask, and what is known of its cost; nothing is asked, and no weights are loaded."""
+        asked, prompts, keys, of = self._lined_up(questions, precision, asking)
         with open_replies(of) as kept:
             known = kept.known(keys)
-            order = sorted(
-                (at for at, key in enumerate(keys) if key not in known),
-                key=lambda at: (asked.image_hash.iloc[at], keys[at]),
-            )
-            unseen: dict[str, str] = {}  # images, and why
-            failures: Counter[str] = Counter()
+        return self._plan(benchmark, asked, prompts, keys, known)
+
+    def ask(
+        self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str, asking: int = 1
+    ) -> Asking:
+        """Ask every question once, in place of the headline wording; what was answered before is not asked again.
+
+        Parameters
+        ----------
+        benchmark, questions, device, precision
+            As for ``answer``.
+        asking : int
+            Which asking of the same questions it is: the replies to each are kept apart.
+
+        Raises
+        ------
+        UserError
+            If none of the questions was answered.
+        """
+        asked, prompts, keys, of = self._lined_up(questions, precision, asking)
+        unseen: dict[str, str] = {}
+        failures: Counter[str] = Counter()
+        with open_replies(of) as kept:
+            known = kept.known(keys)
+            order = _to_ask(asked, keys, known)
             if order:
                 asker = self.asker(device, precision)
+                self.begins(self._plan(benchmark, asked, prompts, keys, known))
                 items = _items(benchmark, asked.image_hash.to_numpy(), prompts, order, unseen)
                 with naming(self.name), tqdm(total=len(order), unit="question", desc=self.name, disable=None) as bar:
                     failures = _keep(asker.replies(items), keys, kept, bar)
@@ -74,38 +121,80 @@ class Asked(Model):
         answered = np.array([key in known for key in keys], bool)
         if not answered.any():
             why = next(iter([*unseen.values(), *failures]), "none has words in which it can be asked")
-            raise UserError(f"model '{self.name}': none of {len(there):,} questions was answered ({why})")
+            n = f"{(questions.wording == HEADLINE_WORDING).sum():,}"
+            raise UserError(f"model '{self.name}': none of {n} questions was answered ({why})")
         found = [Reply(**known[key]) for key in keys if key in known]
-        predictions, notes = read(asked[answered], found)
-        if len(there) > len(asked):
-            n = f"{len(there) - len(asked):,} of {len(there):,} questions"
+        n_images = int(asked.image_hash.iloc[order].nunique())
+        return Asking(asked[answered], found, unseen, failures, len(order), n_images)
+
+    def _lined_up(self, questions: pd.DataFrame, precision: str, asking: int) -> tuple:
+        """The questions that can be asked, their prompts, the keys of their replies, and of the file with these."""
+        there = questions[questions.wording == HEADLINE_WORDING]
+        asked = there[there.asked.notna() & (there.n_options <= len(LETTERS))]
+        prompts = [prompt(words, labels) for words, labels in zip(asked.asked, asked.labels, strict=True)]
+        of = store.digest({"identity": self.identity, "precision": precision, "rule": RULE, **self.decoding()})
+        again = [asking] if asking > 1 else []
+        keys = [store.digest([of, image, text, *again]) for image, text in zip(asked.image_hash, prompts, strict=True)]
+        return asked, prompts, keys, of
+
+    def _plan(self, benchmark: Benchmark, asked: pd.DataFrame, prompts: list, keys: list, known: dict) -> Plan:
+        order = _to_ask(asked, keys, known)
+        sizes = _sizes(benchmark, asked.image_hash.iloc[order]) if order and not self.has_weights else []
+        return Plan(
+            model=self.name,
+            questions=len(asked),
+            to_ask=len(order),
+            images=asked.image_hash.iloc[order].nunique(),
+            image_bytes=tuple(sizes),
+            prompt_bytes=sum(len(prompts[at].encode()) for at in order),
+            known=tuple((reply["tokens_in"], reply["tokens_out"]) for reply in known.values()),
+            prices=self.prices,
+        )
+
+    @property
+    def prices(self) -> dict:
+        """What a user says that a million tokens cost: ``price_in, price_out, currency``; empty where nothing."""
+        return {}
+
+    def answer(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> Answers:
+        """Answer by what was replied: see ``ask`` and ``read``."""
+        started = time.monotonic()
+        facts = self.facts(device, precision)
+        found = self.ask(benchmark, questions, device=device, precision=precision)
+        predictions, notes = read(found.asked, found.replies)
+        there = questions[questions.wording == HEADLINE_WORDING]
+        askable = there.asked.notna() & (there.n_options <= len(LETTERS))
+        if not askable.all():
+            n = f"{(~askable).sum():,} of {len(there):,} questions"
             notes.append(f"{n} have no words, or more options than letters: not asked")
-        if failures:
-            reasons = "; ".join(f"{n:,} × {why}" for why, n in failures.most_common(REASONS))
-            notes.append(
-                f"{failures.total():,} questions have no reply ({reasons}): in no score, asked again next time"
-            )
+        if found.failures:
+            reasons = "; ".join(f"{n:,} × {why}" for why, n in found.failures.most_common(REASONS))
+            n = f"{found.failures.total():,} questions have no reply"
+            notes.append(f"{n} ({reasons}): in no score, asked again next time")
         seconds = time.monotonic() - started
+        told = self.told(found.replies)
+        into, out = (sum(getattr(one, side) for one in found.replies) for side in ("tokens_in", "tokens_out"))
         passport = {
             **facts,
-            **(self.told(asker) if asker else {}),
+            **told,
             "device": device,
             "identity": self.identity,
             "commits": self.commits,
             "prompt": INSTRUCTION,
             "prompt_digest": digest(prompt("{question}", ["{option}", "{option}"])),
             "images": benchmark.images.image_hash.nunique(),
-            "images_failed": len(unseen),
-            "questions_asked_now": len(order),
-            "questions_failed": failures.total(),
-            "images_encoded_now": int(asked.image_hash.iloc[order].nunique()),
-            "tokens_in": sum(one.tokens_in for one in found),
-            "tokens_out": sum(one.tokens_out for one in found),
+            "images_failed": len(found.unseen),
+            "questions_asked_now": found.n_now,
+            "questions_failed": found.failures.total(),
+            "images_encoded_now": found.n_images_now,
+            "tokens_in": into,
+            "tokens_out": out,
+            **({"cost": cost(into, out, self.prices)} if self.prices else {}),
             "seconds": round(seconds, 3),
-            "images_per_second": round(len(order) / seconds, 1) if order else None,
-            "notes": notes,
+            "images_per_second": round(found.n_now / seconds, 1) if found.n_now else None,
+            "notes": [*notes, *told["notes"]],
         }
-        return Answers(predictions, unseen, {}, passport)
+        return Answers(predictions, found.unseen, {}, passport)
 
 
 class Generator(Asked):
@@ -121,6 +210,12 @@ class Generator(Asked):
 
     asker = load
 
+    def decoding(self) -> dict:
+        """Greedy, up to a cap."""
+        from . import local
+
+        return local.greedy()
+
     def facts(self, device: str, precision: str) -> dict:
         """As of every model that is asked, from the cache if there."""
         from . import local
@@ -131,40 +226,22 @@ class Generator(Asked):
         )
 
 
-class Hosted(Asked):
-    """A model behind an address, ``api:MODEL@URL``."""
+def _to_ask(asked: pd.DataFrame, keys: list[str], known: dict) -> list[int]:
+    """Places of the questions to ask, each key once, those of one image next to each other."""
+    first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in known}
+    return sorted(first.values(), key=lambda at: (asked.image_hash.iloc[at], keys[at]))
 
-    has_files = False
-    without_weights = "model '{}' is asked at an address; it has no weights here"
 
-    @cached_property
-    def _place(self) -> tuple[str, str]:
-        model, _, url = self.card.spec.partition(":")[2].rpartition("@")
-        if not model or not url.startswith(("http://", "https://")):
-            raise UserError(f"write api:MODEL@URL, say api:qwen@http://localhost:8000/v1, not '{self.card.spec}'")
-        return model, url.rstrip("/")
+def _sizes(benchmark: Benchmark, hashes: pd.Series) -> list[int]:
+    """Bytes of the first images by hash as they are sent, times the questions about them; all, if they are few."""
+    from .endpoint import data_url
 
-    @cached_property
-    def identity(self) -> dict:
-        """Model and address: what lies behind them may change, which ``served`` in the record may show."""
-        return {"kind": "endpoint", "model": self._place[0], "url": self._place[1]}
-
-    def asker(self, device: str, precision: str):
-        """The endpoint."""
-        from .endpoint import Endpoint
-
-        with naming(self.name):
-            return Endpoint(*self._place)
-
-    def facts(self, device: str, precision: str) -> dict:
-        """What is sent beside the question."""
-        from .endpoint import PARAMETERS
-
-        return {"decoding": PARAMETERS, "url": self._place[1]}
-
-    def told(self, asker) -> dict:
-        """Parameters that the server did not take, and what it calls the model."""
-        return {"refused": sorted(asker.refused), "served": sorted(asker.served)}
+    row_of = dict(zip(benchmark.images.image_hash, range(len(benchmark.images)), strict=True))
+    sizes = []
+    for image_hash, n in hashes.value_counts().sort_index().iloc[:SIZED].items():
+        with suppress(Exception):  # one that cannot be read is not sent, and told later
+            sizes += [len(data_url(picture(benchmark, row_of[image_hash])))] * n
+    return sizes
 
 
 def _items(benchmark: Benchmark, hashes, prompts, order: list[int], unseen: dict) -> Iterator[Item]:

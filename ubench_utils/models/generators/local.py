@@ -165,6 +165,11 @@ def _until(tokens: list[int], ends: set[int]) -> int:
     return next((at + 1 for at, token in enumerate(tokens) if token in ends), len(tokens))
 
 
+def greedy() -> dict:
+    """How replies are made."""
+    return {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": MOST_TOKENS}
+
+
 @silent()
 def load(name: str, source: Source, device: str, precision: str) -> Speaker:
     """Load a generator of transformers.
@@ -240,12 +245,8 @@ def facts(speaker: Speaker) -> dict:
         "image_tokens": int((inputs["input_ids"] == image_token).sum()) if image_token is not None else None,
         "dtype": str(speaker.dtype).removeprefix("torch."),
         "attention": getattr(network.config, "_attn_implementation", None),
-        "decoding": {
-            "do_sample": False,
-            "repetition_penalty": 1.0,
-            "max_new_tokens": MOST_TOKENS,
-            "ends": processor.tokenizer.convert_ids_to_tokens(network.generation_config.eos_token_id),
-        },
+        "decoding": greedy()
+        | {"ends": processor.tokenizer.convert_ids_to_tokens(network.generation_config.eos_token_id)},
         **(
             {}
             if template

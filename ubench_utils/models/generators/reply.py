@@ -24,6 +24,10 @@ class Reply(NamedTuple):
     letters : tuple of float
         Probability that the first token is A, B, …; empty where it is not known.
     tokens_in, tokens_out : int
+    served : str
+        What the server called the model that answered; empty of a local one.
+    refused : tuple of str
+        Parameters of decoding that the server did not take, so that it was asked without.
     """
 
     text: str
@@ -31,6 +35,8 @@ class Reply(NamedTuple):
     letters: tuple[float, ...] = ()
     tokens_in: int = 0
     tokens_out: int = 0
+    served: str = ""
+    refused: tuple[str, ...] = ()
 
 
 class Failure(NamedTuple):
