@@ -234,11 +234,6 @@ def test_the_doctor_loads_a_generator(speaker, capsys):
     assert f"ok       {name}: " in capsys.readouterr().out
 
 
-def test_a_mixture_of_generators_is_refused_in_one_line(speaker):
-    name = f"hf:{speaker('llava')}"
-    refused_model(f"mix:{name}+{name}@0.5", "replies in words", "not mixed yet")
-
-
 # --------------------------------------------------------------------------------------------------------- reading
 
 

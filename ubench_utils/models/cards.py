@@ -64,7 +64,8 @@ class Family(NamedTuple):
 
 ENCODER = Family("ubench_utils.models.encoders.encoder:Encoder")
 FAMILIES = {  # by what stands before the colon of a model string
-    **dict.fromkeys(("open_clip", "hf-hub", "local-dir", "conch", *MERGES), ENCODER),
+    **dict.fromkeys(("open_clip", "hf-hub", "local-dir", "conch"), ENCODER),
+    **dict.fromkeys(MERGES, Family("ubench_utils.models.merges:open_merge")),
     "hf": Family("ubench_utils.models.transformers_models:open_model"),
     "api": Family("ubench_utils.models.generators.hosted:Hosted", has_weights=False),
     "predictions": Family("ubench_utils.models.submission:Submission", has_weights=False),

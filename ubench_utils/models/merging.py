@@ -9,24 +9,29 @@ import copy
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from ..errors import UserError
 from .encoders.network import DualEncoder
+from .generators.local import Speaker
 from .registry import Merge
 from .sources import differing
 
 # Which tower a parameter belongs to, by the start of its name; after _WRAPPERS are gone, the number of its block (and
 # of the stage before it), or whether it stands before the first block or after the last. Names of open_clip (ViT,
-# ModifiedResNet and timm's visual towers; its own and transformers' text towers) and of transformers' dual encoders.
+# ModifiedResNet and timm's visual towers; its own and transformers' text towers), and of transformers' dual encoders
+# and generators (what projects image features to the language model counts with the image tower).
 _TOWERS = {
     "both": r"logit_scale|logit_bias|temperature",
-    "image": r"visual\.|vision_model\.|visual_projection",
-    "text": r"text\.|text_model\.|text_projection|transformer\.|token_embedding|positional_embedding|ln_final",
+    "image": r"(model\.)?(visual\.|vision_model\.|visual_projection|vision_tower\.|multi_modal_projector|connector)",
+    "text": r"(model\.)?(text\.|text_model\.|text_projection|transformer\.|token_embedding|positional_embedding|"
+    r"ln_final|language_model\.|lm_head)",
 }
-_WRAPPERS = r"((visual|text|vision_model|text_model|trunk|transformer|encoder)\.)*"
+_WRAPPERS = (
+    r"((model|visual|text|vision_model|text_model|vision_tower|language_model|trunk|timm_model|transformer|encoder)\.)*"
+)
 _BLOCKS = (
     r"(?:stages|layers)\.(\d+)\.(?:blocks\.(\d+)|downsample)\.",  # ConvNeXt, Swin
     r"layer(\d+)\.(\d+)\.",  # ResNet
@@ -37,7 +42,8 @@ _BEFORE = (
     r"conv[123]\.|bn[123]\.|ln_pre|pre_layrnorm|norm_pre"
 )
 _AFTER = (
-    r"ln_post|ln_final|(final|post)_layer_?norm|norm\.|fc_norm|attn_?pool|pooler|head|proj|(text|visual)_projection"
+    r"ln_post|ln_final|(final|post)_layer_?norm|norm\.|fc_norm|attn_?pool|pooler|head|proj|(text|visual)_projection|"
+    r"multi_modal_projector|connector|(deepstack_)?merger|lm_head"
 )
 # In the name of a value of a network that takes no part in its answers, or is compared as it is used.
 NO_SETTING = (
@@ -45,6 +51,8 @@ NO_SETTING = (
     *("image_mean", "image_std", "use_kernels"),
 )
 TEXT_OF_ALL_SIGNS = bytes(range(32, 127)).decode()
+
+Loaded = TypeVar("Loaded", DualEncoder, Speaker)
 
 
 class Depth(NamedTuple):
@@ -80,8 +88,8 @@ def layer_depths(keys) -> dict[str, Depth]:
             place = "before" if re.match(_BEFORE, rest) else "after" if re.match(_AFTER, rest) else None
         if tower is None or (place is None and tower != "both"):
             raise UserError(
-                f"the layer of weight {key} is unknown; layers are known of CLIP in open_clip's and of "
-                "CLIP and SigLIP in transformers' format"
+                f"the layer of weight {key} is unknown; layers are known of CLIP in open_clip's format and of CLIP, "
+                "SigLIP and generators with one vision tower in transformers'"
             )
         places[key] = tower, place
     depths: dict[str, Depth] = {}
@@ -238,29 +246,35 @@ MERGING: dict[str, Callable[..., dict]] = {
 }
 
 
-def merge_models(parents: list[DualEncoder], merge: Merge) -> DualEncoder:
+def merge_models(parents: list[Loaded], merge: Merge) -> Loaded:
     """Merge the weights of loaded models, on their device; the rest of the model is that of the first.
 
-    Floating-point entries, ``logit_scale`` among them, are merged as the functions of ``merging`` say.
+    Floating-point entries, ``logit_scale`` among them, are merged as the functions of ``merging`` say. Weights that a
+    network uses in two places (tied embeddings) are one entry, and stay tied.
 
     Raises
     ------
     UserError
-        If architecture (keys, shapes, dtypes), activation, context length or preprocessing differ.
+        If architecture (keys, shapes, dtypes), tokens, preprocessing or another setting differ.
     """
-    base, *tuned = parents
-    for model in tuned:
+    base: Loaded = parents[0]
+    for model in parents[1:]:
         check_mixable(base, model)
-    states = [model.network.state_dict() for model in parents]
+    names = _first_names(base.network)
+    states = [
+        {key: value for key, value in model.network.state_dict().items() if names.get(key, key) == key}
+        for model in parents
+    ]
     # A copy of the structure alone: its tensors are still the base's, until the merged ones are put in their place.
     tensors = [*base.network.parameters(), *base.network.buffers()]
     network = copy.deepcopy(base.network, memo={id(tensor): tensor for tensor in tensors})
     merged = MERGING[merge.method](*states, **merge.parameters)
-    network.load_state_dict(merged, assign=True)
+    merged |= {first: torch.nn.Parameter(merged[first]) for first in set(names.values())}
+    network.load_state_dict(merged | {name: merged[first] for name, first in names.items()}, assign=True)
     return replace(base, network=network)
 
 
-def check_mixable(base: DualEncoder, tuned: DualEncoder) -> None:
+def check_mixable(base: Loaded, tuned: Loaded) -> None:
     """Refuse two models that differ in more than their weights; see ``merge_models``."""
     first, second = base.network.state_dict(), tuned.network.state_dict()
     who = f"cannot mix '{base.name}' and '{tuned.name}'"
@@ -279,13 +293,12 @@ def check_mixable(base: DualEncoder, tuned: DualEncoder) -> None:
         if first[key].dtype != second[key].dtype:
             raise UserError(f"{who}: two types of number ({key} is {first[key].dtype} and {second[key].dtype})")
     text = "A micrograph of H&E-stained tissue, 40× objective."  # beside it a short and a long one: padding, truncation
-    tokens = [model.tokenize([text, "a", f"{TEXT_OF_ALL_SIGNS} {text}" * 40]) for model in (base, tuned)]
-    one, other = ([ids.tolist() for ids in (t.values() if isinstance(t, dict) else [t])] for t in tokens)
+    one, other = (model.token_ids([text, "a", f"{TEXT_OF_ALL_SIGNS} {text}" * 40]) for model in (base, tuned))
     if one != other:
         raise UserError(f"{who}: their tokenizers differ")
-    for what in ("activation", "context_length"):
-        if getattr(base, what) != getattr(tuned, what):
-            raise UserError(f"{who}: they differ in {what} ({getattr(base, what)} and {getattr(tuned, what)})")
+    for what, value in base.settings.items():
+        if value != tuned.settings[what]:
+            raise UserError(f"{who}: they differ in {what} ({value} and {tuned.settings[what]})")
     for what, facts, others in (
         ("they differ in preprocessing", base.recipe, tuned.recipe),
         ("their configurations differ in", _shape_of(base.network), _shape_of(tuned.network)),
@@ -293,6 +306,13 @@ def check_mixable(base: DualEncoder, tuned: DualEncoder) -> None:
         key = differing(facts, others)
         if key:
             raise UserError(f"{who}: {what} {key} ({facts.get(key)} and {others.get(key)})")
+
+
+def _first_names(network) -> dict[str, str]:
+    """First name of the parameter of each name; a tied one has several names."""
+    first: dict[int, str] = {}
+    named = network.named_parameters(remove_duplicate=False)
+    return {name: first.setdefault(id(parameter), name) for name, parameter in named}
 
 
 def _shape_of(network) -> dict:

@@ -20,6 +20,7 @@ from ..errors import UserError
 from .cards import ModelCard
 from .folders import Source
 from .plan import Plan
+from .registry import parse_merge
 from .sources import identity_of, resolve, states
 
 
@@ -62,6 +63,8 @@ class Model(ABC):
     card : ModelCard
     parents : tuple of Model
         Those that a merge is made of.
+    merge : Merge or None
+        How; None for a model that is no merge.
     source : Source or None
         Where its files lie; None for a merge, and for a model without any.
     """
@@ -72,6 +75,7 @@ class Model(ABC):
 
     def __init__(self, card: ModelCard, parents: "tuple[Model, ...]" = ()):
         self.card, self.parents = card, parents
+        self.merge = parse_merge(card.spec) if parents else None
         with naming(card.name):
             self.source: Source | None = resolve(card) if self.has_files and not parents else None
         self._states = states(self.source) if self.source else ()
@@ -112,8 +116,13 @@ class Model(ABC):
     def identity(self) -> dict:
         """Everything that determines its answers but the device, found once: the key of all that is cached of it.
 
-        Weights enter by the SHA-256 of their file, so a name can be reused for other weights without harm.
+        Weights enter by the SHA-256 of their file, so a name can be reused for other weights without harm. A merge is
+        what was merged, and how.
         """
+        if self.merge:
+            base, *tuned = (parent.identity for parent in self.parents)
+            of = tuned[0] if len(tuned) == 1 else tuned
+            return {"kind": self.merge.method, "base": base, "tuned": of, **self.merge.parameters}
         assert self.source, "a model without files says itself what it is"
         return identity_of(self.card, self.source)
 

@@ -5,7 +5,7 @@ Nothing here imports torch, so that what is cached needs none.
 
 import time
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,7 +15,6 @@ from ...engine import store
 from ...errors import UserError
 from ..cards import ModelCard
 from ..model import Answers, Model, naming
-from ..registry import parse_merge
 from .features import Features, image_features, predict, text_features
 from .matching import match_images, predict_matches
 
@@ -28,10 +27,6 @@ class Encoder(Model):
 
     def __init__(self, card: ModelCard, parents: tuple[Model, ...] = ()):
         super().__init__(card, parents)
-        self.merge = parse_merge(card.spec) if parents else None
-        wordy = next((parent.name for parent in parents if parent.replies), None)
-        if wordy:
-            raise UserError(f"model '{card.name}': '{wordy}' replies in words; such models are not mixed yet")
         self._loaded_as = self  # of the model itself, whatever names it has beside
 
     def __eq__(self, other) -> bool:
@@ -39,15 +34,6 @@ class Encoder(Model):
 
     def __hash__(self) -> int:
         return hash(self.name)
-
-    @cached_property
-    def identity(self) -> dict:
-        """As of every model; a merge is what was merged, and how."""
-        if self.merge is None:
-            return super().identity
-        base, *tuned = (parent.identity for parent in self.parents)
-        of = tuned[0] if len(tuned) == 1 else tuned
-        return {"kind": self.merge.method, "base": base, "tuned": of, **self.merge.parameters}
 
     @property
     def has_embeddings(self) -> bool:

@@ -109,6 +109,16 @@ class DualEncoder:
         """Number of weights."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
+    @property
+    def settings(self) -> dict:
+        """What two models must share beside architecture, tokens and preprocessing to be merged."""
+        return {"activation": self.activation, "context_length": self.context_length}
+
+    def token_ids(self, texts: list[str]) -> list:
+        """What the tokenizer makes of texts, by which two of them are compared."""
+        tokens = self.tokenize(texts)
+        return [ids.tolist() for ids in (tokens.values() if isinstance(tokens, dict) else [tokens])]
+
     def encode_images(self, pixels: np.ndarray) -> np.ndarray:
         """Image features, float32 of shape (n, d), L2-normalised, of pixels of shape (n, 3, size, size)."""
         return self._normalised(self.image_tower, self._batch(pixels))

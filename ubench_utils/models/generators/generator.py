@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,12 +202,17 @@ class Generator(Asked):
     """A local model of transformers."""
 
     def load(self, device: str = "cpu", precision: str = "float32"):
-        """Load the weights and the processor."""
+        """Load the weights and the processor; a merge is made in float32, then rounded to the precision."""
         from . import local
 
-        assert self.source
         with naming(self.name):
-            return local.load(self.name, self.source, device, precision)
+            if self.merge is None:
+                assert self.source
+                return local.load(self.name, self.source, device, precision)
+            from ..merging import merge_models
+
+            merged = merge_models([parent.load() for parent in self.parents], self.merge)
+            return replace(merged, name=self.name).on(device, precision)
 
     asker = load
 

@@ -1,7 +1,7 @@
 """A generator in memory: a model of transformers that reads image and text and writes a reply."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -56,6 +56,28 @@ class Speaker:
     def parameters(self) -> int:
         """Number of weights."""
         return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def recipe(self) -> dict:
+        """How images are prepared, JSON-able."""
+        images = getattr(self.processor, "image_processor", None)
+        return {key: str(value) for key, value in sorted(images.to_dict().items())} if images is not None else {}
+
+    @property
+    def settings(self) -> dict:
+        """What two models must share beside architecture, tokens and preprocessing to be merged."""
+        template = getattr(self.processor, "chat_template", None)
+        ends = self.network.generation_config.eos_token_id
+        return {"chat template": template and digest(str(template)), "end tokens": ends}
+
+    def token_ids(self, texts: list[str]) -> list:
+        """What the tokenizer makes of texts, by which two of them are compared."""
+        return self.processor.tokenizer(texts)["input_ids"]
+
+    def on(self, device: str, precision: str) -> "Speaker":
+        """The same model, moved to a device and rounded to a precision."""
+        place, dtype = torch.device(device), DTYPES[precision]
+        return replace(self, network=self.network.to(device=place, dtype=dtype), device=place, dtype=dtype)
 
     def replies(self, items: Iterable[Item]) -> Iterator[tuple[int, Reply]]:
         """Replies as they come, each with the number of its question; where memory runs out, batches stay smaller."""
@@ -231,22 +253,19 @@ def letters_of(tokenizer) -> np.ndarray:
 
 def facts(speaker: Speaker) -> dict:
     """What decides how a generator was asked, for its passport."""
-    network, processor = speaker.network, speaker.processor
-    template = getattr(processor, "chat_template", None)
-    images = getattr(processor, "image_processor", None)
-    recipe = {key: str(value) for key, value in sorted(images.to_dict().items())} if images is not None else {}
+    network, template = speaker.network, speaker.settings["chat template"]
     inputs = speaker._inputs([(Image.new("RGB", (64, 64)),)], ["a micrograph"])
     image_token = getattr(network.config, "image_token_id", None)
     return {
         "parameters": speaker.parameters,
         "architecture": type(network).__name__,
-        "chat_template": digest(template if isinstance(template, str) else str(template)) if template else None,
-        "image_processor": recipe,
+        "chat_template": template,
+        "image_processor": speaker.recipe,
         "image_tokens": int((inputs["input_ids"] == image_token).sum()) if image_token is not None else None,
         "dtype": str(speaker.dtype).removeprefix("torch."),
         "attention": getattr(network.config, "_attn_implementation", None),
         "decoding": greedy()
-        | {"ends": processor.tokenizer.convert_ids_to_tokens(network.generation_config.eos_token_id)},
+        | {"ends": speaker.processor.tokenizer.convert_ids_to_tokens(network.generation_config.eos_token_id)},
         **(
             {}
             if template
