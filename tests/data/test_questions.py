@@ -88,7 +88,16 @@ def test_cognition_questions_are_question_and_option():
         ]
     )
     images = pd.DataFrame(
-        [{"dataset": "d", "image_id": "i", "image_hash": "h", "group": None, **dict.fromkeys(FACETS, "x")}]
+        [
+            {
+                "dataset": "d",
+                "image_id": "i",
+                "image_hash": "h",
+                "further": "",
+                "group": None,
+                **dict.fromkeys(FACETS, "x"),
+            }
+        ]
     )
     asked = build_questions(Benchmark("local", rows, images, "f")).iloc[0]
     assert asked.options == ("Which stage? early", "Which stage? late") and asked.level == "cognition"

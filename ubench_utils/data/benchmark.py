@@ -17,7 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import UserError, first_line
-from . import columns, pixels
+from . import columns, microvqa
+from .cognition import FURTHER, one_a_row
+from .contents import digests_of_further, image_hashes
 from .storage import open_table, picture_bytes, with_class_names
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ DATASETS = {
 }
 COARSE = ["domain", "subdomain", "modality", "submodality", "stain"]  # columns, and types of question
 REQUIRED_COLUMNS = ["image_id", "image", "label_name", "dataset", *COARSE, "captions", "questions"]
-OPTIONAL_COLUMNS = ["microns_per_pixel", "ncbitaxon_name", "synthetic", "scale", "group", "rendering"]
+OPTIONAL_COLUMNS = ["microns_per_pixel", "ncbitaxon_name", "synthetic", "scale", "taxonomy", "group", "rendering"]
 FACETS = [
     "modality",
     "submodality",
@@ -82,9 +84,11 @@ class Benchmark:
     rows : datasets.Dataset or Rows
         The rows, of plain types: nothing in them is decoded, and no path in them opened, when they are read.
     images : pandas.DataFrame
-        One row per image, in the order of ``rows``: ``row`` (its number in the file), ``dataset, image_id,
-        label_name, image_hash``, the facets, ``group`` (the specimen, slide or patient, null where not stated: pictures
-        of one group in a sub-dataset are drawn together), and ``rendering`` (how a file's values became this picture,
+        One row per image, in the order of ``rows``: ``row`` (its number there), ``dataset, image_id, label_name,
+        image_hash``, ``picture`` (the first row that shows the same one: each further cognition question of an image
+        has a row of its own), ``further`` (digest of the images beside the first, empty where there is one), the
+        facets, ``group`` (the specimen, slide or patient, null where not stated: pictures of one group in a
+        sub-dataset are drawn together), and ``rendering`` (how a file's values became this picture,
         where that was not by the rule of ``pixels`` alone).
     fingerprint : str
         Hash of all images, captions and questions, independent of row order.
@@ -109,6 +113,11 @@ class Benchmark:
     folder: Path | None = None
 
     @property
+    def pictures(self) -> pd.DataFrame:
+        """The rows of ``images`` without those that show a picture again, for a further question."""
+        return self.images[~self.images.picture.duplicated()]
+
+    @property
     def is_synthetic(self) -> bool:
         """Whether every image is synthetic, as in the built-in sample."""
         return bool((self.images.synthetic == "synthetic").all())
@@ -123,6 +132,10 @@ class Benchmark:
         """Encoded bytes of the image in a row; raises OSError where there are none."""
         return picture_bytes(self.rows[row]["image"], self.folder)
 
+    def further_bytes(self, row: int) -> list[bytes]:
+        """Encoded bytes of the images beside the first that the question of a row is about; raises OSError as above."""
+        return [picture_bytes(cell, self.folder) for cell in self.rows[row].get(FURTHER) or []]
+
 
 def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     """Load and check a benchmark in the Hub schema.
@@ -130,8 +143,9 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     Parameters
     ----------
     name : str
-        ``demo``, ``jnirschl/uBench``, or the path of a parquet or arrow file, of a folder of them, or of a
-        ``save_to_disk`` folder.
+        ``demo``, ``jnirschl/uBench``, or the path of a parquet or arrow file, of a folder of them, of a
+        ``save_to_disk`` folder, or of a folder with a ``metadata.jsonl`` of questions (see ``metadata``); or
+        ``microvqa:`` and the path or the Hub name of a dataset in MicroVQA's schema (see ``microvqa``).
     limit : int, optional
         Keep this many images: of each sub-dataset its share, drawn at random with a fixed seed.
 
@@ -142,7 +156,7 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise UserError(f"limit is {limit}; it must be a whole number, at least 1")
-    rows, folder, notes = open_rows(name)
+    rows, folder, notes, picture = open_rows(name)
     missing = [column for column in REQUIRED_COLUMNS if column not in rows.column_names]
     if missing:
         raise UserError(
@@ -152,7 +166,7 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     if len(rows) == 0:
         raise UserError(f"dataset '{name}' has no rows")
     _check_types(rows.data.schema, name)
-    images = _describe(rows, name, notes)
+    images = _describe(rows, name, notes).assign(picture=picture)
     official = _known_datasets().official.reindex(images.dataset).to_numpy()
     outside = official == False  # noqa: E712 (unknown names are NaN and stay)
     if outside.any():
@@ -164,45 +178,60 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
     if len(kept) == 0:
         raise UserError(f"dataset '{name}' has only rows outside the official tables")
     if limit is not None:
-        drawn = draw(images.dataset.iloc[kept], limit)
-        missed = images.dataset.iloc[kept].nunique() - images.dataset.iloc[kept[drawn]].nunique()
+        shown = kept[~images.picture.iloc[kept].duplicated().to_numpy()]  # with a picture go all questions about it
+        drawn = shown[draw(images.dataset.iloc[shown], limit)]
+        missed = images.dataset.iloc[shown].nunique() - images.dataset.iloc[drawn].nunique()
+        what = "row" if len(shown) == len(kept) else "image"
         notes.append(
-            f"{len(drawn):,} of {len(kept):,} rows, of each sub-dataset its share, drawn at random with a fixed seed"
-            + (f"; of {missed} sub-dataset{'s' * (missed > 1)} that is no row" if missed else "")
+            f"{len(drawn):,} of {len(shown):,} {what}s, of each sub-dataset its share, "
+            "drawn at random with a fixed seed"
+            + (f"; of {missed} sub-dataset{'s' * (missed > 1)} that is no {what}" if missed else "")
         )
-        kept = kept[drawn]
+        kept = kept[images.picture.iloc[kept].isin(images.picture.iloc[drawn]).to_numpy()]
     if len(kept) < len(rows):
         rows, images = rows.select(kept), images.iloc[kept].reset_index(drop=True)
-    sizes = images.dataset.value_counts()
+    sizes = images.dataset[~images.picture.duplicated()].value_counts()
     n = int((sizes < SMALL_SET).sum())
     if n:
         notes.append(
             f"{n} sub-dataset{'s have' if n > 1 else ' has'} fewer than {SMALL_SET} images: "
             "95 % intervals of macro averages cover 80 to 95 % there, and with a single image none is given"
         )
-    images["image_hash"] = _image_hashes(rows, images, folder)
+    images["image_hash"] = image_hashes(rows, images, folder)
+    images["further"] = digests_of_further(rows[FURTHER] if FURTHER in rows.column_names else [[]] * len(rows), folder)
+    several = int((images.further != "").sum())
+    if several:
+        notes.append(
+            f"{several:,} questions are about several images: models that reply see all, others the first alone; "
+            "images are counted, and drawn together, by the first"
+        )
     revision = HUB_REVISION if name == HUB_NAME else None
     return Benchmark(name, rows, images, _fingerprint(rows, images), revision, notes, folder=folder)
 
 
 def open_rows(name: str) -> tuple:
-    """Rows as a `datasets.Dataset` of plain types, the folder of picture paths, and notes on what was read."""
+    """Rows as a `datasets.Dataset` of plain types, the folder of picture paths, notes on what was read, and the first
+    row that shows the picture of each, as from ``one_a_row``.
+    """
     import datasets
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    columns, folder = REQUIRED_COLUMNS + OPTIONAL_COLUMNS, None
+    columns, folder = [*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, FURTHER], None
     notes: list[str] = []
     if name in DATASETS:
         known = _known_rows(name)
         kept = [column for column in columns if column in known.column_names]
         table = with_class_names(known.data.table.select(kept), known.features.arrow_schema)
+    elif name.startswith(microvqa.PREFIX):
+        table, folder, notes = microvqa.open_questions(name)
     elif "\0" not in name and os.path.exists(os.path.expanduser(name)):
         table, folder, notes = open_table(name, columns)
     else:
         raise UserError(f"unknown dataset '{name}': neither {' nor '.join(DATASETS)}, nor an existing file or folder")
     try:
-        return as_rows(table), folder, notes
+        table, picture = one_a_row(table)
+        return as_rows(table), folder, notes, picture
     except Exception as error:  # a type that the library does not know
         wanted = "store structs, lists and plain values, as the Hub's dataset does"
         raise UserError(f"cannot read dataset '{name}': {first_line(error)}; {wanted}") from error
@@ -277,7 +306,7 @@ def draw(datasets, limit: int) -> np.ndarray:
 
 def _describe(rows, name: str, notes: list[str]) -> pd.DataFrame:
     """Facets of every image; adds notes on what was named or is not stated."""
-    there = set(rows.column_names) - {"image", "captions", "questions"}
+    there = set(rows.column_names) - {"image", "captions", "questions", FURTHER}
     read = [column for column in REQUIRED_COLUMNS + OPTIONAL_COLUMNS if column in there]
     table = rows.select_columns(read).with_format("arrow")[:]
     images, rewritten = pd.DataFrame(index=range(len(rows))), {}
@@ -325,7 +354,8 @@ def _describe(rows, name: str, notes: list[str]) -> pd.DataFrame:
     known = _known_datasets().reindex(images.dataset)
     images = images.reindex(columns=images.columns.union(OPTIONAL_COLUMNS, sort=False))
     images["scale"] = images.scale.where(images.scale.notna(), pd.Series(known.scale.to_numpy(), index=images.index))
-    images["taxonomy"] = known.taxonomy.to_numpy()
+    taxonomy = pd.Series(known.taxonomy.to_numpy(), index=images.index)
+    images["taxonomy"] = images.taxonomy.where(images.taxonomy.notna(), taxonomy)
     images["organism"] = images.ncbitaxon_name
     unscaled = sorted(set(images.dataset[images.scale.isna()]))
     if unscaled:
@@ -334,17 +364,6 @@ def _describe(rows, name: str, notes: list[str]) -> pd.DataFrame:
     images[text] = images[text].astype(object).where(images[text].notna(), NOT_STATED)
     kept = ["row", "dataset", "image_id", "label_name", *FACETS, "group", "rendering"]
     return images.assign(row=np.arange(len(images)))[kept]
-
-
-def _image_hashes(rows, images: pd.DataFrame, folder: Path | None) -> list[str]:
-    """SHA-256 of each image's encoded bytes; an absent image gets a name that no content can have, with the reason."""
-    hashes = []
-    for image, dataset, image_id in zip(rows["image"], images.dataset, images.image_id, strict=True):
-        try:
-            hashes.append(pixels.name(picture_bytes(image, folder)))
-        except OSError as error:
-            hashes.append(f"absent: {dataset}/{image_id}: {error}")
-    return hashes
 
 
 def _fingerprint(rows, images: pd.DataFrame) -> str:

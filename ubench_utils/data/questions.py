@@ -16,6 +16,7 @@ import pandas as pd
 from ..errors import UserError, shown
 from ..files import read_yaml
 from .benchmark import COARSE, FACETS, Benchmark
+from .cognition import ENTRY, entries
 
 TYPES = [*COARSE, "classification"]  # whose options are scored as captions
 LEVELS = {**dict.fromkeys(COARSE, "coarse"), "classification": "fine", "cognition": "cognition"}
@@ -72,9 +73,9 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
     Returns
     -------
     pandas.DataFrame
-        Columns ``dataset, image_id, image_hash, group, question, wording, level, options`` (tuple of str: the sentences
-        that are scored), ``labels`` (tuple of str: the same options without the sentence around them, for people),
-        ``asked`` (str: the question in words), ``answer_idx`` (int), ``n_options`` (int) and the facets. Null
+        Columns ``dataset, image_id, image_hash, further, group, question, wording, level, options`` (tuple of str: the
+        sentences that are scored), ``labels`` (tuple of str: the same options without the sentence around them, for
+        people), ``asked`` (str: the question in words), ``answer_idx`` (int), ``n_options`` (int) and the facets. Null
         questions are left out; ``attrs["notes"]`` counts those that are left out for another reason, and
         ``attrs["wordings"]`` names the wordings by their numbers. Empty options at the end of a list are no options.
 
@@ -103,7 +104,7 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
                     left_out[field, reason] += 1
                     continue
                 padded[field, "empty options at the end of a list are no options"] += len(own) < len(entry["options"])
-                plain = questions.get(question) or {}
+                plain = entry if question == "cognition" else questions.get(question) or {}
                 labels = _without_padding(tuple(plain.get("options") or ()))
                 if not _same_order(labels, options):
                     disordered[f"questions.{question}"] += bool(labels)
@@ -120,7 +121,7 @@ def build_questions(benchmark: Benchmark, templates: dict | None = None) -> pd.D
         raise UserError(f"dataset '{benchmark.name}' holds no question that can be asked: {reasons}")
     columns = ["row", "question", "wording", "level", "options", "labels", "asked", "answer_idx", "n_options"]
     table = pd.DataFrame(records, columns=columns)
-    images = benchmark.images[["dataset", "image_id", "image_hash", "group", *FACETS]]
+    images = benchmark.images[["dataset", "image_id", "image_hash", "further", "group", *FACETS]]
     table = pd.concat([images.iloc[table.row].reset_index(drop=True), table.drop(columns="row")], axis=1)
     table.attrs["notes"] = [
         *(f"{n} questions left out, {fields}: {reason}" for reason, fields, n in _by_reason(left_out)),
@@ -172,8 +173,9 @@ def _unasked(captions: dict, questions: dict):
     """Yield (field, reason) of what has options, but no name of this benchmark or no captions to choose among."""
     known = {f"{question}_{wording}" for question in TYPES for wording in WORDINGS}
     reason = f"no type of this benchmark, so not asked; the types are {', '.join(LEVELS)}"
-    for column, entries, names in (("captions", captions, known), ("questions", questions, LEVELS)):
-        yield from ((f"{column}.{name}", reason) for name in entries.keys() - names if entries[name].get("options"))
+    for column, held, names in (("captions", captions, known), ("questions", questions, LEVELS)):
+        other = (name for name in held.keys() - names if column == "captions" or not ENTRY.fullmatch(name))
+        yield from ((f"{column}.{name}", reason) for name in other if held[name].get("options"))
     for question in questions.keys() & {*TYPES} - {"subdomain"}:  # whose captions are built
         if questions[question].get("options") and not any(f"{question}_{wording}" in captions for wording in WORDINGS):
             yield f"questions.{question}", "its captions are null, so it is asked in no wording of the benchmark"
@@ -201,11 +203,14 @@ def _of_row(captions: dict, questions: dict, left_out: Counter):
                 left_out[f"captions.{name}", f"options without `question`, the sentence with {SLOT}"] += 1
             elif _lacks_options(caption):
                 left_out[f"captions.{name}", NO_OPTIONS] += 1
-    entry = questions.get("cognition") or {}
-    if entry.get("options") and entry.get("question"):
-        yield "cognition", HEADLINE_WORDING, entry, "questions.cognition", partial(_append, entry["question"])
-    elif _lacks_options(entry):
-        left_out["questions.cognition", NO_OPTIONS] += 1
+    for name in entries(questions)[:1]:  # further ones have rows of their own
+        entry = questions[name]
+        if entry.get("options") and entry.get("question"):
+            yield "cognition", HEADLINE_WORDING, entry, f"questions.{name}", partial(_append, entry["question"])
+        elif entry.get("options"):
+            left_out[f"questions.{name}", "options without `question`"] += 1
+        elif _lacks_options(entry):
+            left_out[f"questions.{name}", NO_OPTIONS] += 1
 
 
 def _of_templates(questions: dict, templates: dict):

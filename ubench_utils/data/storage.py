@@ -18,10 +18,15 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from ..errors import UserError, first_line
+from . import metadata
+from .cognition import FURTHER
 from .columns import is_text
 
 SUFFIXES = (".parquet", ".arrow")
-READ = "a .parquet or .arrow file, a folder of them, or a folder written by save_to_disk"
+READ = (
+    "a .parquet or .arrow file, a folder of them, a folder written by save_to_disk, or one with a metadata.jsonl of "
+    "questions"
+)
 SPLITS = {  # words of the Hub
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -39,7 +44,8 @@ def open_table(name: str, columns: list[str]) -> tuple[pa.Table, Path, list[str]
     Parameters
     ----------
     name : str
-        Path of a parquet or Arrow file, of a folder of them, or of a ``save_to_disk`` folder.
+        Path of a parquet or Arrow file, of a folder of them, of a ``save_to_disk`` folder, or of one with questions in
+        a ``metadata.jsonl``.
     columns : list of str
         What is read of it, where it is there.
 
@@ -62,7 +68,7 @@ def open_table(name: str, columns: list[str]) -> tuple[pa.Table, Path, list[str]
     path = Path(os.path.expanduser(name))
     try:
         files, notes = files_of(path)
-        tables = [_read(file, columns) for file in files]
+        tables = [_read(file, columns, notes) for file in files]
         for file, table in zip(files, tables, strict=True):
             if set(table.column_names) != set(tables[0].column_names):
                 differing = sorted(set(table.column_names) ^ set(tables[0].column_names))
@@ -111,8 +117,11 @@ def _class_names(schema: pa.Schema) -> dict[str, list]:
 
 def picture_paths(table: pa.Table) -> list[str]:
     """Paths that the rows of a table name, as they hold no image of their own."""
+    columns = ["image", *({FURTHER} & {*table.column_names})]
+    chunks = [chunk for column in columns for chunk in table.column(column).chunks]
     found: list[str] = []
-    for chunk in table.column("image").chunks:
+    for chunk in chunks:
+        chunk = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
         if pa.types.is_struct(chunk.type):
             names = [field.name for field in chunk.type]
             own = chunk.field("bytes") if "bytes" in names else pa.nulls(len(chunk), pa.binary())
@@ -172,8 +181,12 @@ def _bytes_of(file: Path) -> bytes:
         return opened.read()
 
 
-def _read(file: Path, columns: list[str]) -> pa.Table:
+def _read(file: Path, columns: list[str], notes: list[str]) -> pa.Table:
     try:
+        if file.name == metadata.NAME:
+            table, more = metadata.read_questions(file, columns)
+            notes += more
+            return table
         table = _read_parquet(file, columns) if file.suffix.lower() == ".parquet" else _map_arrow(file, columns)
         table.validate(full=True)
         return with_class_names(table, table.schema)
@@ -212,7 +225,7 @@ def files_of(path: Path) -> tuple[list[Path], list[str]]:
     if not path.is_dir():
         if not path.is_file():
             raise UserError(f"it is no regular file; {READ} is read")
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES and path.name != metadata.NAME:
             kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
             raise UserError(f"{kind} is not read, but {READ}; {_how_to_make(path)}")
         shard = SHARD.fullmatch(path.stem)
@@ -223,6 +236,8 @@ def files_of(path: Path) -> tuple[list[Path], list[str]]:
         return _saved(path / _plain_name(split)), notes
     if (path / "state.json").is_file():
         return _saved(path), []
+    if (path / metadata.NAME).is_file():
+        return [path / metadata.NAME], []
     groups: dict[str, list[Path]] = {}
     for file in _tables_in(path):
         groups.setdefault(_split_of(file.relative_to(path)), []).append(file)

@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..data.benchmark import Benchmark
+from ..data.contents import further_digest
 from ..data.pixels import Unreadable, decode, decoder, name
 from ..data.pixels import reason as reason_of
 from ..errors import UserError
@@ -166,7 +167,18 @@ def picture(benchmark: Benchmark, row: int) -> Image.Image:
         found = store.digest([found, *recipe])
     if found != benchmark.images.image_hash.iloc[row]:
         raise OSError("the image changed during the run, after its hash was taken; run it again")
-    image = decode(encoded)
+    return _changed(benchmark, decode(encoded))
+
+
+def further_pictures(benchmark: Benchmark, row: int) -> list[Image.Image]:
+    """Decode the images beside the first that the question of a row is about, in their order; raises as ``picture``."""
+    encoded = benchmark.further_bytes(row)
+    if further_digest(encoded) != benchmark.images.further.iloc[row]:
+        raise OSError("a further image changed during the run, after its hash was taken; run it again")
+    return [_changed(benchmark, decode(one)) for one in encoded]
+
+
+def _changed(benchmark: Benchmark, image: Image.Image) -> Image.Image:
     for _, change in benchmark.changes:
         image = change(image)
     return image

@@ -98,7 +98,7 @@ def evaluate(
             "name": benchmark.name,
             "revision": benchmark.revision,
             "fingerprint": benchmark.fingerprint,
-            "images": len(benchmark.images),
+            "images": len(benchmark.pictures),
             "questions": len(questions),
             "notes": notes,
             "wordings": questions.attrs["wordings"],

@@ -66,22 +66,23 @@ def unlike_pairs(models: Iterable[Model], passports: dict) -> list[str]:
 
 def picture_notes(benchmark: Benchmark, files: dict, failures: pd.DataFrame) -> list[str]:
     """Notes on what the image files were found to be, by hash, and on those that no model could read."""
-    keys = benchmark.images.dataset + "/" + benchmark.images.image_id
-    found = {key: files[of] for key, of in zip(keys, benchmark.images.image_hash, strict=True) if of in files}
+    shown = benchmark.pictures
+    keys = shown.dataset + "/" + shown.image_id
+    found = {key: files[of] for key, of in zip(keys, shown.image_hash, strict=True) if of in files}
     unread = failures[failures.reason.astype(str).str.startswith(UNREADABLE)]
     inner = unread.reason.astype(str).str.removeprefix(f"{UNREADABLE} (").str.removesuffix(")")
     reasons = dict(zip(unread.dataset + "/" + unread.image_id, inner, strict=True))
-    made = pixels.rendered([None if pd.isna(rule) else rule for rule in benchmark.images.rendering])
-    return made + pixels.notes(found, {key: reason for key, reason in reasons.items() if key not in found})
+    made = pixels.rendered([None if pd.isna(rule) else rule for rule in shown.rendering])
+    return made + pixels.notes(found, {key: reason for key, reason in reasons.items() if key in {*keys} - found.keys()})
 
 
 def group_notes(benchmark: Benchmark) -> list[str]:
     """A note where images are drawn together, as intervals rest on fewer units than there are images then."""
-    n = groups_of(benchmark.images)
+    n = groups_of(benchmark.pictures)
     if not n["n_groups"]:
         return []
     of, units = (f"{n[key]:,} {word}{'s' * (n[key] > 1)}" for key, word in (("n_groups", "group"), ("n_units", "unit")))
-    note = f"{n['n_grouped']:,} of {len(benchmark.images):,} images are of {of} (specimens, slides or patients); "
+    note = f"{n['n_grouped']:,} of {len(benchmark.pictures):,} images are of {of} (specimens, slides or patients); "
     note += f"images of one group are drawn together, so intervals rest on {units}"
     alone = f"no interval is given of {n['n_alone']:,} sub-dataset{'s' * (n['n_alone'] > 1)} of a single group"
     return [f"{note}; {alone}" if n["n_alone"] else note]

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ..data import microvqa
 from ..data.benchmark import HUB_NAME, HUB_REVISION, Benchmark, Rows, as_rows, load_benchmark, open_rows
 from ..data.questions import HEADLINE_WORDING
 from ..data.storage import files_of, picture_paths
@@ -180,7 +181,7 @@ def _dataset_key(name: str, limit: int | None) -> str | None:
     """Digest of what determines the images of a dataset; None where it has to be opened to be known."""
     if name in ("demo", HUB_NAME):
         return store.digest([name, HUB_REVISION, repr(limit), _code(), _versions()])
-    path = Path(os.path.expanduser(name))
+    path = Path(os.path.expanduser(name.removeprefix(microvqa.PREFIX)))
     try:
         files, _ = files_of(path)
         states = _states(files)

@@ -116,7 +116,7 @@ def check_sheet(benchmark: Benchmark, questions: pd.DataFrame) -> str:
 
     ``questions`` is from ``build_questions``; pictures that cannot be read are left out.
     """
-    images = benchmark.images
+    images = benchmark.pictures
     turn = images.groupby(["dataset", images.label_name.fillna("")]).cumcount()
     asked = questions[questions.wording == HEADLINE_WORDING].set_index(["dataset", "image_id"]).sort_index()
     shown: list[dict] = []

@@ -54,9 +54,9 @@ def about(run: Evaluation) -> dict:
     return {
         "benchmark": benchmark.name,
         "is_synthetic": benchmark.is_synthetic,
-        "n_images": len(benchmark.images),
+        "n_images": len(benchmark.pictures),
         "n_sets": benchmark.images.dataset.nunique(),
-        **groups_of(benchmark.images),
+        **groups_of(benchmark.pictures),
     }
 
 

@@ -132,7 +132,7 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
     """How the numbers of a page came about; wall-clock times and the commit stand in ``run.json``."""
     found = [(model, run.record["models"][model]) for model in models]
     treated = [(model, one | _treatment(one)) for model, one in found if one["has_weights"]]
-    about = {"n_images": len(run.benchmark.images), "n_questions": len(run.questions)}
+    about = {"n_images": len(run.benchmark.pictures), "n_questions": len(run.questions)}
     about["n_wordings"] = run.questions.wording.nunique()
     versions = [(name, run.record["versions"][name]) for name in ("torch", "open_clip_torch", "datasets")]
     return facts("provenance", benchmark=run.benchmark, record=run.record, models=treated, versions=versions, **about)

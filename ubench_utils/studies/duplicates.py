@@ -58,8 +58,8 @@ def look(benchmark: Benchmark, measure: Callable[[Image.Image], Any] = lambda im
     Returns
     -------
     pandas.DataFrame
-        ``benchmark.images`` with ``width, height`` (pixels as shown, 0 where unreadable), ``phash`` (bool, shape (64,),
-        None where unreadable), ``found`` (what the file was found to be, as from ``pixels.decode``, None where
+        ``benchmark.pictures`` with ``width, height`` (pixels as shown, 0 where unreadable), ``phash`` (bool, shape
+        (64,), None where unreadable), ``found`` (what the file was found to be, as from ``pixels.decode``, None where
         unreadable), ``measured`` (None where unreadable) and ``unreadable`` (the reason, else empty).
     """
 
@@ -71,9 +71,9 @@ def look(benchmark: Benchmark, measure: Callable[[Image.Image], Any] = lambda im
         return *image.size, perceptual_hash(image), image.info["found"], measure(image), ""
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = list(threads.map(open_one, range(len(benchmark.images))))
+        found = list(threads.map(open_one, benchmark.pictures.index))
     columns = ["width", "height", "phash", "found", "measured", "unreadable"]
-    return benchmark.images.assign(**dict(zip(columns, zip(*found, strict=True), strict=True)))
+    return benchmark.pictures.assign(**dict(zip(columns, zip(*found, strict=True), strict=True)))
 
 
 def neighbours(vectors: np.ndarray, groups, least: float, block: int = BLOCK) -> pd.DataFrame:
@@ -148,7 +148,7 @@ def close_in_embedding(run: Evaluation, cosine: float = COSINE) -> pd.DataFrame 
     if model is None:
         return None
     encoded, _, _ = run.features(model)
-    images = run.benchmark.images
+    images = run.benchmark.pictures
     images = images[~images.image_hash.isin(encoded.failed)]
     vectors = encoded.vectors[[encoded.row_of[image_hash] for image_hash in images.image_hash]]
     return _joined(images, neighbours(vectors, images.dataset, cosine))

@@ -34,14 +34,15 @@ def image_sizes(benchmark: Benchmark) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        In the order of ``benchmark.images``: ``dataset, image_id``; ``width, height`` (pixels, from the file's
+        In the order of ``benchmark.pictures``: ``dataset, image_id``; ``width, height`` (pixels, from the file's
         header; NaN where there is no readable one); ``microns_per_pixel`` (NaN where not stated or not positive);
         ``field_of_view``: pixel size × width, in micrometres.
     """
-    sizes = [_size(benchmark, row) for row in range(len(benchmark.images))]
-    table = benchmark.images[["dataset", "image_id"]].reset_index(drop=True)
+    shown = benchmark.pictures
+    sizes = [_size(benchmark, row) for row in shown.index]
+    table = shown[["dataset", "image_id"]].reset_index(drop=True)
     table[["width", "height"]] = np.array(sizes, dtype=float).reshape(-1, 2)
-    stated = benchmark.images.microns_per_pixel.reset_index(drop=True)
+    stated = shown.microns_per_pixel.reset_index(drop=True)
     table["microns_per_pixel"] = stated.where(stated > 0)
     return table.assign(field_of_view=table.microns_per_pixel * table.width)
 

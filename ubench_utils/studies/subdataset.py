@@ -258,7 +258,7 @@ def others(scores: pd.DataFrame, models: list) -> pd.DataFrame:
 
 def classes(own: Evaluation) -> pd.DataFrame:
     """Classes as they are labelled: ``label, n_images, share, n_groups``, which is NaN where none is stated."""
-    images = own.benchmark.images
+    images = own.benchmark.pictures
     table = images.groupby("label_name").agg(n_images=("image_id", "size"), n_groups=("group", "nunique"))
     table = table.assign(share=table.n_images / len(images), n_groups=table.n_groups.where(table.n_groups > 0))
     return table.rename_axis("label").reset_index().sort_values(["n_images", "label"], ascending=[False, True])
@@ -271,7 +271,7 @@ def look(own: Evaluation) -> pd.DataFrame:
 
 def asked_about(own: Evaluation, looked: pd.DataFrame) -> dict:
     """What the pictures are, how their files are read, and what was asked of them; ``looked`` from ``look``."""
-    images, questions = own.benchmark.images, asked(own).query("level == 'fine'")
+    images, questions = own.benchmark.pictures, asked(own).query("level == 'fine'")
     ways = images.rendering.dropna().value_counts()
     return {
         "n_images": len(images),

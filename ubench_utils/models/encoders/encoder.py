@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from ...data.benchmark import Benchmark
@@ -20,6 +21,8 @@ from .matching import match_images, predict_matches
 
 if TYPE_CHECKING:
     from .network import DualEncoder
+
+ALIKE = 1e-5  # of features of length 1, or of log-odds: a batch of another size moves them by less
 
 
 class Encoder(Model):
@@ -100,6 +103,7 @@ class Encoder(Model):
         seconds = time.monotonic() - started
         passport = {
             **facts,
+            "notes": cut_notes(questions, text, facts["context_length"]),
             "device": device,
             "identity": self.identity,
             "commits": self.commits,
@@ -134,3 +138,23 @@ def _facts(model: "DualEncoder", device: str) -> dict:
         "precision": model.precision,
         "device": device,
     }
+
+
+def cut_notes(questions: pd.DataFrame, text: Features, length: int) -> list[str]:
+    """A note on questions whose options are cut before they differ, as a long question of cognition may be."""
+    cut = set(text.truncated)
+    asked = zip(questions.image_hash, questions.options, strict=True) if cut else ()
+    n = sum(_look_alike(image_hash, cut.intersection(options), text) for image_hash, options in asked)
+    if not n:
+        return []
+    what = f"{n:,} question{'s are' if n > 1 else ' is'} cut at {length} tokens before the options differ"
+    return [f"{what}: they look alike to this model, and its answer says nothing"]
+
+
+def _look_alike(image_hash: str, options, text: Features) -> bool:
+    """Whether two options have the same vector, or with a matching head the same score for an image."""
+    rows = [text.row_of[key] for option in options for key in (option, (image_hash, option)) if key in text.row_of]
+    if len(rows) < 2:
+        return False
+    found = text.vectors[rows].reshape(len(rows), -1)
+    return any(np.abs(found[:at] - found[at]).max(axis=1).min() < ALIKE for at in range(1, len(rows)))

@@ -19,7 +19,7 @@ from ...data.benchmark import Benchmark
 from ...data.questions import HEADLINE_WORDING
 from ...engine import store
 from ...engine.replies import Replies, open_replies
-from ...engine.work import UNREADABLE, picture, reason_of
+from ...engine.work import UNREADABLE, further_pictures, picture, reason_of
 from ...errors import UserError
 from ..answers import answer_table
 from ..model import Answers, Model, naming
@@ -115,9 +115,9 @@ class Asked(Model):
             if order:
                 asker = self.asker(device, precision)
                 self.begins(self._plan(benchmark, asked, prompts, keys, known))
-                items = _items(benchmark, asked.image_hash.to_numpy(), prompts, order, unseen)
+                items = _items(benchmark, asked, prompts, order, unseen, failures)
                 with naming(self.name), tqdm(total=len(order), unit="question", desc=self.name, disable=None) as bar:
-                    failures = _keep(asker.replies(items), keys, kept, bar)
+                    _keep(asker.replies(items), keys, kept, bar, failures)
                 known = kept.known(keys)
         answered = np.array([key in known for key in keys], bool)
         if not answered.any():
@@ -135,12 +135,13 @@ class Asked(Model):
         prompts = [prompt(words, labels) for words, labels in zip(asked.asked, asked.labels, strict=True)]
         of = store.digest({"identity": self.identity, "precision": precision, "rule": RULE, **self.decoding()})
         again = [asking] if asking > 1 else []
-        keys = [store.digest([of, image, text, *again]) for image, text in zip(asked.image_hash, prompts, strict=True)]
+        seen = zip(asked.image_hash, asked.further, prompts, strict=True)
+        keys = [store.digest([of, image, *filter(None, [further]), text, *again]) for image, further, text in seen]
         return asked, prompts, keys, of
 
     def _plan(self, benchmark: Benchmark, asked: pd.DataFrame, prompts: list, keys: list, known: dict) -> Plan:
         order = _to_ask(asked, keys, known)
-        sizes = _sizes(benchmark, asked.image_hash.iloc[order]) if order and not self.has_weights else []
+        sizes = _sizes(benchmark, asked.iloc[order]) if order and not self.has_weights else []
         return Plan(
             model=self.name,
             questions=len(asked),
@@ -238,43 +239,60 @@ def _to_ask(asked: pd.DataFrame, keys: list[str], known: dict) -> list[int]:
     return sorted(first.values(), key=lambda at: (asked.image_hash.iloc[at], keys[at]))
 
 
-def _sizes(benchmark: Benchmark, hashes: pd.Series) -> list[int]:
+def _sizes(benchmark: Benchmark, asked: pd.DataFrame) -> list[int]:
     """Bytes of the first images by hash as they are sent, times the questions about them; all, if they are few."""
     from .endpoint import data_url
 
-    row_of = dict(zip(benchmark.images.image_hash, range(len(benchmark.images)), strict=True))
-    sizes = []
-    for image_hash, n in hashes.value_counts().sort_index().iloc[:SIZED].items():
+    row_of, sizes = _rows(benchmark), []
+    for of, n in asked[["image_hash", "further"]].value_counts().sort_index().iloc[:SIZED].items():
         with suppress(Exception):  # one that cannot be read is not sent, and told later
-            sizes += [len(data_url(picture(benchmark, row_of[image_hash])))] * n
+            shown = [picture(benchmark, row_of[of]), *further_pictures(benchmark, row_of[of])]
+            sizes += [sum(len(data_url(image)) for image in shown)] * n
     return sizes
 
 
-def _items(benchmark: Benchmark, hashes, prompts, order: list[int], unseen: dict) -> Iterator[Item]:
-    """Questions to be asked, those of one image next to each other; ``unseen`` gets the reasons of unreadable ones."""
-    row_of = {image: row for row, image in reversed(list(enumerate(benchmark.images.image_hash)))}
+def _rows(benchmark: Benchmark) -> dict:
+    """The first row of the images of a question, by what the first image and those beside it are known."""
+    of = zip(benchmark.images.image_hash, benchmark.images.further, strict=True)
+    return {both: row for row, both in reversed(list(enumerate(of)))}
+
+
+def _items(
+    benchmark: Benchmark, asked: pd.DataFrame, prompts, order: list[int], unseen: dict, failures: Counter
+) -> Iterator[Item]:
+    """Questions to be asked, those of one image next to each other.
+
+    ``unseen`` gets the reasons of first images that are unreadable, ``failures`` those of questions that a further
+    image fails.
+    """
+    seen, row_of = list(zip(asked.image_hash, asked.further, strict=True)), _rows(benchmark)
     last, image = None, None
     for at in order:
-        if hashes[at] != last:
-            last, image = hashes[at], None
+        (first, further), row = seen[at], row_of[seen[at]]
+        if first != last:
+            last, image = first, None
             try:
-                image = picture(benchmark, row_of[last])
+                image = picture(benchmark, row)
             except Exception as error:  # each is that image's own
-                unseen[last] = f"{UNREADABLE} ({reason_of(error)})"
-        if image is not None:
-            yield Item(at, (image,), prompts[at])
+                unseen[first] = f"{UNREADABLE} ({reason_of(error)})"
+        if image is None:
+            continue
+        try:
+            beside = further_pictures(benchmark, row) if further else []
+        except Exception as error:
+            failures[f"a further image: {UNREADABLE} ({reason_of(error)})"] += 1
+            continue
+        yield Item(at, (image, *beside), prompts[at])
 
 
-def _keep(coming, keys: list[str], kept: Replies, bar) -> Counter:
-    """Keep replies as they come; returns why others failed."""
-    failures: Counter[str] = Counter()
+def _keep(coming, keys: list[str], kept: Replies, bar, failures: Counter) -> None:
+    """Keep replies as they come, and count why others failed."""
     for at, reply in coming:
         if isinstance(reply, Failure):
             failures[reply.reason] += 1
         else:
             kept.keep({keys[at]: reply._asdict()})
         bar.update()
-    return failures
 
 
 def read(asked: pd.DataFrame, replies: list[Reply]) -> tuple[pd.DataFrame, list[str]]:
