@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import f_oneway
 
+from ubench_utils.demo import cognition
 from ubench_utils.demo.draw import SPECIMENS
 from ubench_utils.demo.sample import (
     CAPTIONS,
@@ -62,7 +63,7 @@ def test_schema_is_the_hubs(sample):
     assert sample.column_names == COLUMNS and len(COLUMNS) == 22
     assert isinstance(sample.features["image"], Image)
     assert isinstance(sample.features["label"], ClassLabel) and sample.features["label"].names == LABELS
-    assert set(sample.features["questions"]) == {"classification", *QUESTIONS}
+    assert set(sample.features["questions"]) == {"classification", *QUESTIONS, *cognition.NAMES}  # which the Hub's lack
     named = {f"{name}_{k}" for name in (*CAPTIONS, "classification") for k in (0, 1)}
     assert set(sample.features["captions"]) == named
     assert sample.features["captions"]["stain_1"]["answer_idx"].dtype == "string"
@@ -84,6 +85,9 @@ def test_questions_and_captions(rows):
         length = dict.fromkeys(QUESTIONS, 6)
         length |= {"modality": 4, "classification": min(len(classes[r["dataset"]]), 5) + 1}
         for name, q in r["questions"].items():
+            if name in cognition.NAMES:
+                assert q is None
+                continue
             if truth[name] is None:
                 assert name == "stain" and q is None and r["captions"]["stain_0"] is None
                 continue
@@ -95,6 +99,23 @@ def test_questions_and_captions(rows):
                 assert c["id"] == q["id"] and c["answer_idx"] == str(q["answer_idx"])
                 assert c["question"].count("{class}") == 1 and c["options"][-1] == NONE
                 assert c["options"][:-1] == [c["question"].replace("{class}", o) for o in q["options"][:-1]]
+
+
+def test_cognition_questions_are_about_one_image_of_each_class():
+    """Nine sub-datasets, two questions a class; all other questions and the pictures are as without them."""
+    first = cognition.FIRST
+    rows = draw_sample(5, first + 5).to_list()
+    asked = [(r, r["questions"][name]) for r in rows for name in cognition.NAMES if r["questions"][name]]
+    per_class = {}
+    for r, q in asked:
+        per_class[r["dataset"], r["label_name"]] = per_class.get((r["dataset"], r["label_name"]), 0) + 1
+        assert q["options"][q["answer_idx"]] == q["answer"] and len(set(q["options"])) == len(q["options"]) == 4
+        assert q["question"].endswith("?") and NONE not in q["options"]
+    sets = [s for s in SETS if s["dataset"] != "demo_pap_smear"]
+    assert per_class == {(s["dataset"], kind.replace(" ", "_")): 2 for s in sets for kind in s["classes"]}
+    assert len({s["subdomain"] for s in sets}) == 7
+    places = np.bincount([q["answer_idx"] for _, q in asked], minlength=4)
+    assert places.min() > 0.1 * len(asked)
 
 
 def test_answers_are_spread_over_the_positions(sample):

@@ -6,6 +6,7 @@ import uuid
 import numpy as np
 from PIL import Image
 
+from . import cognition
 from .draw import draw
 
 TRAIN_SEED = 11  # images and initial weights of the shipped models
@@ -354,6 +355,11 @@ def draw_sample(seed=TEST_SEED, images_per_set=IMAGES_PER_SET):
             image_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{spec['dataset']}/{i}"))
             rng = np.random.default_rng([seed, number, i, 1])
             questions, captions = _ask_all(spec, kind, submodality, image_id, rng)
+            if 0 <= i - cognition.FIRST < len(spec["classes"]):
+                more = cognition.ask(spec["dataset"], kind, np.random.default_rng([seed, number, i, 2]))
+                for name, entry in more.items():
+                    key = str(uuid.uuid5(_NAMESPACE, f"{image_id}/{name}"))
+                    questions[name] = {**entry, "id": key, "name": name, "tags": None}
             label = kind.replace(" ", "_")
             rows.append(
                 {
@@ -412,6 +418,6 @@ def sample_features():
         "bbox": box,
         "polygon": box,
         "captions": {f"{name}_{k}": caption for name in (*CAPTIONS, "classification") for k in (0, 1)},
-        "questions": dict.fromkeys(("classification", *QUESTIONS), question),
+        "questions": dict.fromkeys(("classification", *QUESTIONS, *cognition.NAMES), question),
     }
     return Features({name: special.get(name, text) for name in COLUMNS})

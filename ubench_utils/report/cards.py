@@ -230,6 +230,24 @@ def wrong_answers(run: Evaluation, rows: pd.DataFrame) -> HTML:
     return _page("wrong", wrong=found)
 
 
+def answered(run: Evaluation, questions: pd.DataFrame, by: str) -> HTML:
+    """Questions with their pictures and options, and who chose which; ``by`` is the facet that heads a card.
+
+    ``questions`` are some of ``run.questions``. Pictures that cannot be read are left out, and so is their question.
+    """
+    found = []
+    for row in questions.itertuples():
+        given = run.predictions
+        given = given[
+            (given.dataset == row.dataset) & (given.image_id == row.image_id) & (given.question == row.question)
+        ]
+        given = given[given.wording == row.wording]
+        with suppress(Unreadable, OSError):
+            one = _example(run, row, dict(zip(given.model, given.predicted_idx, strict=True)), None)
+            found.append(one | {"field": getattr(row, by), "unread": list(given.model[given.predicted_idx < 0])})
+    return _page("answered", questions=found)
+
+
 def _fine(run: Evaluation) -> pd.DataFrame:
     """The answers to fine-grained questions in the headline wording."""
     return run.answers[(run.answers.level == "fine") & (run.answers.wording == HEADLINE_WORDING)]
@@ -249,7 +267,7 @@ def _example(run: Evaluation, row, choices: dict, probability: float | None) -> 
     marks = {"answer": row.answer_idx} | choices
     chosen = [("" if who == "chosen" else who, row.labels[at] if at >= 0 else None) for who, at in choices.items()]
     return {
-        "image": shown | {"answer": row.right, "choices": chosen},
+        "image": shown | {"answer": row.labels[row.answer_idx], "choices": chosen},
         "asked": row.asked or "",
         "probability": probability,
         "options": [

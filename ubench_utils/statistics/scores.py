@@ -45,7 +45,7 @@ def join_answers(predictions: pd.DataFrame, questions: pd.DataFrame) -> pd.DataF
     if "unit" not in questions:
         questions = questions.assign(**units(questions))
     right = [labels[at] for labels, at in zip(questions.labels, questions.answer_idx, strict=True)]
-    counted = ["options", "answer_idx", "n_options", "image_hash", "group"]
+    counted = ["options", "answer_idx", "n_options", "image_hash", "further", "group"]
     facets = questions.drop(columns=counted, errors="ignore").assign(right=right)
     answers = predictions.merge(facets, on=QUESTION, how="inner", validate="many_to_one")
     chosen = zip(answers.labels, answers.predicted_idx, strict=True)

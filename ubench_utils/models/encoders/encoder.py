@@ -101,14 +101,16 @@ class Encoder(Model):
         else:
             predictions = predict_matches(questions, seen)
         seconds = time.monotonic() - started
+        cut = cut_alike(questions, text)
         passport = {
             **facts,
-            "notes": cut_notes(questions, text, facts["context_length"]),
+            "notes": cut_notes(cut, facts["context_length"]),
             "device": device,
             "identity": self.identity,
             "commits": self.commits,
             "texts": len(_texts(questions)),
             "texts_truncated": len(text.truncated),
+            "questions_cut": cut,
             "images": hashes.nunique(),
             "images_failed": len(seen.failed),
             "images_encoded_now": seen.encoded,
@@ -140,15 +142,17 @@ def _facts(model: "DualEncoder", device: str) -> dict:
     }
 
 
-def cut_notes(questions: pd.DataFrame, text: Features, length: int) -> list[str]:
-    """A note on questions whose options are cut before they differ, as a long question of cognition may be."""
+def cut_alike(questions: pd.DataFrame, text: Features) -> int:
+    """How many questions are cut before their options differ, as a long question of cognition may be."""
     cut = set(text.truncated)
     asked = zip(questions.image_hash, questions.options, strict=True) if cut else ()
-    n = sum(_look_alike(image_hash, cut.intersection(options), text) for image_hash, options in asked)
-    if not n:
-        return []
+    return sum(_look_alike(image_hash, cut.intersection(options), text) for image_hash, options in asked)
+
+
+def cut_notes(n: int, length: int) -> list[str]:
+    """A note on such questions, where there are any."""
     what = f"{n:,} question{'s are' if n > 1 else ' is'} cut at {length} tokens before the options differ"
-    return [f"{what}: they look alike to this model, and its answer says nothing"]
+    return [f"{what}: they look alike to this model, and its answer says nothing"] if n else []
 
 
 def _look_alike(image_hash: str, options, text: Features) -> bool:
