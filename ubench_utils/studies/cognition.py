@@ -29,7 +29,7 @@ def field(questions: pd.DataFrame) -> str:
 
 
 def scores(run: Evaluation, by: str) -> pd.DataFrame:
-    """Scores of the cognition questions, in all and by a facet, as from ``scores.score``, and the models' ``family``."""
+    """Scores of the cognition questions, in all and by a facet, as from ``score``, and the models' ``family``."""
     table = score(run.answers[run.answers.level == LEVEL], by=[by])
     facts = run.record["models"].items()
     families = {model: FAMILIES[of["replies"]] for model, of in facts if not of["guesses"]}
