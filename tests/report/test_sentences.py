@@ -296,7 +296,8 @@ def test_model_of_one_sub_dataset_or_of_the_baseline_has_no_extremes():
 
 def run_on(name, synthetic):
     images = pd.DataFrame({"dataset": ["a", "b"] * 600, "synthetic": "synthetic" if synthetic else "real"})
-    return SimpleNamespace(benchmark=SimpleNamespace(name=name, images=images, is_synthetic=synthetic, notes=[]))
+    facts = {"name": name, "images": images, "pictures": images, "is_synthetic": synthetic, "notes": []}
+    return SimpleNamespace(benchmark=SimpleNamespace(**facts))
 
 
 def test_data_line_says_what_is_synthetic():
