@@ -177,6 +177,8 @@ def test_scores_that_are_no_numbers_are_refused(speaker):
 
 def test_questions_are_asked_once_through_the_public_string(speaker, cache, rows, parquet, monkeypatch):
     name = f"hf:{speaker('paligemma')}"
+    loads, load = [], local.load
+    monkeypatch.setattr(local, "load", lambda *how: loads.append(how) or load(*how))
     data = parquet(rows[::4])
     run = evaluate(data, [name, "random"])
     own = run.predictions[run.predictions.model == name]
@@ -186,6 +188,7 @@ def test_questions_are_asked_once_through_the_public_string(speaker, cache, rows
     assert run.predictions[run.predictions.model == "random"].reply.isna().all()
     monkeypatch.setattr(local.Speaker, "_generate", None)
     again = evaluate(data, [name])
+    assert len(loads) == 1  # for its facts and for its replies
     assert again.record["models"][name]["questions_asked_now"] == 0
     pd.testing.assert_frame_equal(again.predictions, own.reset_index(drop=True))
     with pytest.raises(UserError, match="does not answer"):  # other questions are asked

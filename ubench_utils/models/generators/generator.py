@@ -28,7 +28,7 @@ from ..replies import NO_OPTION, read_reply
 from .protocol import INSTRUCTION, LETTERS, digest, is_right, prompt
 from .reply import Failure, Item, Reply
 
-RULE = 1  # raise it when the same question is asked otherwise
+RULE = 2  # raise it when the same question is asked otherwise
 REASONS = 2  # that a note tells
 SIZED = 32  # images whose size is measured, to say what will be sent
 
@@ -202,6 +202,8 @@ class Asked(Model):
 class Generator(Asked):
     """A local model of transformers."""
 
+    _ready: dict = {}  # noqa: RUF012 (replaced, never filled); loaded for its facts, and not asked yet
+
     def load(self, device: str = "cpu", precision: str = "float32"):
         """Load the weights and the processor; a merge is made in float32, then rounded to the precision."""
         from . import local
@@ -215,7 +217,10 @@ class Generator(Asked):
             merged = merge_models([parent.load() for parent in self.parents], self.merge)
             return replace(merged, name=self.name).on(device, precision)
 
-    asker = load
+    def asker(self, device: str, precision: str):
+        """As ``load``; what was loaded for its facts is not loaded again."""
+        ready, self._ready = self._ready, {}
+        return ready.get((device, precision)) or self.load(device, precision)
 
     def decoding(self) -> dict:
         """Greedy, up to a cap."""
@@ -227,10 +232,13 @@ class Generator(Asked):
         """As of every model that is asked, from the cache if there."""
         from . import local
 
-        key = store.digest({"identity": self.identity, "precision": precision})
-        return store.remembered(
-            "passports", key, compute=lambda: local.facts(self.load(device, precision)) | {"precision": precision}
-        )
+        def compute() -> dict:
+            loaded = self.load(device, precision)
+            self._ready = {(device, precision): loaded}
+            return local.facts(loaded) | {"precision": precision}
+
+        key = store.digest({"identity": self.identity, "precision": precision, "rule": RULE})
+        return store.remembered("passports", key, compute=compute)
 
 
 def _to_ask(asked: pd.DataFrame, keys: list[str], known: dict) -> list[int]:
