@@ -86,6 +86,97 @@ def test_the_official_rule_is_as_the_benchmark_has_it(reply, right):
     assert [at for at in range(3) if is_right(reply, at, OPTIONS)] == right
 
 
+ODD = [
+    *(
+        "",
+        " ",
+        "A",
+        "B",
+        "C",
+        "D",
+        " B",
+        "b",
+        "\nB",
+        "B\n",
+        "B.",
+        "B)",
+        "(B)",
+        "**B**",
+        "B</s>",
+        "BB",
+        "Both",
+        "Can't say",
+        "Dark",
+    ),
+    *(
+        "An image",
+        "A) ",
+        "A)light microscopy",
+        "A)  light microscopy",
+        "a) light microscopy",
+        "A) Light microscopy",
+        "nan",
+    ),
+    *(
+        "A) light microscopy",
+        "B) electron microscopy",
+        "C) none of the above",
+        "D) nan",
+        "B) light microscopy",
+        "np.nan",
+    ),
+    *("The answer is B", "The answer is B) electron microscopy.", "x B) electron microscopyx", "B) electron", "Z", "1"),
+    *("A) light microscopy\nB) electron microscopy\nC) none of the above\nD) nan", "not B) electron microscopy", "АB"),
+    *(
+        "A) light microscopyB) electron microscopy",
+        "A) a) light microscopy",
+        "A) A) light microscopy",
+        "Ｂ",
+        "В",
+        "é",
+        "👍 B",
+    ),
+    *(
+        "light microscopy",
+        "electron microscopy",
+        "none of the above",
+        "\\boxed{B}",
+        "<think>B</think>A",
+        "I",
+        "I think A",
+    ),
+    *(
+        '{"answer": "B"}',
+        "B or A",
+        "D",
+        "Dapi",
+        "Cells",
+        "Answer: C",
+        "Bacteria",
+        "\tA",
+        "\u200bA",
+        "AAAA",
+        "D) np.nan",
+        "C)nan",
+    ),
+]
+
+
+def officially_right(reply, letter, text):
+    """The benchmark's rule stated otherwise: by cutting the reply, character for character."""
+    line = [*letter, ")", " ", *text]
+    starts = range(len(reply) - len(line) + 1)
+    return list(reply)[:1] == [letter] or any([*reply[at : at + len(line)]] == line for at in starts)
+
+
+def test_the_official_rule_agrees_with_another_statement_of_it():
+    options = ("light microscopy", "electron microscopy", "none of the above", "nan")
+    cases = [(reply, at) for reply in ODD for at in range(len(options))]
+    found = [is_right(reply, at, options) for reply, at in cases]
+    assert len(cases) >= 200 and 0.1 < np.mean(found) < 0.5
+    assert found == [officially_right(reply, "ABCD"[at], options[at]) for reply, at in cases]
+
+
 # ------------------------------------------------------------------------------------------------- local generators
 
 

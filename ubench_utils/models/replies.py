@@ -3,8 +3,8 @@
 A reply is read in this order; the first that applies decides, and where it names more than one option, or none, the
 reply makes no choice.
 
-1. What is thought aloud (``<think>``, ``[THINK]``, an analysis channel) is taken away; so is what follows an end token.
-   A thought that was cut off leaves no answer.
+1. What is thought aloud is taken away, and so are markup and what follows an end token (see ``markup``). A thought that
+   was cut off leaves no answer.
 2. The whole reply is an option, or its caption.
 3. A marked answer: ``<answer>B</answer>``, a JSON object with the key answer, ``\\boxed{B}``, "Final answer: B".
 4. A declared one: "The answer is B", "Option B", "I choose B", the word for answer in some other languages.
@@ -17,12 +17,13 @@ meant: "A micrograph", "I think", "B cells" and "E. coli" hold none. A reply tha
 mark its final answer.
 """
 
-import html
 import json
 import re
 import unicodedata
 from itertools import islice
 from typing import NamedTuple
+
+from .markup import visible
 
 NO_OPTION = -1
 LONGEST = 20_000  # characters that are left without thoughts; a longer reply is no answer to a closed question
@@ -44,36 +45,32 @@ class _Named(NamedTuple):
 
 
 NONE = Reading(NO_OPTION, "none")
-_THOUGHT = r"(?:think|thinking|thoughts?|reasoning|scratchpad|analysis|reflection|begin_of_thought|end_of_thought)"
-_MARKS = re.compile(
-    rf"(?P<close></{_THOUGHT}>|\[/{_THOUGHT}\]|◁/{_THOUGHT}▷|<\|end_of_thought\|>|<\|/{_THOUGHT}\|>)"
-    rf"|<{_THOUGHT}>|\[{_THOUGHT}\]|◁{_THOUGHT}▷|<\|begin_of_thought\|>|<\|{_THOUGHT}\|>",
-    re.IGNORECASE,
-)
-_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,40}<\|message\|>|(?<=assistant)final\s*:?")
-_END = re.compile(r"</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|end_of_text|eot_id|eot|end|return)\|>")
-_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:s|pad|unk|bos|eos|image)>|\[/?INST\]", re.IGNORECASE)
-_ROLE = re.compile(r"^\W*(?:assistant|model|response)\s*:\s*", re.IGNORECASE)
-
 _ANSWER = (  # the word for an answer; Chinese, Japanese and Korean are written without blanks
     r"(?:(?<!\w)(?:answer|antwort|réponse|reponse|respuesta|risposta|resposta|antwoord|svar|svaret|ответ|odpowiedź|cevap|"
-    r"yanıt|الإجابة|الجواب|उत्तर)(?!\w)|答案|答え|回答|解答|正解|정답|답)"
+    r"yanıt|đáp án|jawaban|الإجابة|الجواب|उत्तर)(?!\w)|答案|答え|回答|解答|正解|정답|답)"
 )
 _IS = (
-    r"(?:\s*(?:\b(?:is|was|(?:would|should|must) be|ist|est|es|lautet)\b|\bè\b|\bé\b|является|[:=→—-]|是|为|は|은|는)"
-    r"\s*:?)"
+    r"(?:\s*(?:\b(?:is|was|(?:would|should|must) be|ist|est|es|lautet|är)\b|\bè\b|\bé\b|является|هو|هي|"
+    r"[:=→—-]|是|为|は|은|는)\s*:?)"
 )
-_CHOICE = r"(?:(?<!\w)(?:option|choice|letter|answer)(?!\w))"
+_RIGHT = r"(?:option|choice|letter|correcte?|correcta|correta|corretta)"
+_CHOICE = r"(?:(?<!\w)(?:option|opción|opção|opzione|choice|letter)(?!\w)|选项|选择|选|選択肢)"
+_LABEL = r"(?<!\w)(?:ans|selection|output|result|solution|prediction|conclusion|correct|final)(?!\w)\.?\s*:"
 _DECLARED = re.compile(
-    rf"{_ANSWER}(?:\s+(?:option|choice|letter))?{_IS}|{_CHOICE}(?=\s*\W?[A-Z]\b)|{_CHOICE}{_IS}"
+    rf"{_ANSWER}(?:\s+{_RIGHT})?{_IS}|(?:{_ANSWER}|{_CHOICE})(?=\s*\W?[A-Z]\b)|{_CHOICE}{_IS}|{_LABEL}"
     r"|\b(?:i|we)(?: would|'d| will|'ll)? (?:choose|select|pick|go with|opt for|answer|say)\b"
-    r"|\b(?:so|therefore|thus|hence),?(?=\s+\W?[A-Z]\b)|\bit is(?=\s+\W?(?-i:[A-Z])\W*$)",
+    r"|\b(?:so|therefore|thus|hence),?(?=\s+\W?[A-Z]\b)"
+    r"|\b(?:(?:it|that|this)(?: is|'s| would be)|definitely|certainly|clearly|probably|(?:most )?likely|sure|yes|"
+    r"ok|okay)[,.!:]?(?=\s+\W?(?-i:[A-Z])\W*$)"
+    r"|(?<=[.!;:\n])\s{0,3}(?=\W?(?-i:[A-Z])\W? is (?:the )?(?:correct|right|best)\b)",
     re.IGNORECASE,
 )
 _FINAL = re.compile(rf"(?<!\w)final\s+{_ANSWER}\W{{0,3}}{_IS}?", re.IGNORECASE)
-_NEXT_TAG = re.compile("</?answer>", re.IGNORECASE)
+_TAG = re.compile("<(?:final_?)?answer>|<conclusion>", re.IGNORECASE)
+_NEXT_TAG = re.compile("</?(?:final_?)?answer>|</?conclusion>", re.IGNORECASE)
+_KEY = re.compile(r"[\"'](?:final[ _])?answer[\"']\s*:\s*[\"']([^\"'\n]{0,300})[\"']", re.IGNORECASE)
 _NO_BLANK = re.compile(r"[^\s\"':]")
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]{0,300}\}){0,300})\}")
+_BOXED = re.compile(r"\\boxed\s*\{([^{}\\]{0,300})\}")  # a formula is no answer
 _STOP = re.compile(
     r"\n|(?<!\b\w)[.!?](?=\s|$)|\.(?= (?:here|explanation|reason|rationale)\b)|"
     r"\b(?:because|since|due to|given|as (?:it|the|this))\b",
@@ -86,11 +83,13 @@ _LETTER = re.compile(
     rf"(?![A-Za-z0-9_'\-]|/\w\w|\.?\s+(?!{_GOES_ON})[^\W\d_A-Z]|\.\w|\s*[°%])"
 )
 _ALONE = re.compile(r"\W*([A-Za-z])\W*")
+_BARE = re.compile(r"[^\w\n?]*(?:\n|$)")
 _ABBREVIATED = re.compile(rf"\.\s+(?!{_GOES_ON})[a-z]")
 _BEFORE = re.compile(r"(?<![A-Za-z0-9_'])([A-Z])\s*[.):\],-]\s*[\"'(]?$")  # the words of an option
 _LEAD = re.compile(
-    r"^[^\w\n]*(?:([A-Z])(?=\s*[)\]:]|[.,;/](?:\s|$)|\s+(?:-|\([^()\n]*\)\W*$)|[^\w\n?]*$|"
-    r"\s+(?:because|since|is (?:the )?(?:correct|right|best|answer))\b)|([a-z])(?=\s*[)\]]|[^\w\n?]*$))",
+    r"^[^\w\n]*(?:([A-Z])(?=\s*[)\]:]|[.,;/、。](?:\s|$|[^\x00-\x7f])|\s+(?:-|\([^()\n]*\)\W*$)|[^\w\n?]*$|"
+    r"(?:です|입니다)(?![か까])|\s+(?:because|since|not|rather than|instead of|"
+    r"(?:is|would be) (?:the |my )?(?:correct|right|best|answer))\b)|([a-z])(?=\s*[)\]]|[^\w\n?]*$))",
     re.MULTILINE,
 )
 _IN_BRACKETS = re.compile(r"(?<!\w)(?<!panel )(?<!figure )[(\[]([A-Z])[)\]]|(?<![\w(\[])([A-Z])\)")
@@ -114,8 +113,9 @@ _AUXILIARY = (
     r"(?:(?:is|was|are|were|can|could|would|be|been|has|have|seems?|looks?|appears?|clearly|also|both|therefore|"
     r"(?:and|or) (?:option )?(?-i:[A-Z]))\s+)"
 )
-_REFUTED = re.compile(
-    rf"\s*[)\]\"']*\s*(?:{_AUXILIARY}{{0,6}}(?:not|cannot|\w+n't|incorrect|wrong|unlikely|ruled out|excluded|"
+_REFUTED = re.compile(  # "B not A" is for B
+    rf"\s*[)\]\"']*\s*(?:{_AUXILIARY}{{0,6}}(?:not(?!\s+\W?(?-i:[B-Z]|A$)\b)|"
+    r"cannot|\w+n't|incorrect|wrong|unlikely|ruled out|excluded|"
     r"eliminated|false|rejected|implausible|impossible|inconsistent|less likely|dismissed|discarded|absent|missing|"
     r"lacking|tempting|out)\b|would (?:show|have|look|appear|reveal|give|produce|require|need|display|exhibit)\b|"
     r"(?:ist|est|es|is|är|er|è|é) (?:nicht|niet|pas|inte|ikke|falsch|faux|fausse|incorrect\w*|fals[ao]|onjuist)\b|"
@@ -123,7 +123,11 @@ _REFUTED = re.compile(
     re.IGNORECASE,
 )
 # One of several, or asked rather than said: the whole reply is undecided.
-_OPEN = re.compile(r"\s*[)\]\"']*(?:\s*(?:/|\b(?:and/)?or\b)(?! rather)|[^.;:!\n?]{0,80}\?)", re.IGNORECASE)
+_OPEN = re.compile(
+    r"\s*[)\]\"']*(?:\s*(?:/|\b(?:and/)?or\b)(?! rather)|,?\s*(?:but |and )?(?:possibly|perhaps|maybe)\b|"
+    r"[^.;:!\n?]{0,80}\?)",
+    re.IGNORECASE,
+)
 _DENIED = re.compile(r"\s*[:=-]\s*(?:no|false|wrong|incorrect|unlikely|absent)\b", re.IGNORECASE)
 _CORRECTED = re.compile(
     r"\b(?:wait|actually|on second thoughts?|correction|reconsider\w*|let me (?:re)?think|scratch that|sorry|hmm+)\b",
@@ -148,7 +152,7 @@ def read_reply(reply, labels: tuple, options: tuple = ()) -> Reading:
         The benchmark's own rule (is the lettered right option in the reply, or the right letter its first character?)
         can find a reply right for two options; this one names at most one, without knowing which is right.
     """
-    text = _visible("" if reply is None or reply != reply else str(reply))  # NaN is not equal to itself
+    text = visible("" if reply is None or reply != reply else str(reply))  # NaN is not equal to itself
     if not text or len(text) > LONGEST:
         return NONE
     exact = _exact(text, labels, options)
@@ -162,25 +166,26 @@ def read_reply(reply, labels: tuple, options: tuple = ()) -> Reading:
     labelled = [_letter(found) for one in named if (found := _BEFORE.search(text, max(one.start - 8, 0), one.start))]
     letters = [one for one in map(_letter, _LETTER.finditer(text)) if rest[one.start] != TAKEN] + labelled
     lead = _leading(text, named, rest)
-    marked = [*_spans(text, _FINAL), *((found.start(1), found.end(1)) for found in _BOXED.finditer(text)), *_tags(text)]
+    inner = [found.span(1) for pattern in (_BOXED, _KEY) for found in pattern.finditer(text)]
+    marked = [*_spans(text, _FINAL), *inner, *_tags(text)]
     if max(len(marked), len(lead), len(named)) > MOST:
         return NONE
     if marked:
-        return _one(_within(text, named, letters, marked, labels), n)
+        return _one(_within(text, rest, named, letters, marked, labels), n)
     if _CORRECTED.search(text) and (named or lead or letters):
         return NONE
     places = _spans(text, _DECLARED)
-    declared = _within(text, named, letters, places, labels) if len(places) <= MOST else []
+    declared = _within(text, rest, named, letters, places, labels) if len(places) <= MOST else []
     if declared:
         begins = [letter for letter in lead if not text[: letter.start].strip(" \n([\"'")]
         return _one(declared + (begins if len({letter.option for letter in lead}) == 1 else []), n)
     if lead:
         end = _up_to(_STOP, text, lead[0].end + 1)
         beside = [one for one in (*named, *letters) if lead[0].end <= one.start < end]
-        return _one(_meant(text, lead + beside), n)
+        return _one(_meant(text, rest, lead + beside), n)
     brackets = [_letter(found) for found in _IN_BRACKETS.finditer(text)]
     mentioned = [one for one in named if labels[one.option].casefold() not in _OWN_WORDS]
-    return _one(_meant(text, mentioned + brackets + labelled), n)
+    return _one(_meant(text, rest, mentioned + brackets + labelled), n)
 
 
 def _one(named: list, n: int) -> Reading:
@@ -189,35 +194,6 @@ def _one(named: list, n: int) -> Reading:
     if len(found) != 1 or max(found) >= n:
         return NONE
     return Reading(found.pop(), "letter" if any(one.how == "letter" for one in named) else "text")
-
-
-def _visible(reply: str) -> str:
-    """The reply without thoughts and tokens, in one form of Unicode; empty where a thought was cut off."""
-    text = unicodedata.normalize("NFKC", html.unescape(reply))
-    channels = list(_CHANNEL.finditer(text))
-    if channels:
-        last = channels[-1]
-        if last[1] not in (None, "final"):
-            return ""
-        text = text[last.end() :]
-    thinks, start = False, 0
-    kept: list[str] = []
-    for mark in _MARKS.finditer(text):
-        if mark["close"] and not thinks:
-            kept = []  # it opened before the reply began
-        elif not thinks:
-            kept.append(text[start : mark.start()])
-        thinks = not mark["close"]
-        start = mark.end()
-    if thinks:
-        return ""
-    text = "\n".join([*kept, text[start:]]).strip()
-    text = _ROLE.sub("", _TOKEN.sub(" ", _END.split(text, maxsplit=1)[0]))
-    text = re.sub(r"[\0\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", "", text)
-    text = re.sub("[‘’‛′`´]", "'", re.sub("[‐‑‒–—−]", "-", re.sub("[“”„«»]", '"', text)))
-    text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\b(?:without|no) (?:a )?doubt\b", " ", text, flags=re.IGNORECASE)
-    return re.sub(r"[ \t\r\f\v]+", " ", re.sub(r"[*#$~]|(?<!\w)_+|_+(?!\w)", "", text)).strip()
 
 
 def plain(text: str) -> str:
@@ -292,6 +268,9 @@ def _leading(text: str, named: list, rest: str) -> list[_Named]:
         abbreviated = _ABBREVIATED.match(text, letter.end)
         if rest[letter.start] != TAKEN and (beside or not abbreviated):
             letters.append(letter)
+    bare = [letter for letter in letters if _BARE.match(text, letter.end)]
+    if len({letter.option for letter in bare}) == 1 and not text[: bare[0].start].strip(" \n([\"'-"):
+        return bare  # what follows explains it
     if len({letter.option for letter in letters}) == 1 and text[: letters[0].start].strip(" \n([\"'-"):
         return letters if not text[letters[0].end :].strip(" \n)].\"'") else []
     return letters
@@ -307,9 +286,8 @@ def _spans(text: str, pattern: re.Pattern) -> list[tuple[int, int]]:
 
 
 def _tags(text: str) -> list[tuple[int, int]]:
-    """What stands between ``<answer>`` and its closing tag, or the end."""
-    opened = re.finditer("<answer>", text, re.IGNORECASE)
-    return [(tag.end(), _up_to(_NEXT_TAG, text, tag.end())) for tag in opened]
+    """What stands between a tag such as ``<answer>`` and its closing one, or the end."""
+    return [(tag.end(), _up_to(_NEXT_TAG, text, tag.end())) for tag in _TAG.finditer(text)]
 
 
 def _up_to(pattern: re.Pattern, text: str, start: int) -> int:
@@ -318,7 +296,7 @@ def _up_to(pattern: re.Pattern, text: str, start: int) -> int:
     return found.start() if found else len(text)
 
 
-def _within(text: str, named: list, letters: list, spans: list, labels: tuple) -> list[_Named]:
+def _within(text: str, rest: str, named: list, letters: list, spans: list, labels: tuple) -> list[_Named]:
     """Options that are meant in some parts of a reply, by letter or by words."""
     found = []
     for start, end in spans:
@@ -333,17 +311,17 @@ def _within(text: str, named: list, letters: list, spans: list, labels: tuple) -
             inside = [one for one in (*letters, *named) if start <= one.start < end]
             inside = [one for one in inside if one.how == "letter" or labels[one.option].casefold() not in _OWN_WORDS]
         found += inside
-    return _meant(text, found)
+    return _meant(text, rest, found)
 
 
-def _meant(text: str, found: list) -> list[_Named]:
+def _meant(text: str, rest: str, found: list) -> list[_Named]:
     """Those whose clause does not negate them, wherever they stand; none where one of them is left open."""
-    doubted = {one.option for one in found if not _is_meant(text, one)}
+    doubted = {one.option for one in found if not _is_meant(text, rest, one)}
     meant = [one for one in found if one.option not in doubted]
     return [] if any(_OPEN.match(text, one.end) for one in meant) else meant
 
 
-def _is_meant(text: str, one: _Named) -> bool:
+def _is_meant(text: str, rest: str, one: _Named) -> bool:
+    """Whether its clause does not negate it; in ``rest`` the words of options are taken: "B: no" may be that option."""
     clause = _BORDER.split(text[max(one.start - 200, 0) : one.start])[-1]
-    after = (_REFUTED, _DENIED) if one.how == "text" else (_REFUTED,)  # "B: no" may be the option "no"
-    return not _AGAINST.search(clause) and not any(pattern.match(text, one.end) for pattern in after)
+    return not (_AGAINST.search(clause) or _REFUTED.match(text, one.end) or _DENIED.match(rest, one.end))

@@ -33,7 +33,12 @@ def is_right(reply: str, answer_idx: int, options) -> bool:
     """Whether the benchmark's own rule counts a reply as right: it knows which option is, and may say so of several.
 
     The reply holds the right option with its letter anywhere, or begins with the letter; neither case nor blanks are
-    passed over.
+    passed over. So "An image" is right where A is, "The answer is B." is wrong, and a reply that lists the options with
+    their letters is right whatever is.
+
+    Left out of what the benchmark's code does: it fails where the right option is the eighth or a later one, it puts
+    ``np.nan`` in the place of ``nan`` in a reply before it compares, and of two options with the same text it takes
+    the first for right.
     """
     letter = LETTERS[answer_idx]
     return f"{letter}) {options[answer_idx]}" in reply or reply.startswith(letter)
