@@ -126,6 +126,22 @@ def test_replies_that_name_no_option_count_as_wrong(run, tmp_path):
     assert len(predictions) == len(asked) and set(wrong.predicted_idx) == {-1} and len(wrong) >= 2
     assert any("name no option" in note and "I cannot tell" in note for note in notes)
     assert set(predictions.wording) == {1}  # a file without the column is of the headline wording
+    assert predictions.reply.tolist() == [replies[at] for at in predictions.index]
+    assert not predictions.correct_official.any()  # "It is …" begins with I
+
+
+def test_replies_of_a_file_are_found_right_by_both_rules(path, run, tmp_path):
+    asked = run.questions[run.questions.wording == 1]
+    right = [f"{'ABCDEF'[at]}) {labels[at]}" for labels, at in zip(asked.labels, asked.answer_idx, strict=True)]
+    file = tmp_path / "replies.csv"
+    asked[["dataset", "image_id", "question"]].assign(answer=[None, *right[1:]]).to_csv(file, index=False)
+    made = evaluate(path, [f"predictions:{file}", "random"])
+    theirs = made.predictions[made.predictions.model != "random"]
+    assert theirs.correct.tolist() == theirs.correct_official.tolist() == [False, *[True] * (len(asked) - 1)]
+    assert theirs.reply.iloc[0] == "" and theirs.reply.iloc[1] == right[1]
+    passports = made.record["models"]
+    assert [passports[name]["replies"] for name in passports] == [True, False]
+    assert [passports[name]["family"] for name in passports] == ["file of answers", "baseline"]
 
 
 def test_none_is_a_stain_and_not_a_gap(rows, parquet, tmp_path):

@@ -265,7 +265,7 @@ def test_no_sweep_is_said_plainly(rows, parquet):
         assert resolution.with_native(table).empty
     weighted = run_of(parquet(rows[:4]), "demo-base", "random")
     text = said("shrunk", shrinking(weighted, changes(sweep(weighted, [1]))))
-    assert "no factor above 1" in text and text.endswith("Left out, for want of weights to look again with: random.")
+    assert "no factor above 1" in text and text.endswith("Left out, since they cannot look again here: random.")
 
 
 def test_detail_left_counts_images_that_could_not_shrink(rows, parquet):

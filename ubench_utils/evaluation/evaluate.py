@@ -86,7 +86,7 @@ def evaluate(
     predictions = pd.concat(tables, ignore_index=True)
     predictions = predictions[[*COLUMNS, "tied", *(column for column in OF_REPLIES if column in predictions)]]
     failed = pd.concat(failures, ignore_index=True)[["model", "dataset", "image_id", "reason"]]
-    unread = unseen(failed, sum(model.has_weights for model in opened.values()))
+    unread = unseen(failed, passports)
     asked = pd.MultiIndex.from_frame(predictions[["dataset", "image_id"]])
     guessers = [name for name, model in opened.items() if model.guesses]
     guessed = predictions.model.isin(guessers).to_numpy() & asked.isin(unread)

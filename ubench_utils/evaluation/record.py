@@ -29,7 +29,8 @@ def passport(model: Model, answers: Answers, benchmark: Benchmark, *, device: st
         "guesses": model.guesses,
         "has_weights": model.has_weights,
         "has_embeddings": model.has_embeddings,
-        "replies": model.replies,
+        "family": model.family,
+        "replies": "reply" in answers.predictions,
         "identity": model.identity,
         **answers.passport,
     }

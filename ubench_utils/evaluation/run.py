@@ -77,10 +77,15 @@ class Evaluation:
     @cached_property
     def asked(self) -> dict[str, int]:
         """Number of questions of each level in the headline wording, but those on images that no model could read."""
-        unread = unseen(self.failures, sum(of["has_weights"] for of in self.record["models"].values()))
+        unread = unseen(self.failures, self.record["models"])
         rows = self.questions[self.questions.wording == HEADLINE_WORDING]
         seen = ~pd.MultiIndex.from_frame(rows[["dataset", "image_id"]]).isin(unread)
         return rows.level[seen].value_counts().to_dict()
+
+    @property
+    def families(self) -> dict[str, str]:
+        """The word for the kind of each model: dual encoder, generator, …"""
+        return {model: facts["family"] for model, facts in self.record["models"].items()}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -106,10 +111,10 @@ class Evaluation:
         return save(self, folder, beside)
 
 
-def unseen(failures: pd.DataFrame, n_models: int) -> pd.MultiIndex:
-    """Keys ``(dataset, image_id)`` of the images on which every one of so many models failed."""
+def unseen(failures: pd.DataFrame, passports: dict[str, dict]) -> pd.MultiIndex:
+    """Keys ``(dataset, image_id)`` of the images on which every model failed that looks at any."""
     times = failures.groupby(["dataset", "image_id"]).size()
-    return times.index[times == n_models]
+    return times.index[times == sum("images_failed" in facts for facts in passports.values())]
 
 
 def open_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:

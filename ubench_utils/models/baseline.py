@@ -16,6 +16,7 @@ SEED = 0
 class Baseline(Model):
     """Answers drawn uniformly from the options."""
 
+    family = "baseline"
     has_files = False
     without_weights = "the random-choice baseline has no weights"
 

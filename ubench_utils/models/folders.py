@@ -41,7 +41,10 @@ CLASSES = {
 }
 CAPTIONER = "BlipForConditionalGeneration"  # it goes on with a text, and follows no question
 MATCHING_HEAD = "BlipForImageTextRetrieval"  # the class of transformers that has one
-NO_CODE = "needs code of its own, which this project does not run; it reads models that transformers and open_clip know"
+NO_CODE = (
+    "needs code of its own, which this project does not run; it reads models that transformers and open_clip know, and "
+    "asks others where you serve them (api:MODEL@URL)"
+)
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,11 @@ class Model(ABC):
         return self.card.name
 
     @property
+    @abstractmethod
+    def family(self) -> str:
+        """The word for models of its kind in figures and tables; nothing is decided by it."""
+
+    @property
     def guesses(self) -> bool:
         """Whether its answers are drawn, so that they show what chance is."""
         return self.card.guesses

@@ -18,6 +18,7 @@ from ..data.questions import HEADLINE_WORDING
 from ..data.tables import read_csv
 from ..errors import UserError, first_line
 from .answers import answer_table, choose, in_blocks, softmax
+from .generators.protocol import LETTERS, is_right
 from .model import Answers, Model
 from .replies import NO_OPTION, read_reply
 
@@ -31,6 +32,7 @@ ROUNDED = 0.04  # how far from 1 rounded probabilities of a question may add up
 class Submission(Model):
     """A file of answers made elsewhere."""
 
+    family = "file of answers"
     without_weights = "model '{}' is a file of answers; it has no weights"
 
     def answer(self, benchmark: Benchmark, questions: pd.DataFrame, *, device: str, precision: str) -> Answers:
@@ -57,7 +59,8 @@ def read_submission(path, questions: pd.DataFrame) -> tuple[pd.DataFrame, list[s
     -------
     predictions : pandas.DataFrame
         The prediction contract but ``model``, and ``tied``. Without scores ``p_answer`` and ``p_predicted`` are NaN;
-        with them they are the scores where these are probabilities, else their softmax.
+        with them they are the scores where these are probabilities, else their softmax. Of replies also ``reply`` and
+        ``correct_official``, whether the benchmark's own rule finds the reply right.
     notes : list of str
         What was counted: rows of no question, how replies were read, questions without an answer.
 
@@ -290,7 +293,10 @@ def _from_replies(asked: pd.DataFrame, path) -> tuple[pd.DataFrame, str]:
         note += f" and count as wrong, such as {shown}"
         if n["none"] / len(index) > DOUBTFUL:
             note += "; so many that the file may be in a form that is not read"
-    return _from_choices(asked, index), note
+    texts = ["" if reply is None or reply != reply else str(reply) for reply in asked.answer]
+    cases = zip(texts, asked.answer_idx, asked.labels, strict=True)
+    official = [is_right(text, at, labels) if at < len(LETTERS) else None for text, at, labels in cases]
+    return _from_choices(asked, index).assign(reply=texts, correct_official=pd.array(official, "boolean")), note
 
 
 # What may be answered with, the most telling first, and how it is read.

@@ -18,12 +18,15 @@ from ..data.benchmark import NOT_STATED, Benchmark
 from ..data.pixels import Unreadable, decode
 from ..data.questions import HEADLINE_WORDING, LEVELS
 from ..evaluation.evaluate import Evaluation
+from ..models.generators.protocol import LETTERS, prompt
+from ..text import one_line
 from .sentences import environment, told
 
 PER_SET = 4  # images of a sub-dataset
 MOST_CHECKED = 60  # on a sheet for checking
 SIDE = 144  # pixels, long side
 QUALITY = 78  # of the JPEG: 92 thumbnails stay below 0.8 MB
+SHORT_REPLY, LONGEST_REPLY = 120, 4000  # letters: more of a reply has to be opened, or is left out
 LONGEST_BAR = 0.35  # of the width
 
 
@@ -201,6 +204,33 @@ def examples_of_change(run: Evaluation, base: str, tuned: str, state: str) -> HT
         for row in _surest(rows.assign(sure=rows.p_predicted * rows.p_predicted_base), 2).itertuples()
     ]
     return _page("examples", examples=found, state=state, tuned=tuned)
+
+
+def replies(run: Evaluation, rows: pd.DataFrame) -> HTML:
+    """What a model replied, ``rows`` of ``readings.examples``: picture, prompt and reply, and what was made of it.
+
+    A long reply is cut, and opens; the prompt of answers made elsewhere is not known.
+    """
+    images, passports, found = run.benchmark.images, run.record["models"], []
+    for row in rows.itertuples():
+        place = images.index[(images.dataset == row.dataset) & (images.image_id == row.image_id)][0]
+        chosen = row.labels[row.predicted_idx] if row.predicted_idx >= 0 else None
+        asked_here = "prompt_digest" in passports[row.model]
+        with suppress(Unreadable, OSError):
+            shown = picture(run.benchmark, images.loc[place], place)
+            found.append(
+                {
+                    "image": shown | {"answer": row.right, "choices": [("", chosen)]},
+                    "state": row.state,
+                    "question": row.question,
+                    "reply": one_line(row.reply)[:LONGEST_REPLY],
+                    "right": f"{LETTERS[row.answer_idx]}) {row.right}",
+                    "official": bool(row.correct_official),
+                    "strict": bool(row.correct),
+                    "prompt": prompt(row.asked, row.labels).split("\n") if asked_here else None,
+                }
+            )
+    return _page("replies", replies=found, longest=SHORT_REPLY)
 
 
 def warnings(found: pd.DataFrame) -> HTML:

@@ -48,6 +48,11 @@ CYCLE = [BLUE, VERMILION, GREEN, ORANGE, GREY, SKY]
 MARKS = "osD^vP*X"
 # Colour, mark and dash of what is drawn alike on every page.
 LOOKS = {
+    "dual encoder": (GREY, "o", "-"),
+    "matching head": (GREY, "s", "-"),
+    "generator": (GREY, "^", "-"),
+    "file of answers": (GREY, "D", "-"),
+    "baseline": (GREY, "X", "-"),
     "in-domain": (BLUE, "o", "-"),
     "out-of-domain": (VERMILION, "D", "-"),
     "fine-grained, in-domain": (BLUE, "o", "-"),

@@ -5,6 +5,7 @@ import pandas as pd
 from IPython.display import HTML, display
 from markupsafe import Markup, escape
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
+from PIL import Image
 
 from ..evaluation.evaluate import Evaluation
 from ..models.cards import PACKAGE
@@ -12,7 +13,7 @@ from ..models.registry import find_model
 from ..models.sources import image_size
 from ..text import one_line
 from .sentences import environment
-from .text import called, count, need, percent, signed, stated, whole
+from .text import called, count, need, percent, points, signed, stated, whole
 
 WIDE_CELL = 40  # letters; a table with a longer cell wraps
 
@@ -108,6 +109,20 @@ SCORES = {
 }  # of ``text``, for scores with both averages side by side
 
 
+RULES = {
+    "model": "model",
+    "questions": "level",
+    "n": "n_questions",
+    "strict %": ("strict", "strict_low", "strict_high"),
+    "official %": ("official", "official_low", "official_high"),
+    "official − strict": (points, "difference", "difference_low", "difference_high"),
+    "unreadable %": "unreadable",
+    "cut off %": "cut_off",
+    "declined %": "declined",
+    "on letters %": "letter_mass",
+}  # of ``text``, for ``readings.both_rules``
+
+
 def facts(page: str, **context) -> pd.DataFrame:
     """What a file of ``templates/facts`` says, a row a line: a name, ¦ and a value; a line without a value falls."""
     lines = environment().get_template(f"facts/{page}.md").render(context).splitlines()
@@ -131,7 +146,7 @@ def passport(run: Evaluation, model: str) -> pd.DataFrame:
 def provenance(run: Evaluation, models: list) -> pd.DataFrame:
     """How the numbers of a page came about; wall-clock times and the commit stand in ``run.json``."""
     found = [(model, run.record["models"][model]) for model in models]
-    treated = [(model, one | _treatment(one)) for model, one in found if one["has_weights"]]
+    treated = [(model, one | _treatment(one)) for model, one in found if "images_failed" in one]
     about = {"n_images": len(run.benchmark.pictures), "n_questions": len(run.questions)}
     about["n_wordings"] = run.questions.wording.nunique()
     versions = [(name, run.record["versions"][name]) for name in ("torch", "open_clip_torch", "datasets")]
@@ -140,8 +155,49 @@ def provenance(run: Evaluation, models: list) -> pd.DataFrame:
 
 def _treatment(found: dict) -> dict:
     """How a model treats images, in words and numbers, where it makes pixels of them by a recipe."""
+    if found.get("image_processor"):
+        recipe = found["image_processor"]
+        return {
+            "recipe": _resizing(recipe),
+            "letters": whole(min(found["letter_tokens"]), max(found["letter_tokens"])),
+            **_normalisation(recipe.get("image_mean"), recipe.get("image_std"), recipe.get("do_normalize", True)),
+        }
     if "preprocessing" not in found:
-        return {}
+        return {"recipe": "not stated", "letters": ""}
     recipe = found["preprocessing"]
-    numbers = {key: [f"{value:.4g}" for value in np.atleast_1d(recipe[key])] for key in ("mean", "std")}
-    return {"size": image_size(recipe), **numbers}
+    return {"size": image_size(recipe), **_normalisation(recipe["mean"], recipe["std"])}
+
+
+def _normalisation(mean, std, is_done: bool = True) -> dict:
+    """Mean and standard deviation as text."""
+    if not is_done or mean is None or std is None:
+        return {"mean": [], "std": []}
+    return {name: [f"{value:.4g}" for value in np.atleast_1d(of)] for name, of in (("mean", mean), ("std", std))}
+
+
+SIZES = {  # what an image processor of transformers states, and the switch without which it does nothing
+    "size": "do_resize",
+    "crop_size": "do_center_crop",
+    "max_image_size": "do_image_splitting",
+    "min_pixels": None,
+    "max_pixels": None,
+    "patch_size": None,
+    "merge_size": None,
+    "max_patches": "crop_to_patches",
+}
+
+
+def _resizing(recipe: dict) -> str:
+    """What an image processor of transformers says of sizes, by its own names."""
+    stated = (
+        [f"resampled {Image.Resampling(recipe['resample']).name.lower()}"]
+        if recipe.get("do_resize") and "resample" in recipe
+        else []
+    )
+    for name, switch in SIZES.items():
+        value = recipe.get(name)
+        if isinstance(value, dict):
+            value = ", ".join(f"{side} {n:g}" for side, n in value.items() if n is not None)
+        if value not in (None, "") and (switch is None or recipe.get(switch)):
+            stated.append(f"{name} {value}")
+    return "; ".join(stated) or "not stated"

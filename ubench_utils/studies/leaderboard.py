@@ -9,6 +9,13 @@ from ..statistics.intervals import ENDS, columns_of
 from ..statistics.scores import compare_pairs, headline, totals
 from . import published
 from .overview import complete, learned, missing
+from .readings import both_rules
+
+FAMILIES = {
+    "contrastive": "dual encoder",
+    "autoregressive": "generator",
+    "none": "baseline",
+}  # the paper's, in our words
 
 
 def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.DataFrame) -> pd.DataFrame:
@@ -21,23 +28,35 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.Dat
     Returns
     -------
     pandas.DataFrame
-        ``model, source`` (``measured``, ``measured, synthetic`` or ``published``), ``category``; ``fine, coarse,
-        modality`` and ``behind``, each with ``_low`` and ``_high``, NaN where there is none; ``is_best``.
+        ``model, source`` (``measured``, ``measured, synthetic`` or ``published``), ``family, category``; ``fine,
+        coarse, modality``, ``official`` (fine, by the benchmark's rule, of models that reply in words) and ``behind``,
+        each with ``_low`` and ``_high``, NaN where there is none; ``is_best``.
     """
     source = "measured, synthetic" if run.benchmark.is_synthetic else "measured"
     ours = _side_by_side(headline(scores)).reindex(models)
     gap = distances.set_index("model")[ENDS].set_axis(columns_of("behind"), axis=1)
     ours = ours.join(gap).assign(source=source, category=[find_model(model).category for model in models])
+    rules = both_rules(run.answers).query("level == 'fine'").set_index("model")[columns_of("official")]
+    ours = ours.join(rules.astype(float)).assign(family=[run.families[model] for model in models])
     ours = ours.assign(is_best=ours.index.isin(distances.model[:1]))
     questions = published.by_question().query("question == 'modality'").assign(level="coarse")
     printed = pd.concat([published.totals().assign(question="all"), questions]).rename(columns={"accuracy": "estimate"})
     printed[ENDS] /= 100
     theirs = _side_by_side(printed).assign(source="published", is_best=False)
-    theirs["category"] = published.totals().drop_duplicates("model").set_index("model").category
+    about = published.totals().drop_duplicates("model").set_index("model")
+    theirs = theirs.assign(category=about.category, family=about.family.map(FAMILIES))
     tables = [table.sort_values("fine", ascending=False, kind="stable", na_position="last") for table in (ours, theirs)]
-    columns = ["model", "source", "category", *columns_of("fine"), *columns_of("behind"), *columns_of("coarse")]
+    columns = [
+        "model",
+        "source",
+        "family",
+        "category",
+        *columns_of("fine"),
+        *columns_of("behind"),
+        *columns_of("coarse"),
+    ]
     table = pd.concat([table.rename_axis("model").reset_index() for table in tables], ignore_index=True)
-    return table.reindex(columns=[*columns, *columns_of("modality"), "is_best"])
+    return table.reindex(columns=[*columns, *columns_of("modality"), *columns_of("official"), "is_best"])
 
 
 def _side_by_side(rows: pd.DataFrame) -> pd.DataFrame:

@@ -300,7 +300,7 @@ def with_blanks(run: Evaluation, models: list) -> tuple[pd.DataFrame, dict]:
         facts = run.record["models"][model]
         if not facts["has_weights"]:
             how = "drawn at random" if facts["guesses"] else "made elsewhere"
-            left_out[model] = f"its answers were {how}"
+            left_out[model] = "it is asked at an address" if "url" in facts else f"its answers were {how}"
         elif not facts["has_embeddings"]:
             left_out[model] = "it reads image and text together"
         elif (empty := run.features(model, blanks)[0]).failed:

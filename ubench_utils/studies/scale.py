@@ -239,8 +239,14 @@ def shrinking(run: Evaluation, changed: pd.DataFrame) -> dict:
     return {
         "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),
         "was_shrunk": len(changed) > 0,
-        "takes": [
-            (name, image_size(passport["preprocessing"])) for name, passport in facts if "preprocessing" in passport
-        ],
+        "takes": [(name, size) for name, passport in facts if (size := _taken(passport))],
         "cannot_look": [name for name, passport in facts if not passport["has_weights"]],
     }
+
+
+def _taken(passport: dict) -> str:
+    """Size at which a model sees images: of its own preprocessing, or of the smallest and largest image of the run."""
+    if "preprocessing" in passport:
+        return image_size(passport["preprocessing"])
+    found = [f"{one['seen_width']} × {one['seen_height']} px" for one in passport.get("sights", []) if one["tiles"]]
+    return " to ".join(dict.fromkeys(found))

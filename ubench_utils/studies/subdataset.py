@@ -58,7 +58,7 @@ def part(run: Evaluation, name: str) -> Evaluation:
 
 def asked(own: Evaluation) -> pd.DataFrame:
     """Questions in the headline wording, but for pictures that no model could read."""
-    unread = unseen(own.failures, sum(of["has_weights"] for of in own.record["models"].values()))
+    unread = unseen(own.failures, own.record["models"])
     rows = own.questions[own.questions.wording == HEADLINE_WORDING]
     return rows[~pd.MultiIndex.from_frame(rows[["dataset", "image_id"]]).isin(unread)]
 

@@ -39,6 +39,11 @@ class Encoder(Model):
         return hash(self.name)
 
     @property
+    def family(self) -> str:
+        """By how it compares image and text."""
+        return "dual encoder" if self.has_embeddings else "matching head"
+
+    @property
     def has_embeddings(self) -> bool:
         """Whether it compares features; else it reads image and text together, pair by pair."""
         return self.source.has_embeddings if self.source else all(parent.has_embeddings for parent in self.parents)

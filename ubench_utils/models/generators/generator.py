@@ -6,7 +6,7 @@ Nothing here imports torch, so that what is kept needs none.
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from .protocol import INSTRUCTION, LETTERS, digest, is_right, prompt
 from .reply import Failure, Item, Reply
 
 RULE = 2  # raise it when the same question is asked otherwise
+FACTS = 2  # raise it when a passport says other things
 REASONS = 2  # that a note tells
 SIZED = 32  # images whose size is measured, to say what will be sent
 
@@ -59,6 +60,7 @@ class Asking(NamedTuple):
 class Asked(Model):
     """A model that reads an image with a question and replies in words."""
 
+    family = "generator"
     replies = True
 
     @abstractmethod
@@ -76,6 +78,10 @@ class Asked(Model):
     def told(self, replies: list[Reply]) -> dict:
         """Facts that its replies tell; ``notes`` among them."""
         return {"notes": []}
+
+    def sights(self, benchmark: Benchmark, precision: str, load: Callable[[], Any]) -> dict:
+        """How it sees images of a benchmark, where that can be known here; ``load`` gives what asks."""
+        return {}
 
     def begins(self, plan: Plan) -> None:
         """Say what will be asked; nothing is said of a model in memory."""
@@ -114,6 +120,7 @@ class Asked(Model):
             order = _to_ask(asked, keys, known)
             if order:
                 asker = self.asker(device, precision)
+                self.sights(benchmark, precision, lambda: asker)  # while it is loaded
                 self.begins(self._plan(benchmark, asked, prompts, keys, known))
                 items = _items(benchmark, asked, prompts, order, unseen, failures)
                 with naming(self.name), tqdm(total=len(order), unit="question", desc=self.name, disable=None) as bar:
@@ -179,6 +186,7 @@ class Asked(Model):
         passport = {
             **facts,
             **told,
+            **self.sights(benchmark, precision, lambda: self.asker(device, precision)),
             "device": device,
             "identity": self.identity,
             "commits": self.commits,
@@ -237,8 +245,15 @@ class Generator(Asked):
             self._ready = {(device, precision): loaded}
             return local.facts(loaded) | {"precision": precision}
 
-        key = store.digest({"identity": self.identity, "precision": precision, "rule": RULE})
+        key = store.digest({"identity": self.identity, "precision": precision, "rule": RULE, "facts": FACTS})
         return store.remembered("passports", key, compute=compute)
+
+    def sights(self, benchmark: Benchmark, precision: str, load: Callable[[], Any]) -> dict:
+        """How it sees the smallest and the largest image of a benchmark, from the cache if there."""
+        from . import sights
+
+        key = store.digest([self.identity, precision, benchmark.fingerprint])
+        return store.remembered("sights", key, compute=lambda: {"sights": sights.of_benchmark(load(), benchmark)})
 
 
 def _to_ask(asked: pd.DataFrame, keys: list[str], known: dict) -> list[int]:

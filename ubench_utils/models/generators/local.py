@@ -1,5 +1,6 @@
 """A generator in memory: a model of transformers that reads image and text and writes a reply."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -253,15 +254,14 @@ def letters_of(tokenizer) -> np.ndarray:
 
 def facts(speaker: Speaker) -> dict:
     """What decides how a generator was asked, for its passport."""
-    network, template = speaker.network, speaker.settings["chat template"]
-    inputs = speaker._inputs([(Image.new("RGB", (64, 64)),)], ["a micrograph"])
-    image_token = getattr(network.config, "image_token_id", None)
+    network, processor, template = speaker.network, speaker.processor, speaker.settings["chat template"]
+    images = getattr(processor, "image_processor", None)
     return {
         "parameters": speaker.parameters,
         "architecture": type(network).__name__,
         "chat_template": template,
-        "image_processor": speaker.recipe,
-        "image_tokens": int((inputs["input_ids"] == image_token).sum()) if image_token is not None else None,
+        "image_processor": json.loads(json.dumps(images.to_dict() if images is not None else {}, default=str)),
+        "letter_tokens": [int((speaker.letters == number).sum()) for number in range(len(LETTERS))],
         "dtype": str(speaker.dtype).removeprefix("torch."),
         "attention": getattr(network.config, "_attn_implementation", None),
         "decoding": greedy()
