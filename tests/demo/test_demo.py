@@ -162,6 +162,7 @@ def test_images_are_sane(sample):
         assert pixels.shape == (64, 64, 3) and pixels.dtype == np.uint8 and pixels.std() > 3
 
 
+@pytest.mark.slow
 def test_classes_look_different():
     """In some simple feature (spectrum, skewness, colours, patchiness) a set's classes differ."""
     for s in SETS:

@@ -88,18 +88,21 @@ def report(browser):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["light", "dark", "phone"])
 def test_axe_finds_nothing_serious(report, where):
     lines = [f"{page}: {line}" for page, values in report.items() for line in values[where]]
     assert not lines, "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_of_the_network_and_nothing_fails(report):
     asked = {(page, url) for page, values in report.items() for url in values["asked"]}
     assert not {(page, url) for page, url in asked if not url.startswith(("file:", "data:"))}
     assert not {page: values["errors"] for page, values in report.items() if values["errors"]}
 
 
+@pytest.mark.slow
 def test_a_page_and_all_it_loads_is_light(report):
     weights = {}
     for page, values in report.items():
@@ -108,22 +111,26 @@ def test_a_page_and_all_it_loads_is_light(report):
     assert not {page: weight for page, weight in weights.items() if not 100_000 < weight < WEIGHT}
 
 
+@pytest.mark.slow
 def test_formulas_are_drawn(report):
     assert report["book/how_to_read.html"]["fractions"]
     for page, values in report.items():
         assert (values["drawn"], values["stacked"]) == (values["formulas"], values["fractions"]), page
 
 
+@pytest.mark.slow
 def test_no_page_is_wider_than_a_phone(report):
     assert not {page: values["width"] for page, values in report.items() if values["width"] > PHONE["width"]}
 
 
+@pytest.mark.slow
 def test_words_in_figures_can_be_read_on_a_phone(report):
     sizes = [(page, name, FONT * scale) for page, values in report.items() for name, scale in values["figures"]]
     assert len(sizes) > 10
     assert not [(page, name, round(size, 1)) for page, name, size in sizes if size < 9]
 
 
+@pytest.mark.slow
 def test_figures_keep_their_colours_in_the_dark_theme(report):
     assert not {page: values["dimmed"] for page, values in report.items() if values["dimmed"]}
 
