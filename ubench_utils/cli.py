@@ -1,4 +1,4 @@
-"""Command line: ``ubench run | build | evaluate | report | import | score | list | doctor | demo``."""
+"""Command line: ``ubench run | build | evaluate | audit | report | import | score | list | doctor | demo``."""
 
 import argparse
 import logging
@@ -13,6 +13,7 @@ from .collection.formats import PAGES
 from .collection.labels import FACTS
 from .engine.device import DEVICES, PRECISIONS
 from .errors import UserError
+from .models.plan import SAMPLE
 from .text import one_line
 
 MEANT = {  # by a fact that is one of few, or a number
@@ -108,6 +109,16 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the page, index.html, and the tables",
     )
     report.set_defaults(command=commands.report)
+
+    audit = known.add_parser(
+        "audit",
+        help="does what a model replies depend on the options' order, or on the image at all?",
+        description="Ask a sample again: options in other orders, a grey image, and addresses twice. What that will "
+        "ask is printed first.",
+    )
+    _evaluation_options(audit)
+    audit.add_argument("--out", required=True, type=os.path.expanduser, metavar="DIR", help="folder for the tables")
+    audit.set_defaults(command=commands.audit, limit=SAMPLE)
 
     imports = known.add_parser("import", help="a dataset from your own pictures and labels")
     imports.add_argument("folder", metavar="FOLDER", help="the pictures: one folder a class, or with a table of labels")

@@ -26,7 +26,7 @@ from .text import one_line
 if TYPE_CHECKING:
     from .evaluation.run import Evaluation
 
-REPORT, WRONG = "index.html", "wrong.csv"  # beside the tables of a run
+REPORT, WRONG, AUDIT, ASKINGS = "index.html", "wrong.csv", "audit.csv", "askings.csv"  # beside the tables of a run
 
 
 def _settings(options: argparse.Namespace) -> dict:
@@ -79,6 +79,34 @@ def evaluate(options: argparse.Namespace) -> None:
         return
     run = evaluate(options.dataset, options.models, **_settings(options), audit=True)
     _report(run, _saved(run, options.out))
+
+
+def audit(options: argparse.Namespace) -> None:
+    """Ask a sample again, otherwise, and write what came of it beside the tables of the run."""
+    from .data.questions import build_questions
+    from .engine.device import choose_device
+    from .evaluation.askings import askings, plans
+    from .evaluation.evaluate import evaluate
+    from .evaluation.results import as_csv, check_folder
+    from .evaluation.run import open_benchmark
+    from .report.sentences import sentences
+    from .studies import replies
+
+    check_folder(options.out, inputs=filter(None, [options.dataset, options.templates]), others=[AUDIT, ASKINGS])
+    benchmark = open_benchmark(options.dataset, options.limit)
+    device, precision = choose_device(options.device, options.precision)
+    settings, n = {"device": device, "precision": precision}, len(benchmark.pictures)
+    for line in plans(benchmark, build_questions(benchmark), options.models, settings=settings, limit=n):
+        print(one_line(str(line)), flush=True)
+    if _is_dry(options):
+        return
+    run = evaluate(options.dataset, options.models, **_settings(options))
+    found = askings(run, options.models, limit=n)
+    tables = {AUDIT: as_csv(replies.audit(found)), ASKINGS: as_csv(replies.as_rows(found))}
+    folder = _saved(run, options.out, tables)
+    _tell_notes(run)
+    print("\n".join(sentences("replies", **replies.context(run.answers, found, options.models)).values()))
+    print(f"{AUDIT}, {ASKINGS} and the tables of the run are in {folder}")
 
 
 def report(options: argparse.Namespace) -> None:

@@ -4,11 +4,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 from helpers.samples import as_dataset
 
+from ubench_utils.data.blank import blank_images
 from ubench_utils.data.pixels import decode
 from ubench_utils.engine import work
 from ubench_utils.evaluation.evaluate import evaluate
@@ -30,12 +30,6 @@ def run(demo_rows, tmp_path_factory):
         yield evaluate(str(folder / "rows.parquet"), models, device="cpu", precision="float32")
 
 
-def test_the_blank_image_is_blank():
-    one = modality.blank_images()
-    assert set(np.unique(np.asarray(decode(one.image_bytes(0))))) == {modality.LEVEL}
-    assert one.images.image_hash.equals(modality.blank_images().images.image_hash)
-
-
 def test_blank_answers_are_those_of_the_model_itself(run):
     """Agreement with features made by hand: the model's own preprocessing and encoders, no cache."""
     from ubench_utils.models.load import load_model
@@ -46,7 +40,7 @@ def test_blank_answers_are_those_of_the_model_itself(run):
     own = choices[choices.model == "demo-base"].merge(
         run.questions[["dataset", "image_id", "question", "wording", "options", "image_hash"]], "left"
     )
-    grey = decode(modality.blank_images().image_bytes(0))
+    grey = decode(blank_images().image_bytes(0))
     blank = model.encode_images(model.preprocess(grey)[None])[0]
     row_of = dict(zip(run.benchmark.images.image_hash, range(len(run.benchmark.images)), strict=True))
     for row in own.sample(40, random_state=0).itertuples():

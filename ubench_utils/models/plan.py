@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 MILLION = 1e6
+SAMPLE = 100  # images that an audit asks about, where nobody says otherwise
 
 
 class Plan(NamedTuple):

@@ -7,14 +7,10 @@ scores of the real image is contextual calibration in log space: the temperature
 the cosine similarities orders the options as the ratio of the probabilities does.
 """
 
-import hashlib
-import io
-
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from ..data.benchmark import Benchmark
+from ..data.blank import GREY, blank_images
 from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
 from ..evaluation.evaluate import Evaluation
 from ..models.answers import best_options, in_blocks
@@ -29,8 +25,6 @@ ATTRACTION = ["model", "level", "question", "option", "observed", "expected"]
 ATTRACTION += [*ENDS, "interval", "n_questions", "n_images"]
 RATES = ["model", "option", "rate", *ENDS, "n_questions"]
 AFTER = " (after)"  # marks the other answers of a model
-SIDE = 224  # pixels of a blank image
-GREY, LEVEL = "grey", 128  # as good as black, white or noise, which a microscopist may take for an image
 MEAN = "mean image"  # not blank: what the model prefers over all images of the run
 REFERENCES = [GREY, MEAN]
 
@@ -267,15 +261,6 @@ def readings(table: pd.DataFrame) -> list[list[dict]]:
         known = int(row["ci_low"] > 0) - int(row["ci_high"] < 0)
         groups.setdefault((known, row["n_references"], *row["raised"]), []).append(row)
     return list(groups.values())
-
-
-def blank_images() -> Benchmark:
-    """An image without content, mid-grey, as a benchmark without questions."""
-    file = io.BytesIO()
-    Image.new("RGB", (SIDE, SIDE), (LEVEL,) * 3).save(file, "PNG")
-    image_hash = hashlib.sha256(file.getvalue()).hexdigest()[:32]
-    images = pd.DataFrame({"dataset": ["blank"], "image_id": GREY, "image_hash": image_hash})
-    return Benchmark("blank images", [{"image": {"bytes": file.getvalue()}}], images, fingerprint="")
 
 
 def with_blanks(run: Evaluation, models: list) -> tuple[pd.DataFrame, dict]:
