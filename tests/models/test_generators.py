@@ -25,7 +25,9 @@ from ubench_utils.models.generators.generator import read
 from ubench_utils.models.generators.local import facts, letters_of
 from ubench_utils.models.generators.protocol import LETTERS, is_right, prompt
 from ubench_utils.models.generators.reply import Item, Reply
+from ubench_utils.models.generators.sights import seen
 from ubench_utils.models.load import open_model
+from ubench_utils.report import tables
 
 OPTIONS = ("light microscopy", "electron microscopy", "none of the above")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real_sample.parquet"
@@ -326,6 +328,52 @@ def test_the_doctor_loads_a_generator(speaker, capsys):
     name = f"hf:{speaker('llava')}"
     assert main(["doctor", "--models", name, "--device", "cpu"]) == 0
     assert f"ok       {name}: " in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------------------------- passports
+
+
+@pytest.mark.parametrize("side", [20, 56, 64, 200, 300])
+def test_an_image_has_a_token_for_every_merged_patch_that_is_seen(speaker, side):
+    model = open_model(f"hf:{speaker('qwen2.5-vl')}").load()
+    image = Image.new("RGB", (side, side + 30))
+    found = seen(model, image)
+    assert (found["width"], found["height"]) == image.size and found["tiles"] == 1
+    assert found["tokens"] == found["seen_width"] * found["seen_height"] / 28**2
+    assert 56**2 <= found["seen_width"] * found["seen_height"] <= 84**2  # what its processor allows
+    ratio = (found["seen_width"] / found["seen_height"]) / (side / (side + 30))
+    assert 0.5 < ratio < 2
+
+
+def test_a_split_image_is_seen_in_tiles(speaker):
+    model = open_model(f"hf:{speaker('idefics3')}").load()
+    found = seen(model, Image.new("RGB", (100, 100)))
+    assert (found["seen_width"], found["seen_height"], found["tiles"], found["tokens"]) == (28, 28, 5, 5)
+
+
+def test_the_passport_names_what_users_fight_over(speaker, cache, rows, parquet, monkeypatch):
+    name = f"hf:{speaker('qwen3-vl')}"
+    data = parquet(rows[:2])
+    run = evaluate(data, [name])
+    facts = run.record["models"][name]
+    (one,) = facts["sights"]  # images of one size
+    assert one["tokens"] * 32**2 == one["seen_width"] * one["seen_height"]
+    shown = tables.passport(run, name).set_index("what").value
+    named = [
+        "prompt",
+        "chat template",
+        "images",
+        "normalisation",
+        "decoding",
+        "letters",
+        "precision, device",
+        "software",
+    ]
+    assert set(named) <= set(shown.index) and shown[f"an image of {one['width']} × {one['height']}"].endswith("tokens")
+    assert not shown.str.contains(r"\bNone\b|\bnan\b").any() and "attention sdpa" in shown["precision, device"]
+    assert "shortest_edge 3136" in shown["images"] and "longest_edge 7056" in shown["images"]
+    monkeypatch.setattr(local, "load", None)
+    assert evaluate(data, [name, "random"]).record["models"][name]["sights"] == [one]
 
 
 # --------------------------------------------------------------------------------------------------------- reading

@@ -47,6 +47,8 @@ def attraction(choices: pd.DataFrame) -> pd.DataFrame:
         types of a level are pooled.
     """
     rows = numbered(choices[(choices.wording == HEADLINE_WORDING) & (choices.predicted_idx >= 0)])
+    if rows.empty:  # no reply names an option
+        return pd.DataFrame(columns=ATTRACTION)
     weights = image_weights(rows)
     wrong = rows[~rows.correct.astype(bool) & (rows.n_options > 1)]
     tables = [_attraction(own, weights).assign(model=model) for model, own in wrong.groupby("model", sort=False)]

@@ -10,11 +10,16 @@ from ...engine.work import picture
 
 
 def of_benchmark(speaker, benchmark: Benchmark) -> list[dict]:
-    """``seen`` of the smallest and of the largest image that can be read, by area; of one where all are of one size."""
+    """``seen`` of the smallest and of the largest image that can be read, by area; of one where all are of one size.
+
+    None of a benchmark whose images are changed as they are read: their sizes are not in their files.
+    """
+    if benchmark.changes:
+        return []
     areas = {}
     for row in benchmark.pictures.index:
         with suppress(Exception):  # whatever cannot be read is counted elsewhere
-            width, height = picture(benchmark, row).size if benchmark.changes else size(benchmark.image_bytes(row))
+            width, height = size(benchmark.image_bytes(row))
             areas[row] = width * height
     rows = sorted(areas, key=areas.__getitem__)
     found: dict[int, dict] = {}
