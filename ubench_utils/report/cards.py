@@ -300,6 +300,7 @@ def _example(run: Evaluation, row, choices: dict, probability: float | None) -> 
         "image": shown | {"answer": row.labels[row.answer_idx], "choices": chosen},
         "asked": row.asked or "",
         "probability": probability,
+        "unnamed": choices.get("chosen", 0) < 0,
         "options": [
             (label, [mark for mark, at in marks.items() if at == index]) for index, label in enumerate(row.labels)
         ],

@@ -246,7 +246,8 @@ class Generator(Asked):
             return local.facts(loaded) | {"precision": precision}
 
         key = store.digest({"identity": self.identity, "precision": precision, "rule": RULE, "facts": FACTS})
-        return store.remembered("passports", key, compute=compute)
+        found = store.remembered("passports", key, compute=compute)
+        return found | {"decoding": found["decoding"] | self.decoding()}
 
     def sights(self, benchmark: Benchmark, precision: str, load: Callable[[], Any]) -> dict:
         """How it sees the smallest and the largest image of a benchmark, from the cache if there."""
