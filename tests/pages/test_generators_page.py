@@ -42,7 +42,7 @@ def test_its_numbers_are_those_of_the_code():
 def test_its_commands_run_as_they_stand(cache, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^ubench (.*?)$", PAGE.replace("\\\n", ""), re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with served(lambda request, before: (200, {}, reply())) as (url, requests):
         for command in commands:
@@ -52,5 +52,6 @@ def test_its_commands_run_as_they_stand(cache, tmp_path, monkeypatch, capsys):
             assert main(shlex.split(given)) == 0
         told = capsys.readouterr()
     assert (tmp_path / "here" / "predictions.parquet").exists() and (tmp_path / "there" / "run.json").exists()
+    assert (tmp_path / "audited" / "audit.csv").exists()
     assert not (tmp_path / "paid").exists() and "nothing was asked" in told.out and "MB to send" in told.err + told.out
     assert len(requests) > 100 and "sk-secret" not in told.out + told.err
