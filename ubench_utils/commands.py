@@ -102,10 +102,10 @@ def audit(options: argparse.Namespace) -> None:
         return
     run = evaluate(options.dataset, options.models, **_settings(options))
     found = askings(run, options.models, limit=n)
-    tables = {AUDIT: as_csv(replies.audit(found)), ASKINGS: as_csv(replies.as_rows(found))}
-    folder = _saved(run, options.out, tables)
+    table = replies.audit(found)
+    folder = _saved(run, options.out, {AUDIT: as_csv(table), ASKINGS: as_csv(replies.as_rows(found))})
     _tell_notes(run)
-    print("\n".join(sentences("replies", **replies.context(run.answers, found, options.models)).values()))
+    print("\n".join(sentences("replies", **replies.context(run.answers, table, options.models)).values()))
     print(f"{AUDIT}, {ASKINGS} and the tables of the run are in {folder}")
 
 

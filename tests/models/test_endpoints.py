@@ -293,7 +293,7 @@ def test_a_key_goes_to_the_address_and_nowhere_else(monkeypatch, cache, tmp_path
         assert {headers["authorization"] for _, headers in requests} == {"Bearer secret-of-mine"}
     assert code == (0 if status == 200 else 2)
     told = "".join(capfd.readouterr())
-    assert "secret-of-mine" not in told and "another-key" not in told and f"{url.split(':')[1][2:]}" in told + url
+    assert "secret-of-mine" not in told and "another-key" not in told
     for path in [*cache.rglob("*"), *out.rglob("*")]:
         assert path.is_dir() or b"secret-of-mine" not in path.read_bytes(), path
 
@@ -311,7 +311,7 @@ def test_what_the_server_calls_itself_is_kept_with_the_replies(rows, parquet):
         name, data = f"api:m@{url}", parquet(rows[::4])
         first = evaluate(data, [name]).record["models"][name]
         n = len(requests)
-        second = evaluate(data, [name, "random"]).record["models"][name]
+        second = evaluate(data, [name, "random"], precision="bfloat16").record["models"][name]  # that of others
         assert len(requests) == n and second["questions_asked_now"] == 0
     for passport in (first, second):
         assert passport["served"] == ["m-2025", "m-2026"] and passport["refused"] == ["seed"]

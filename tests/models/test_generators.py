@@ -273,6 +273,7 @@ def test_questions_are_asked_once_through_the_public_string(speaker, cache, rows
     loads, load = [], local.load
     monkeypatch.setattr(local, "load", lambda *how: loads.append(how) or load(*how))
     data = parquet(rows[::4])
+    assert main(["evaluate", "--dataset", data, "--models", name, "--out", "nowhere", "--dry-run"]) == 0 and not loads
     run = evaluate(data, [name, "random"])
     own = run.predictions[run.predictions.model == name]
     questions = build_questions(load_benchmark(data))

@@ -28,7 +28,7 @@ CHANGE = "mean over orders − as stored"
 
 def _shares(answers: pd.DataFrame, correct, what: str, n_options=None) -> pd.DataFrame:
     """Share of rows of which something holds; ``n_options`` where its chance is one in another number."""
-    rows = answers.assign(correct=np.asarray(correct, bool))
+    rows = answers.assign(correct=np.asarray(correct, bool)).drop(columns="right", errors="ignore")  # no mean recall
     table = score(rows if n_options is None else rows.assign(n_options=n_options), by=())
     if table.empty:
         return pd.DataFrame(columns=ESTIMATES)
@@ -215,9 +215,9 @@ def as_rows(asked: pd.DataFrame) -> pd.DataFrame:
     return plain.drop(columns=["stratum", "unit", "n_units", "content"])
 
 
-def context(answers: pd.DataFrame, asked: pd.DataFrame, models: list) -> dict:
-    """What the page on replies says."""
-    rows, read, found = accuracies(answers), unread(answers), orders(asked)
+def context(answers: pd.DataFrame, found: pd.DataFrame, models: list) -> dict:
+    """What the page on replies says; ``found`` is from ``audit``."""
+    rows, read = accuracies(answers), unread(answers)
     none = totals(none_share(answers))
     spoken = [model for model in models if model in set(rows.model)]
     said = []
@@ -235,7 +235,7 @@ def context(answers: pd.DataFrame, asked: pd.DataFrame, models: list) -> dict:
         said.append(one)
     return {
         "spoken": said,
-        "not_audited": [model for model in spoken if model not in set(asked.model)],
+        "not_audited": [model for model in spoken if model not in set(found.model)],
         "n_models": len(models),
         "n_none": int(none.n_questions.sum()),
         "n_right": int(none.n_right.sum()),

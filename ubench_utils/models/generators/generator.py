@@ -140,7 +140,8 @@ class Asked(Model):
         there = questions[questions.wording == HEADLINE_WORDING]
         asked = there[there.asked.notna() & (there.n_options <= len(LETTERS))]
         prompts = [prompt(words, labels) for words, labels in zip(asked.asked, asked.labels, strict=True)]
-        of = store.digest({"identity": self.identity, "precision": precision, "rule": RULE, **self.decoding()})
+        here = {"precision": precision} if self.has_weights else {}  # a server's own is not known
+        of = store.digest({"identity": self.identity, "rule": RULE, **here, **self.decoding()})
         again = [asking] if asking > 1 else []
         seen = zip(asked.image_hash, asked.further, prompts, strict=True)
         keys = [store.digest([of, image, *filter(None, [further]), text, *again]) for image, further, text in seen]
