@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="CSV or parquet: dataset, image_id, question, [wording], and predicted_idx, answer or scores",
     )
-    score.add_argument("--dataset", required=True, metavar="D", help="demo, a Hub name or a local path")
+    score.add_argument("--dataset", required=True, metavar="D", help="demo, a Hub name, a local path, or microvqa:PATH")
     score.add_argument("--model", required=True, metavar="NAME", help="name of the model in tables and pages")
     score.add_argument("--out", required=True, type=os.path.expanduser, metavar="DIR", help="folder for the tables")
     score.add_argument("--templates", metavar="FILE", help="the caption wordings that were asked, see `evaluate`")
@@ -203,7 +203,10 @@ def _evaluation_options(parser: argparse.ArgumentParser, default_models: bool = 
         "--dry-run", action="store_true", help="say what models that reply in words would be asked, and stop there"
     )
     parser.add_argument(
-        "--dataset", default="demo", metavar="D", help="demo, a Hub name or a local path (default: demo)"
+        "--dataset",
+        default="demo",
+        metavar="D",
+        help="demo, a Hub name, a local path, or microvqa:PATH (default: demo)",
     )
     parser.add_argument(
         "--models",

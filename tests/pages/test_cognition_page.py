@@ -58,7 +58,7 @@ def test_both_families_are_asked(folder, tmp_path):
     assert set(scores.family) == {*cognition.FAMILIES.values(), cognition.GUESSES}
     assert (scores.n_images[scores["slice"] == "cell biology"] == 1).all()
     shown = str(cards.answered(run, cognition.examples(cognition.asked(run), "subdomain"), "subdomain").data)
-    assert shown.count("<img") == 3 and all(field in shown for field in FIELDS) and name in shown
+    assert shown.count("<img") == 4 and all(field in shown for field in FIELDS) and name in shown
 
 
 def test_only_guesses(folder):

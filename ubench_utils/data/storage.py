@@ -121,7 +121,7 @@ def picture_paths(table: pa.Table) -> list[str]:
     chunks = [chunk for column in columns for chunk in table.column(column).chunks]
     found: list[str] = []
     for chunk in chunks:
-        chunk = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
+        chunk = chunk.flatten() if pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type) else chunk
         if pa.types.is_struct(chunk.type):
             names = [field.name for field in chunk.type]
             own = chunk.field("bytes") if "bytes" in names else pa.nulls(len(chunk), pa.binary())

@@ -274,7 +274,11 @@ def answered(run: Evaluation, questions: pd.DataFrame, by: str) -> HTML:
         given = given[given.wording == row.wording]
         with suppress(Unreadable, OSError):
             one = _example(run, row, dict(zip(given.model, given.predicted_idx, strict=True)), None)
-            found.append(one | {"field": getattr(row, by), "unread": list(given.model[given.predicted_idx < 0])})
+            at = run.benchmark.images.image_id.eq(row.image_id) & run.benchmark.images.dataset.eq(row.dataset)
+            beside = run.benchmark.further_bytes(int(at.to_numpy().argmax()))
+            more = [one["image"] | {"uri": _uri(thumbnail(decode(encoded))[0]), "bar": None} for encoded in beside]
+            unread = list(given.model[given.predicted_idx < 0])
+            found.append(one | {"field": getattr(row, by), "unread": unread, "more": more})
     return _page("answered", questions=found)
 
 
@@ -310,16 +314,20 @@ def _example(run: Evaluation, row, choices: dict, probability: float | None) -> 
 def picture(benchmark: Benchmark, row, place: int) -> dict:
     """An image as a data URI, with what its alt text is made of; None stands for what is not stated."""
     small, bar = thumbnail(decode(benchmark.image_bytes(place)), row.microns_per_pixel)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=QUALITY)
     facets = {facet: None if row[facet] == NOT_STATED else row[facet] for facet in ("synthetic", "modality")}
     return {
-        "uri": f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}",
+        "uri": _uri(small),
         "bar": bar,
         "dataset": row.dataset,
         "label": None if pd.isna(row.label_name) else str(row.label_name),
         **facets,
     }
+
+
+def _uri(small: Image.Image) -> str:
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _page(name: str, **context) -> HTML:

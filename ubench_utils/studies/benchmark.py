@@ -176,9 +176,11 @@ def source_shortcuts(questions: pd.DataFrame) -> pd.DataFrame:
 
     No image is scored by a rule that it set: the images are parted at random, with a fixed seed, into two halves, and
     each half is given the most common answer of the other. Where there is no other half, as for the only image of a
-    sub-dataset, nothing is answered, which counts as wrong.
+    sub-dataset, nothing is answered, which counts as wrong. Questions of cognition have options of their own, of which
+    none is common.
     """
-    asked = numbered(once(questions))
+    questions = once(questions)
+    asked = numbered(questions[questions.level != "cognition"].reset_index(drop=True))
     order = pd.Series(np.random.default_rng([0, 2]).permutation(asked.image.nunique())[asked.image])
     right = pd.Series([labels[at] for labels, at in _answers(asked)], name="right")
     keys = {SOURCE_RULES[0]: [asked.question, asked.dataset], SOURCE_RULES[1]: [asked.question]}

@@ -11,13 +11,14 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ..data.questions import COARSE, HEADLINE_WORDING
+from ..data.questions import COARSE
 from ..engine import store
 from ..errors import UserError
 from ..models.load import open_model
 from ..models.registry import check_lineage, find_model
 from ..statistics.families import compare_cells
 from ..statistics.scores import contrast, totals
+from .overview import perception
 
 CELLS_BY = ("where", "modality", "scale", "dataset")
 
@@ -55,7 +56,7 @@ def gain_and_loss(answers: pd.DataFrame, base: str, tuned: str) -> tuple[dict, d
 
 def change_of(answers: pd.DataFrame, tuned: str, weights: dict) -> tuple[dict, dict, dict]:
     """The contrast with these weights of models: fine in-domain, coarse in-domain, and all questions out-of-domain."""
-    rows = answers[answers.wording == HEADLINE_WORDING]
+    rows = perception(answers)
     fine, coarse, outside = (contrast(rows[part], weights) for part in parts_of(rows, tuned).values())
     return fine, coarse, outside
 
@@ -65,7 +66,7 @@ def cells(answers: pd.DataFrame, base: str, tuned: str) -> pd.DataFrame:
 
     The columns of ``families.compare_cells``; the facet ``where`` has the slices ``in-domain`` and ``out-of-domain``.
     """
-    rows = answers[answers.model.isin([base, tuned]) & (answers.wording == HEADLINE_WORDING)]
+    rows = perception(answers[answers.model.isin([base, tuned])])
     where = is_in_domain(rows, tuned).map({True: "in-domain", False: "out-of-domain"})
     return compare_cells(rows.assign(where=where), [(base, tuned)], by=CELLS_BY)
 

@@ -74,16 +74,16 @@ def members(answers: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``facet, group, n_images, n_fine`` (fine-grained questions), ``n_datasets, largest`` (the sub-dataset with most
-        images), ``share`` (of the group's images that are its), ``small`` (fewer than ``FEW`` fine-grained questions);
-        the largest groups first.
+        ``facet, group, n_images`` (distinct contents), ``n_fine`` (fine-grained questions), ``n_datasets, largest``
+        (the sub-dataset with most images), ``share`` (of the group's images that are its), ``small`` (fewer than
+        ``FEW`` fine-grained questions); the largest groups first.
     """
     rows: list[dict] = []
     questions = answers.drop_duplicates(["dataset", "image_id", "question"])
     for facet in FACETS:
         own = []
         for group, of in questions[questions[facet] != NOT_STATED].groupby(facet):
-            images = of.drop_duplicates(["dataset", "image_id"]).dataset.value_counts().sort_index()
+            images = of.drop_duplicates(["dataset", "content"]).dataset.value_counts().sort_index()
             n_fine = int((of.level == "fine").sum())
             own.append(
                 {

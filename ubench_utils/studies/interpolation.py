@@ -24,6 +24,7 @@ from ..statistics.resampling import numbered
 from ..statistics.scores import compare_pairs, contrast, join_answers, score
 from ..statistics.selection import FOLDS, cross_fit, pareto
 from .forgetting import change_of, is_in_domain, parts_of
+from .overview import perception
 
 ALPHAS = tuple(step / 10 for step in range(11))
 
@@ -42,9 +43,9 @@ def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame
 
 
 def _answers_along(run: Evaluation, alphas: dict) -> pd.DataFrame:
-    """Answers of mixtures in the headline wording; ``alphas`` holds the ``alpha`` of each by its model string."""
+    """Answers of mixtures to coarse and fine questions; ``alphas`` holds the ``alpha`` of each by its model string."""
     mixed = evaluate(run.benchmark, list(alphas), **run.settings)
-    answers = mixed.answers[mixed.answers.wording == HEADLINE_WORDING]
+    answers = perception(mixed.answers)
     return answers.assign(alpha=answers.model.map(alphas))
 
 

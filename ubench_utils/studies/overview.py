@@ -17,6 +17,11 @@ def learned(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[[not find_model(model).guesses for model in rows.model] if len(rows) else slice(0)]
 
 
+def perception(answers: pd.DataFrame) -> pd.DataFrame:
+    """Answers in the headline wording to the coarse and fine questions; those of cognition have a page of their own."""
+    return answers[(answers.wording == HEADLINE_WORDING) & answers.level.isin(["coarse", "fine"])]
+
+
 def levels(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows that stand for a whole level, in the order of the levels."""
     return totals(rows).sort_values("level", key=lambda level: level.map(ORDER.index), kind="stable")

@@ -5,14 +5,13 @@ Who is a specialist and what its own ground is come from the registry (``categor
 
 import pandas as pd
 
-from ..data.questions import HEADLINE_WORDING
 from ..models.cards import model_cards
 from ..models.registry import find_model
 from ..statistics.families import compare_cells
 from ..statistics.scores import score, totals
 from . import published
 from .forgetting import lies_within
-from .overview import ORDER, both_averages
+from .overview import ORDER, both_averages, perception
 
 GENERALIST, UNLISTED = "generalist", "unlisted"  # categories that make no specialist
 OWN, OUTSIDE = "own ground", "outside"
@@ -58,7 +57,7 @@ def scores_by_ground(answers: pd.DataFrame, specialists) -> pd.DataFrame:
         The columns of ``scores.score`` after ``ground`` (in words); ``slice`` is ``own ground`` or ``outside``.
         Specialists of one ground share its rows.
     """
-    rows = answers[answers.wording == HEADLINE_WORDING]
+    rows = perception(answers)
     tables = []
     for name, model in {ground_name(model): model for model in specialists}.items():
         table = score(rows.assign(place=_place(rows, model)), by=["place"])
@@ -92,7 +91,7 @@ def differences(answers: pd.DataFrame, specialists, generalists) -> pd.DataFrame
         The columns of ``families.compare_cells`` (``reference`` is the generalist), and ``specialist, generalist,
         place`` (``own ground`` or ``outside``); a row a level, its question types pooled. Empty without a pair.
     """
-    rows = answers[answers.wording == HEADLINE_WORDING]
+    rows = perception(answers)
     grounds = {model: f"ground: {ground_name(model)}" for model in specialists}
     rows = rows.assign(**{grounds[model]: _place(rows, model) for model in specialists})
     pairs = [(generalist, specialist) for specialist in specialists for generalist in generalists]
