@@ -9,6 +9,7 @@ import pytest
 from helpers.pages_in_process import executed, glued
 from helpers.samples import as_dataset
 
+from ubench_utils.demo import cognition
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.registry import as_list, pairs
@@ -32,9 +33,20 @@ def only(rows, keep):
     return rows
 
 
+def reasoned(rows):
+    """Rows with two cognition questions each, and nothing else."""
+    rows = only(rows, lambda name: False)
+    for at, row in enumerate(rows):
+        options = ["wait", "split the culture", "freeze it"]
+        entry = {"question": f"What comes after {at}?", "options": options, "answer_idx": at % 3}
+        row["questions"] |= {name: {**entry, "question": f"{name}: {entry['question']}"} for name in cognition.NAMES}
+    return rows
+
+
 MIXES = {
     "classes": lambda rows: only(rows[::4], lambda name: name.startswith("classification")),
     "coarse": lambda rows: only(rows[::4], lambda name: not name.startswith("classification")),
+    "cognition": lambda rows: reasoned(rows[::4]),
     "one image": lambda rows: rows[:1],
 }
 
@@ -72,6 +84,8 @@ def test_every_page_runs_and_says_what_is_so(mix, name):
         if name == "classes":
             assert (answer == ABSENT) == (section == "modality")
             assert "coarse questions (" not in words or section == "forgetting"
+        if name == "cognition" and section == "cognition":
+            assert "20 cognition questions" in answer and "about 10 images, at most 2 about one" in words
         if name == "coarse" and section in ("leaderboard", "scale"):
             assert answer.startswith("No fine-grained question is in this data set")
 

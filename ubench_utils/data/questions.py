@@ -20,6 +20,7 @@ from .cognition import ENTRY, entries
 
 TYPES = [*COARSE, "classification"]  # whose options are scored as captions
 LEVELS = {**dict.fromkeys(COARSE, "coarse"), "classification": "fine", "cognition": "cognition"}
+PERCEPTION = ["coarse", "fine"]  # levels; every image of the benchmark is asked these
 WORDINGS = [0, 1]
 HEADLINE_WORDING = 1  # the wording of the official tables
 NONE_OF_THE_ABOVE = "none of the above"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ..data.questions import HEADLINE_WORDING
+from ..data.questions import HEADLINE_WORDING, PERCEPTION
 from ..engine.work import all_pixels
 from ..evaluation.evaluate import Evaluation
 from ..statistics.scores import join_answers
@@ -16,13 +16,14 @@ def answer(model, run: Evaluation) -> pd.DataFrame:
     model : DualEncoder
         As from ``load_model``; its network may have been changed since.
     run : Evaluation
-        Gives the images and the questions; those in the headline wording are asked.
+        Gives the images and the questions; the coarse and fine ones in the headline wording are asked.
 
     Returns
     -------
     pandas.DataFrame
         As from ``scores.join_answers``, without a column ``model``.
     """
-    questions = run.questions[run.questions.wording == HEADLINE_WORDING]
+    there = run.questions
+    questions = there[(there.wording == HEADLINE_WORDING) & there.level.isin(PERCEPTION)]
     hashes, pixels = all_pixels(run.benchmark, model)
     return join_answers(model.answer(questions, hashes, pixels), run.questions)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..data.benchmark import NOT_STATED
 from ..data.pixels import DIM, notes
-from ..data.questions import HEADLINE_WORDING, LEVELS, NONE_OF_THE_ABOVE
+from ..data.questions import HEADLINE_WORDING, LEVELS, NONE_OF_THE_ABOVE, PERCEPTION
 from ..evaluation.evaluate import Evaluation
 from ..statistics.cells import answered_cells, distinct, draws, estimates, lay_out
 from ..statistics.intervals import choose, percentiles, wilson
@@ -177,10 +177,11 @@ def source_shortcuts(questions: pd.DataFrame) -> pd.DataFrame:
     No image is scored by a rule that it set: the images are parted at random, with a fixed seed, into two halves, and
     each half is given the most common answer of the other. Where there is no other half, as for the only image of a
     sub-dataset, nothing is answered, which counts as wrong. Questions of cognition have options of their own, of which
-    none is common.
+    none is common, so they count only where there are no others.
     """
     questions = once(questions)
-    asked = numbered(questions[questions.level != "cognition"].reset_index(drop=True))
+    coarse_and_fine = questions.level.isin(PERCEPTION)
+    asked = numbered(questions[coarse_and_fine].reset_index(drop=True) if coarse_and_fine.any() else questions)
     order = pd.Series(np.random.default_rng([0, 2]).permutation(asked.image.nunique())[asked.image])
     right = pd.Series([labels[at] for labels, at in _answers(asked)], name="right")
     keys = {SOURCE_RULES[0]: [asked.question, asked.dataset], SOURCE_RULES[1]: [asked.question]}

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ..data.benchmark import NOT_STATED
-from ..data.questions import HEADLINE_WORDING, LEVELS
+from ..data.questions import HEADLINE_WORDING, LEVELS, PERCEPTION
 from ..models.registry import find_model
 from ..statistics.cells import CELL, distinct
 from ..statistics.intervals import ENDS, columns_of
@@ -18,8 +18,13 @@ def learned(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def perception(answers: pd.DataFrame) -> pd.DataFrame:
-    """Answers in the headline wording to the coarse and fine questions; those of cognition have a page of their own."""
-    return answers[(answers.wording == HEADLINE_WORDING) & answers.level.isin(["coarse", "fine"])]
+    """Answers in the headline wording to coarse and fine questions; to those of cognition where there is nothing else.
+
+    Cognition questions have a page of their own; beside thousands of others they would only widen a family of tests.
+    """
+    rows = answers[answers.wording == HEADLINE_WORDING]
+    coarse_and_fine = rows.level.isin(PERCEPTION)
+    return rows[coarse_and_fine] if coarse_and_fine.any() else rows
 
 
 def levels(rows: pd.DataFrame) -> pd.DataFrame:

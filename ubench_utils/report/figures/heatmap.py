@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from ...data.benchmark import NOT_STATED
 from .. import style
 from ..style import LONG
 from ..text import fixed, need
@@ -98,6 +99,7 @@ def change_map(cells: pd.DataFrame, **how) -> Figure:
         return heatmap(cells, "asked", "slice", **how)
     order = {by: place for place, by in enumerate(("all", "where", "modality", "scale", "dataset"))}
     rows = asked(cells).sort_values("by", key=lambda by: by.map(order), kind="stable")
+    rows = rows.assign(slice=rows.slice.where(rows.slice != NOT_STATED, rows.by + " " + NOT_STATED))  # of any facet
     numbers = [fixed(change, 0, "+").replace("+0", "0").replace("−0", "0") for change in 100 * rows.estimate]
     firm = rows.p_adjusted < 0.05
     texts = [f"{number}{'*' * star}" for number, star in zip(numbers, firm, strict=True)]
