@@ -76,6 +76,7 @@ def answered(cells, models=(MODEL,), seed=0, **facets):
             for i in range(n)
         ]
     )
+    images["content"] = range(len(images))
     rows = images.merge(pd.DataFrame({"model": list(models)}), "cross")
     given = {facet: NOT_STATED for facet in groups.FACETS if facet != "organism"} | facets
     rows = rows.assign(question="classification", level="fine", wording=1, n_options=5, **given)

@@ -18,6 +18,7 @@ from ubench_utils.models.encoders.features import predict
 from ubench_utils.models.encoders.network import DualEncoder
 from ubench_utils.models.load import load_model
 from ubench_utils.studies import forgetting, interpolation
+from ubench_utils.studies.overview import perception
 
 ALPHAS = (0, 0.5, 1)
 KEY = ["dataset", "image_id", "question", "wording"]
@@ -71,7 +72,7 @@ def test_sweep_ends_are_the_parents_and_no_checkpoint_is_written(tmp_path, monke
     run = evaluate("demo", ["random"], limit=60, device="cpu")
     swept = interpolation.sweep(run, BASE, TUNED, (0, 0.5, 1))
     parents = evaluate(run.benchmark, [BASE, TUNED], device="cpu").answers
-    parents = parents[parents.wording == 1]
+    parents = perception(parents)
     key = ["dataset", "image_id", "question"]
 
     def of(table, name):
@@ -244,7 +245,7 @@ def test_other_ways_to_combine_are_compared_with_the_base(swept):
     assert len(ways) == 6 and ((ways.gain_low <= ways.gain) & (ways.kept <= ways.kept_high)).all()
     name = f"mix:{BASE}+{TUNED}@0..1"
     merged = evaluate(run.benchmark, [BASE, name], device="cpu", precision="float32").answers
-    merged = merged[merged.wording == 1]
+    merged = perception(merged)
     outside = merged[~forgetting.is_in_domain(merged, TUNED)].groupby("model").correct.mean()
     assert ways.loc["layer-wise, 0 to 1 (LiNeS)", "kept"] == pytest.approx(outside[name] - outside[BASE])
     assert len(interpolation.other_ways(run, BASE, TUNED, [TUNED])) == 3  # one specialist: nothing to add to it

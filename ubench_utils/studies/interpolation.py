@@ -340,8 +340,8 @@ def _encoded(run: Evaluation, models: list[str]) -> tuple[pd.DataFrame, list]:
 
 def _asked(questions: pd.DataFrame, images) -> pd.DataFrame:
     failed = {image_hash for found in images for image_hash in found.failed}
-    asked = (questions.wording == HEADLINE_WORDING) & ~questions.image_hash.isin(failed)
-    return questions[asked].reset_index(drop=True)
+    asked = perception(questions)
+    return asked[~asked.image_hash.isin(failed)].reset_index(drop=True)
 
 
 def _mean(one: Features, other: Features) -> Features:

@@ -18,7 +18,7 @@ def learned(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def perception(answers: pd.DataFrame) -> pd.DataFrame:
-    """Answers in the headline wording to coarse and fine questions; to those of cognition where there is nothing else.
+    """Answers in the headline wording to coarse and fine questions, or to those of cognition where there are no others.
 
     Cognition questions have a page of their own; beside thousands of others they would only widen a family of tests.
     """
