@@ -26,6 +26,7 @@ from .text import one_line
 if TYPE_CHECKING:
     from .evaluation.run import Evaluation
 
+NOT_ASKED = "nothing was asked (--dry-run)"
 REPORT, WRONG, AUDIT, ASKINGS = "index.html", "wrong.csv", "audit.csv", "askings.csv"  # beside the tables of a run
 
 
@@ -40,7 +41,7 @@ def _is_dry(options: argparse.Namespace) -> bool:
     if options.dry_run:
         for line in plan(options.dataset, options.models, **_settings(options)):
             print(one_line(str(line)))
-        print("nothing was asked (--dry-run)")
+        print(NOT_ASKED)
     return options.dry_run
 
 
@@ -98,7 +99,8 @@ def audit(options: argparse.Namespace) -> None:
     settings, n = {"device": device, "precision": precision}, len(benchmark.pictures)
     for line in plans(benchmark, build_questions(benchmark), options.models, settings=settings, limit=n):
         print(one_line(str(line)), flush=True)
-    if _is_dry(options):
+    if options.dry_run:
+        print(NOT_ASKED)
         return
     run = evaluate(options.dataset, options.models, **_settings(options))
     found = askings(run, options.models, limit=n)

@@ -52,10 +52,10 @@ class Plan(NamedTuple):
 
     def __str__(self) -> str:
         """One line for people."""
+        if not self.to_ask:
+            return f"{self.model}: {self.questions:,} questions, nothing to ask"
         known = f" ({self.questions - self.to_ask:,} of them answered before, or alike)"
         parts = [f"{self.questions:,} questions{known if self.to_ask < self.questions else ''}"]
-        if not self.to_ask:
-            return f"{self.model}: {parts[0]}, nothing to ask"
         parts.append(f"{self.to_ask:,} to ask about {self.images:,} image{'s' * (self.images > 1)}")
         if self.megabytes is not None:
             about = "" if len(self.image_bytes) == self.to_ask else "about "
