@@ -10,7 +10,7 @@ from helpers.speakers import make
 
 from ubench_utils.models.generators import local
 
-SECTIONS = ["overview", "leaderboard", "modality", "scale", "specialists", "groups", "model"]
+SECTIONS = ["overview", "leaderboard", "modality", "scale", "specialists", "groups", "cognition", "replies", "model"]
 
 
 def answer(asked, before):

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+import numpy as np
 from PIL import Image
 
 from ...data.benchmark import Benchmark
@@ -17,7 +18,7 @@ def of_benchmark(speaker, benchmark: Benchmark) -> list[dict]:
     if benchmark.changes:
         return []
     areas = {}
-    for row in benchmark.pictures.index:
+    for row in np.flatnonzero(~benchmark.images.image_hash.duplicated()).tolist():
         with suppress(Exception):  # whatever cannot be read is counted elsewhere
             width, height = size(benchmark.image_bytes(row))
             areas[row] = width * height
