@@ -194,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, type=os.path.expanduser, metavar="DIR", help="folder for the checkpoints"
     )
     train.add_argument("--seed", type=int, metavar="N", help="training seed (default: that of the shipped models)")
+    train.add_argument("--only", choices=("encoders", "generators"), help="one half (default: both)")
     train.set_defaults(command=commands.train)
     return parser
 

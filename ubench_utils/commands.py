@@ -336,6 +336,8 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> None:
-    from .demo.train import train
+    from .demo import generator, train
 
-    train(Path(options.out), **({} if options.seed is None else {"seed": options.seed}))
+    recipes = {"encoders": train.train, "generators": generator.train}
+    for what in [options.only] if options.only else recipes:
+        recipes[what](Path(options.out), **({} if options.seed is None else {"seed": options.seed}))

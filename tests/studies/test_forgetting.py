@@ -101,6 +101,16 @@ def test_our_changes_stand_beside_the_published_ones():
     assert both[both["where"] == "here"].question.tolist() == ["stain"] and len(both) == len(alone) + 1
 
 
+def test_layers_of_a_model_that_replies_in_words(cache):
+    base, tuned = "demo-speaker", "demo-speaker-pathology"
+    table = forgetting.layer_changes(base, tuned)
+    assert table.groupby("tower").layer.apply(list).to_dict() == {"image": [0, 1, 2, 3], "text": [0, 1, 2]}
+    start, end = (dict(load_model(name).network.named_parameters()) for name in (base, tuned))
+    assert table.n_parameters.sum() == load_model(base).parameters  # tied weights count once
+    moved = sum(float((end[key] - value).double().square().sum().detach()) for key, value in start.items())
+    assert table.change_norm.pow(2).sum() == pytest.approx(moved, rel=1e-5) and moved > 0
+
+
 def test_layer_changes_and_angles(cache):
     table = forgetting.layer_changes(BASE, TUNED)
     assert list(table) == ["tower", "layer", "change_norm", "base_norm", "relative_change", "n_parameters"]

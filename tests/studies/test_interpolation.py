@@ -265,3 +265,17 @@ def test_a_matching_head_has_no_features(swept, monkeypatch):
     monkeypatch.setattr(store, "remembered", lambda *args, **how: {"has_embeddings": False})
     with pytest.raises(UserError, match="matching head"):
         interpolation.ensemble(run, BASE, TUNED)
+
+
+def test_models_that_reply_in_words_have_a_curve_and_neither_towers_nor_ensembles(cache):
+    base, tuned = "demo-speaker", "demo-speaker-pathology"
+    assert interpolation.with_features([(BASE, TUNED), (base, tuned)]) == [(BASE, TUNED)]
+    run = evaluate("demo", [base, tuned], limit=12, device="cpu", precision="float32")
+    table = interpolation.sweep(run, base, tuned, ALPHAS)
+    ends = {0: base, 1: tuned}
+    for alpha, name in ends.items():
+        own = run.answers[(run.answers.model == name) & (run.answers.wording == 1)]
+        assert table[table.alpha == alpha].reply.tolist() == own.reply.tolist()
+    assert table[table.alpha == 0.5].p_answer.tolist() != table[table.alpha == 0].p_answer.tolist()
+    ways = interpolation.other_ways(run, base, tuned, [tuned])
+    assert ways.way.tolist() == ["layer-wise, 0 to 1 (LiNeS)"]

@@ -296,8 +296,8 @@ def ask(rng, name, answer, values, length, image_id, text, templates):
     return question, captions
 
 
-def _ask_all(spec, kind, submodality, image_id, rng):
-    """The `questions` and `captions` entries of one row."""
+def ask_all(spec, kind, submodality, image_id, rng):
+    """The `questions` and `captions` entries of one row, by name; None for what it has no truth of."""
     truth = {**spec, "submodality": submodality}
     classes = spec["classes"]
     questions, captions = {}, {}
@@ -354,7 +354,7 @@ def draw_sample(seed=TEST_SEED, images_per_set=IMAGES_PER_SET):
         for i, (pixels, kind, submodality) in enumerate(drawn):
             image_id = str(uuid.uuid5(_NAMESPACE, f"{seed}/{spec['dataset']}/{i}"))
             rng = np.random.default_rng([seed, number, i, 1])
-            questions, captions = _ask_all(spec, kind, submodality, image_id, rng)
+            questions, captions = ask_all(spec, kind, submodality, image_id, rng)
             if 0 <= i - cognition.FIRST < len(spec["classes"]):
                 more = cognition.ask(spec["dataset"], kind, np.random.default_rng([seed, number, i, 2]))
                 for name, entry in more.items():

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 import tempfile
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -166,22 +167,29 @@ def fit(model, tokenizer, specs, seed, settings, freeze_statistics=False):
     return model.eval()
 
 
-def save(model, folder, merges, config):
-    """Write a folder that `open_clip.create_model_and_transforms("local-dir:FOLDER")` reads, all at once."""
+@contextmanager
+def whole_folder(folder):
+    """Give a new folder to write to, which takes the place of an older one when all is written."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         new = Path(scratch) / folder.name
         new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        new.rename(folder)
+
+
+def save(model, folder, merges, config):
+    """Write a folder that `open_clip.create_model_and_transforms("local-dir:FOLDER")` reads, all at once."""
+    with whole_folder(folder) as new:
         shutil.copyfile(merges, new / MERGES)
         text = json.dumps({"model_cfg": config, "preprocess_cfg": PREPROCESS}, indent=1)
         (new / "open_clip_config.json").write_text(text + "\n", encoding="utf-8")
         weights = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
         save_file(weights, new / WEIGHTS, metadata={"format": "pt"})
         (new / WEIGHTS).chmod(0o644)  # save_file leaves it readable to its owner alone
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        new.rename(folder)
 
 
 def train(out_dir, seed=TRAIN_SEED):

@@ -2,7 +2,8 @@
 
 The features of an image depend on the image tower alone and those of a text on the text tower alone, so every
 combination of two towers is answered from features that the sweep over α has left in the cache. Ensembles of the
-outputs are controls for what mixing weights does.
+outputs are controls for what mixing weights does. Models without such features (those that reply in words) have a curve
+along α and neither.
 """
 
 from dataclasses import replace
@@ -16,6 +17,7 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.run import Evaluation
 from ..models.answers import best_options, blocks, choose, in_blocks, option_rows, softmax
 from ..models.encoders.features import Features, cosines, predict, similarities
+from ..models.load import open_model
 from ..models.registry import mix_name
 from ..statistics.calibration import calibration_error
 from ..statistics.cells import distinct
@@ -27,6 +29,11 @@ from .forgetting import change_of, is_in_domain, parts_of
 from .overview import perception
 
 ALPHAS = tuple(step / 10 for step in range(11))
+
+
+def with_features(pairs) -> list[tuple[str, str]]:
+    """Pairs (base, fine-tuned) that compare features of image and text, as towers apart and ensembles need."""
+    return [pair for pair in pairs if all(open_model(model).has_embeddings for model in pair)]
 
 
 def sweep(run: Evaluation, base: str, tuned: str, alphas=ALPHAS) -> pd.DataFrame:
@@ -259,7 +266,8 @@ def other_ways(run: Evaluation, base: str, tuned: str, specialists) -> pd.DataFr
     -------
     pandas.DataFrame
         ``way``; ``gain, gain_low, gain_high`` and ``kept, kept_low, kept_high``: paired change from the base, with 95 %
-        intervals, of the fine-grained accuracy in-domain of ``tuned`` and of all questions out-of-domain.
+        intervals, of the fine-grained accuracy in-domain of ``tuned`` and of all questions out-of-domain. Ensembles
+        are left out where the models have no features.
     """
     ways = {"layer-wise, 0 to 1 (LiNeS)": f"mix:{base}+{tuned}@0..1"}
     if len(specialists) > 1:
@@ -270,12 +278,13 @@ def other_ways(run: Evaluation, base: str, tuned: str, specialists) -> pd.DataFr
             "soup of base and specialists": f"soup:{base}+{together}",
         }
     merged = evaluate(run.benchmark, [base, *ways.values()], **run.settings).answers
-    both = ensemble(run, base, tuned)
-    ways = {
-        f"mean of both models' {what}": f"mean of {what} of {base} and {tuned}"
-        for what in ("probabilities", "embeddings")
-    } | ways
-    answers = pd.concat([merged[merged.wording == HEADLINE_WORDING], both], ignore_index=True)
+    answers = merged[merged.wording == HEADLINE_WORDING]
+    if with_features([(base, tuned)]):
+        ways = {
+            f"mean of both models' {what}": f"mean of {what} of {base} and {tuned}"
+            for what in ("probabilities", "embeddings")
+        } | ways
+        answers = pd.concat([answers, ensemble(run, base, tuned)], ignore_index=True)
     rows = []
     for way, model in ways.items():
         gain, _, kept = change_of(answers, tuned, {model: 1, base: -1})
