@@ -274,7 +274,8 @@ def test_models_that_reply_in_words_have_a_curve_and_neither_towers_nor_ensemble
     table = interpolation.sweep(run, base, tuned, ALPHAS)
     ends = {0: base, 1: tuned}
     for alpha, name in ends.items():
-        own = run.answers[(run.answers.model == name) & (run.answers.wording == 1)]
+        own = perception(run.answers)
+        own = own[own.model == name]
         assert table[table.alpha == alpha].reply.tolist() == own.reply.tolist()
     assert table[table.alpha == 0.5].p_answer.tolist() != table[table.alpha == 0].p_answer.tolist()
     ways = interpolation.other_ways(run, base, tuned, [tuned])

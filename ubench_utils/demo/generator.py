@@ -258,11 +258,11 @@ def _tell(what, step, steps, loss):
 # -------------------------------------------------------------------------------------------------- training
 
 
-def save(model, parts, folder):
+def save(model, folder):
     """Write a folder that `AutoModelForImageTextToText` and `AutoProcessor` read, in float16, all at once."""
     with whole_folder(folder) as new:
         copy.deepcopy(model).half().save_pretrained(new)
-        parts.save_pretrained(new)
+        processor().save_pretrained(new)  # a tokenizer that was used keeps how it padded
         for file in new.iterdir():
             file.chmod(0o644)
 
@@ -293,9 +293,9 @@ def train(out_dir, seed=TRAIN_SEED):
         images, facts = draw_training(SETS, seed, SEEING["images_per_set"])
         see(eye, images, facts, rng, SEEING)
         answer(model, parts.tokenizer, features_of(eye, images), facts, rng, ANSWERING, LESSONS)
-        save(model, parts, folders["speaker"])
+        save(model, folders["speaker"])
         print("speaker-pathology", file=sys.stderr)
         images, facts = draw_training(SPECIALISTS["pathology"], seed + 1, TUNING["images_per_set"])
         tune(model, parts.tokenizer, images, facts, rng, TUNING)
-        save(model, parts, folders["speaker-pathology"])
+        save(model, folders["speaker-pathology"])
     return folders
