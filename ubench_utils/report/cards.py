@@ -217,10 +217,11 @@ def replies(run: Evaluation, rows: pd.DataFrame) -> HTML:
         chosen = row.labels[row.predicted_idx] if row.predicted_idx >= 0 else None
         asked_here = "prompt_digest" in passports[row.model]
         with suppress(Unreadable, OSError):
-            shown = picture(run.benchmark, images.loc[place], place)
+            shown = picture(run.benchmark, images.loc[place], place) | {"answer": row.right, "choices": [("", chosen)]}
             found.append(
                 {
-                    "image": shown | {"answer": row.right, "choices": [("", chosen)]},
+                    "image": shown,
+                    "more": _further(run, row, shown),
                     "state": row.state,
                     "question": row.question,
                     "reply": one_line(row.reply)[:LONGEST_REPLY],
@@ -274,12 +275,17 @@ def answered(run: Evaluation, questions: pd.DataFrame, by: str) -> HTML:
         given = given[given.wording == row.wording]
         with suppress(Unreadable, OSError):
             one = _example(run, row, dict(zip(given.model, given.predicted_idx, strict=True)), None)
-            at = run.benchmark.images.image_id.eq(row.image_id) & run.benchmark.images.dataset.eq(row.dataset)
-            beside = run.benchmark.further_bytes(int(at.to_numpy().argmax()))
-            more = [one["image"] | {"uri": _uri(thumbnail(decode(encoded))[0]), "bar": None} for encoded in beside]
+            more = _further(run, row, one["image"])
             unread = list(given.model[given.predicted_idx < 0])
             found.append(one | {"field": getattr(row, by), "unread": unread, "more": more})
     return _page("answered", questions=found)
+
+
+def _further(run: Evaluation, row, first: dict) -> list[dict]:
+    """The images of a question after its ``first``, as ``picture`` gives them, without bars."""
+    at = run.benchmark.images.image_id.eq(row.image_id) & run.benchmark.images.dataset.eq(row.dataset)
+    beside = run.benchmark.further_bytes(int(at.to_numpy().argmax()))
+    return [first | {"uri": _uri(thumbnail(decode(encoded))[0]), "bar": None} for encoded in beside]
 
 
 def _fine(run: Evaluation) -> pd.DataFrame:
