@@ -27,7 +27,14 @@ SPEC_HELP = {
     "predictions:FILE": "answers made elsewhere, CSV or parquet (see `ubench score`)",
     "random": "the random-choice baseline",
 }
-DEFAULT_MODELS = ["random", "demo-base", "demo-pathology", "demo-fluorescence"]
+DEFAULT_MODELS = [
+    "random",
+    "demo-base",
+    "demo-pathology",
+    "demo-fluorescence",
+    "demo-speaker",
+    "demo-speaker-pathology",
+]
 FORMS = {  # how to write each merge
     "mix": "mix:BASE+TUNED@ALPHA with ALPHA between 0 and 1, mix:BASE+TUNED@FIRST..LAST with both between 0 and 1, or "
     "mix:BASE+T1+T2@LAMBDA with LAMBDA between 0 and 3",
