@@ -180,7 +180,7 @@ def test_the_command_says_first_what_it_costs_and_writes_its_tables(rows, parque
         assert not requests and not out.exists()
         assert all(f"{name}, {way}: " in told for way in (asking.ORDER, asking.BLANK, asking.AGAIN))
         assert main(command) == 0
-        assert "names the same option in every order in 100.0 [" in capsys.readouterr().out
+        assert "names the same one in 100.0 [" in capsys.readouterr().out
         n = len(requests)
     table, said = (pd.read_csv(out / file) for file in ("audit.csv", "askings.csv"))
     assert {"orders", "letters picked", "probabilities", "repeats"} == set(table.audit) and set(table.model) == {name}
@@ -228,7 +228,7 @@ def test_the_page_shows_an_audit(audited, rows, parquet):
         assert f"{name} was not asked in other orders" in before["order"]
         askings(evaluate(data, [name, "random"], device="cpu"), [name])
         page = executed("replies", dataset=data, models=[name, "random"], device="cpu")
-    assert "names the same option in every order in 100.0 [" in glued(page)["order"]
+    assert "names the same one in 100.0 [" in glued(page)["order"]
     assert "nan" not in " ".join(glued(page).values())
 
 
