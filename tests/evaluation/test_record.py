@@ -74,6 +74,7 @@ def test_many_ties_are_a_note_beside_the_score(rows, parquet, model_folder):
 @pytest.mark.parametrize("tied, of, told", [(0, 100, 0), (5, 100, 0), (6, 100, 1), (2, 3, 0), (3, 3, 1), (3, 59, 1)])
 def test_the_share_of_ties_that_is_told(tied, of, told):
     assert len(ties(pd.Series([True] * tied + [False] * (of - tied)))) == told
+    assert "alphabet" not in "".join(ties(pd.Series([True] * tied + [False] * (of - tied)), replies=True))
 
 
 def test_a_run_says_that_images_are_drawn_in_groups(rows, tmp_path):

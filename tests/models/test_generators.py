@@ -19,12 +19,11 @@ from ubench_utils.cli import main
 from ubench_utils.data.benchmark import load_benchmark
 from ubench_utils.data.questions import HEADLINE_WORDING, build_questions
 from ubench_utils.errors import UserError
-from ubench_utils.evaluation.evaluate import evaluate
-from ubench_utils.models.generators import local
-from ubench_utils.models.generators.generator import read
+from ubench_utils.evaluation.evaluate import evaluate, plan
+from ubench_utils.models.generators import asked, local
 from ubench_utils.models.generators.local import facts, letters_of
 from ubench_utils.models.generators.protocol import LETTERS, is_right, prompt
-from ubench_utils.models.generators.reply import Item, Reply
+from ubench_utils.models.generators.reply import Failure, Item, Reply, read
 from ubench_utils.models.generators.sights import seen
 from ubench_utils.models.load import open_model
 from ubench_utils.report import tables
@@ -220,6 +219,32 @@ def test_memory_that_runs_out_makes_batches_smaller(speaker, monkeypatch):
     monkeypatch.setattr(model, "ask", tight)
     assert {at: reply.text for at, reply in model.replies(items)} == expected and sorted(expected) == list(range(10))
     assert sizes == [10, 5, 3, 3, 3, 1]
+
+
+def test_a_question_with_the_token_of_an_image_fails_alone(speaker):
+    model = open_model(f"hf:{speaker('qwen2.5-vl')}").load()
+    odd = prompt("?", ("a <|image_pad|>", "b"))
+    items = [Item(at, (image,), odd if at == 1 else prompt("?", OPTIONS)) for at, image in enumerate(pictures(3))]
+    found = dict(model.replies(items))
+    assert [type(found[at]) for at in range(3)] == [Reply, Failure, Reply] and "<|image_pad|>" in found[1].reason
+    assert found[2].text == dict(model.replies(items[2:]))[2].text
+
+
+def test_a_question_that_fails_is_counted_as_often_as_it_stands_there(speaker, cache, rows, parquet):
+    held = [rows[0] | {"image_id": f"copy {n}"} for n in range(3)] + rows[4:6]
+    for row in held[:3]:
+        row["questions"] = {**row["questions"], "stain": row["questions"]["stain"] | {"question": "Which <image>?"}}
+    run = evaluate(parquet(held), [f"hf:{speaker('llava')}"])
+    passport = next(iter(run.record["models"].values()))
+    assert passport["questions_failed"] == 3 and any("3 questions have no reply" in note for note in passport["notes"])
+
+
+def test_what_decodes_an_image_decides_what_is_asked(speaker, cache, rows, parquet, monkeypatch):
+    data, name = parquet(rows[:3]), f"hf:{speaker('llava')}"
+    assert plan(data, [name])[0].to_ask == evaluate(data, [name]).record["models"][name]["questions_asked_now"] > 0
+    assert plan(data, [name])[0].to_ask == 0
+    monkeypatch.setattr(asked, "decoder", lambda: {"rule": 0})
+    assert plan(data, [name])[0].to_ask > 0
 
 
 def test_of_a_checkpoints_own_decoding_only_the_ends_are_taken(speaker, tmp_path):

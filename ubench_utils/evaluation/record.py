@@ -36,18 +36,20 @@ def passport(model: Model, answers: Answers, benchmark: Benchmark, *, device: st
     }
     tied = answers.predictions.tied
     facts["questions_tied"] = int(tied.sum())
-    facts["notes"] = facts.get("notes", []) + ties(tied)
+    facts["notes"] = facts.get("notes", []) + ties(tied, replies=facts["replies"])
     if model.has_weights:
         facts["speed"] = _speed(model, benchmark, facts, device=device, precision=precision)
     return facts
 
 
-def ties(tied: pd.Series) -> list[str]:
-    """A note where so many answers were exact ties that the score is partly the alphabet's."""
+def ties(tied: pd.Series, *, replies: bool = False) -> list[str]:
+    """A note where so many answers were exact ties that the score is partly the alphabet's, or that of rounding."""
     n, of = int(tied.sum()), len(tied)
     if n < FEWEST_TIES or n <= TIED_SHARE * of:
         return []
     share = f"{n:,} of {of:,} questions ({100 * n / of:.1f} %)"
+    if replies:  # the words were chosen, whatever the alphabet
+        return [f"{share} have two likeliest letters of the same probability: other rounding may give another reply"]
     return [f"{share} are exact ties, decided by the alphabet: these answers say nothing of what the model sees"]
 
 

@@ -10,7 +10,7 @@ from ...errors import UserError
 from ..cards import PRICES
 from ..model import naming
 from ..plan import Plan
-from .generator import Asked
+from .asked import Asked
 from .reply import Reply
 
 PLACE = re.compile(r"api:(.+)@(https?://.+)", re.DOTALL)  # a model's name may hold an @ of its own

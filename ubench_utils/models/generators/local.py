@@ -17,7 +17,7 @@ from ...errors import UserError, first_line
 from ..encoders.hf import network_of, part_of, silent
 from ..folders import Source, read_json, refuse_code
 from .protocol import LETTERS, digest
-from .reply import Item, Reply
+from .reply import Failure, Item, Reply
 
 BATCH = 16  # questions asked at once, or ever fewer where memory runs out
 MOST_TOKENS = 100  # of a reply: the benchmark's code allows PaliGemma as many
@@ -80,14 +80,18 @@ class Speaker:
         place, dtype = torch.device(device), DTYPES[precision]
         return replace(self, network=self.network.to(device=place, dtype=dtype), device=place, dtype=dtype)
 
-    def replies(self, items: Iterable[Item]) -> Iterator[tuple[int, Reply]]:
-        """Replies as they come, each with the number of its question; where memory runs out, batches stay smaller."""
+    def replies(self, items: Iterable[Item]) -> Iterator[tuple[int, Reply | Failure]]:
+        """Replies as they come, each with the number of its question; where memory runs out, batches stay smaller.
+
+        A question that its processor refuses, such as one that holds the token of an image, fails alone.
+        """
         coming, size = iter(items), BATCH
         part: list[Item] = []
         while part := [*part, *islice(coming, max(size - len(part), 0))]:
             now = part[:size]
+            found: list[Reply | Failure]
             try:
-                found = self.ask([item.images for item in now], [item.prompt for item in now])
+                found = [*self.ask([item.images for item in now], [item.prompt for item in now])]
             except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
                 if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
                     raise
@@ -96,6 +100,11 @@ class Speaker:
                     raise UserError(why) from error
                 size = (len(now) + 1) // 2
                 continue
+            except ValueError as error:
+                if len(now) == 1:
+                    found = [Failure(first_line(error, 140))]
+                else:
+                    found = [reply for item in now for _, reply in self.replies([item])]
             yield from ((item.number, reply) for item, reply in zip(now, found, strict=True))
             part = part[size:]
 
