@@ -323,7 +323,7 @@ def list_known(options: argparse.Namespace) -> None:
         return
     for card in model_cards().values():
         lineage = f", fine-tuned from {card.base}" if card.base else ""
-        print(f"{card.name:18} {card.category:13} {card.about}{lineage}")
+        print(f"{card.name:22} {card.category:13} {card.about}{lineage}")
     print("\nor a model string:")
     for form, about in SPEC_HELP.items():
         print(f"{form:28} {about}")
