@@ -91,7 +91,7 @@ def audit(options: argparse.Namespace) -> None:
     from .evaluation.results import as_csv, check_folder
     from .evaluation.run import open_benchmark
     from .report.sentences import sentences
-    from .studies import replies
+    from .studies import audits, replies
 
     check_folder(options.out, inputs=filter(None, [options.dataset, options.templates]), others=[AUDIT, ASKINGS])
     benchmark = open_benchmark(options.dataset, options.limit)
@@ -104,8 +104,8 @@ def audit(options: argparse.Namespace) -> None:
         return
     run = evaluate(options.dataset, options.models, **_settings(options))
     found = askings(run, options.models, limit=n)
-    table = replies.audit(found)
-    folder = _saved(run, options.out, {AUDIT: as_csv(table), ASKINGS: as_csv(replies.as_rows(found))})
+    table = audits.audit(found)
+    folder = _saved(run, options.out, {AUDIT: as_csv(table), ASKINGS: as_csv(audits.as_rows(found))})
     _tell_notes(run)
     print("\n".join(sentences("replies", **replies.context(run.answers, table, options.models)).values()))
     print(f"{AUDIT}, {ASKINGS} and the tables of the run are in {folder}")

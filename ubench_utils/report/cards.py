@@ -207,7 +207,7 @@ def examples_of_change(run: Evaluation, base: str, tuned: str, state: str) -> HT
 
 
 def replies(run: Evaluation, rows: pd.DataFrame) -> HTML:
-    """What a model replied, ``rows`` of ``readings.examples``: picture, prompt and reply, and what was made of it.
+    """What a model replied, ``rows`` of ``replies.examples``: picture, prompt and reply, and what was made of it.
 
     A long reply is cut, and opens; the prompt of answers made elsewhere is not known.
     """

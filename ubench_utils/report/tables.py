@@ -120,7 +120,7 @@ RULES = {
     "cut off %": "cut_off",
     "declined %": "declined",
     "on letters %": "letter_mass",
-}  # of ``text``, for ``readings.both_rules``
+}  # of ``text``, for ``replies.both_rules``
 
 
 def facts(page: str, **context) -> pd.DataFrame:

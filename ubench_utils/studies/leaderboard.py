@@ -9,7 +9,7 @@ from ..statistics.intervals import ENDS, columns_of
 from ..statistics.scores import compare_pairs, headline, totals
 from . import published
 from .overview import complete, learned, missing
-from .readings import both_rules
+from .replies import OFFICIAL, accuracies
 
 FAMILIES = {
     "contrastive": "dual encoder",
@@ -36,7 +36,9 @@ def board(run: Evaluation, scores: pd.DataFrame, models: list, distances: pd.Dat
     ours = _side_by_side(headline(scores)).reindex(models)
     gap = distances.set_index("model")[ENDS].set_axis(columns_of("behind"), axis=1)
     ours = ours.join(gap).assign(source=source, category=[find_model(model).category for model in models])
-    rules = both_rules(run.answers).query("level == 'fine'").set_index("model")[columns_of("official")]
+    rules = totals(accuracies(run.answers))
+    rules = rules[(rules.what == OFFICIAL) & (rules.level == "fine")].set_index("model")[ENDS]
+    rules = rules.set_axis(columns_of("official"), axis=1)
     ours = ours.join(rules.astype(float)).assign(family=[run.families[model] for model in models])
     ours = ours.assign(is_best=ours.index.isin(distances.model[:1]))
     questions = published.by_question().query("question == 'modality'").assign(level="coarse")

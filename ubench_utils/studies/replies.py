@@ -1,32 +1,31 @@
-"""What models say that reply in words: how it can be read, and whether it depends on what should not matter.
+"""What is made of replies in words, by the strict reader and by the benchmark's own rule, and how they ended.
 
-Shares are scores of other questions: does the reply choose an option, is it the same in every order? Every one has the
-interval of ``scores.score``, which resamples images, and stands alone: none is adjusted for the number of them.
+Shares are scores of other questions: does the reply choose an option, was it cut off? Every one has the interval of
+``scores.score``, which resamples images, and stands alone: none is adjusted for the number of them.
 """
 
 import numpy as np
 import pandas as pd
 
 from ..data.questions import HEADLINE_WORDING, NONE_OF_THE_ABOVE
-from ..evaluation.askings import AGAIN, BLANK, ORDER
-from ..models.generators.protocol import LETTERS
+from ..evaluation.evaluate import Evaluation
 from ..models.replies import NO_OPTION
+from ..statistics.calibration import calibration_error
 from ..statistics.cells import QUESTION, distinct
+from ..statistics.intervals import ENDS, columns_of
 from ..statistics.means import mean
 from ..statistics.scores import score, totals
-from .readings import replied
+from . import published
 
 OFFICIAL, STRICT = "official", "strict"
-ENDED = {"was cut off": ["length"], "was declined": ["filter", "refusal"]}
-LEAST = 1e-6  # probability of a letter that a server does not list
+OUTCOMES = {"unreadable": "names no option", "cut_off": "was cut off", "declined": "was declined"}
+FEWEST_MASS = 0.5  # of the first token's probability on the letters: with less, they say little of the reply
 ESTIMATES = ["model", "level", "question", "what", "estimate", "ci_low", "ci_high", "chance", "n_questions", "n_images"]
 ESTIMATES += ["interval"]
-KEY = ["model", *QUESTION]
-BLANKED, AVERAGED = "same answer without an image", "by the mean probability over the orders"
-CHANGE = "mean over orders − as stored"
+CHANGE = "mean over orders − as stored"  # of an audit
 
 
-def _shares(answers: pd.DataFrame, correct, what: str, n_options=None) -> pd.DataFrame:
+def shares(answers: pd.DataFrame, correct, what: str, n_options=None) -> pd.DataFrame:
     """Share of rows of which something holds; ``n_options`` where its chance is one in another number."""
     rows = answers.assign(correct=np.asarray(correct, bool)).drop(columns="right", errors="ignore")  # no mean recall
     table = score(rows if n_options is None else rows.assign(n_options=n_options), by=())
@@ -35,8 +34,29 @@ def _shares(answers: pd.DataFrame, correct, what: str, n_options=None) -> pd.Dat
     return distinct(table[table.estimand == "micro"]).assign(what=what)[ESTIMATES]
 
 
-def _together(tables: list) -> pd.DataFrame:
+def together(tables: list) -> pd.DataFrame:
+    """Tables of estimates as one."""
     return pd.concat(tables, ignore_index=True)[ESTIMATES]
+
+
+def replied(answers: pd.DataFrame) -> pd.DataFrame:
+    """Answers that are replies in words and that both rules can judge."""
+    if "reply" not in answers:
+        return answers.iloc[:0]
+    return answers[answers.reply.notna() & answers.correct_official.notna() & (answers.wording == HEADLINE_WORDING)]
+
+
+def by_official(answers: pd.DataFrame) -> pd.DataFrame:
+    """Answers in which a reply is right where the benchmark's own rule finds it so, as in the published numbers."""
+    if "correct_official" not in answers:
+        return answers
+    official = answers.correct_official.astype("boolean").fillna(answers.correct.astype("boolean"))
+    return answers.assign(correct=official.astype(bool))
+
+
+def beside_published(run: Evaluation) -> pd.DataFrame:
+    """``published.beside`` of a run, whose replies count by the rule that the published numbers rest on."""
+    return published.beside(score(by_official(run.answers), by=[]), run.benchmark.name)
 
 
 def accuracies(answers: pd.DataFrame) -> pd.DataFrame:
@@ -48,19 +68,59 @@ def accuracies(answers: pd.DataFrame) -> pd.DataFrame:
     rows = replied(answers)
     if rows.empty:
         return pd.DataFrame(columns=ESTIMATES)
-    return _together([_shares(rows, rows.correct_official, OFFICIAL), _shares(rows, rows.correct, STRICT)])
+    return together([shares(rows, rows.correct_official, OFFICIAL), shares(rows, rows.correct, STRICT)])
+
+
+def _outcomes(answers: pd.DataFrame) -> pd.DataFrame:
+    """Replies with 0 or 1 for each of ``OUTCOMES``, NaN where it is not known how one ended, as in a file."""
+    rows = replied(answers)
+    finish = rows.finish if "finish" in rows else pd.Series(None, rows.index, dtype=object)
+    known = finish.notna()
+    return rows.assign(
+        unreadable=(rows.predicted_idx == NO_OPTION).astype(float),
+        cut_off=(finish == "length").astype(float).where(known),
+        declined=finish.isin(["filter", "refusal"]).astype(float).where(known),
+    )
 
 
 def unread(answers: pd.DataFrame) -> pd.DataFrame:
-    """Share of replies that name no option, were cut off, or were declined: ``what``; no chance belongs to them.
+    """Share of replies that name no option, were cut off, or were declined: ``what``; no chance belongs to them."""
+    rows, tables = _outcomes(answers), [pd.DataFrame(columns=ESTIMATES)]
+    for column, what in OUTCOMES.items():
+        known = rows[rows[column].notna()]
+        tables += [shares(known, known[column], what).assign(chance=np.nan)] if len(known) else []
+    return together(tables[1:] or tables)
 
-    How a reply of a file ended is not known, so it says nothing of the latter two.
+
+def both_rules(answers: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by both rules for whole levels, and what became of the replies, in proportions.
+
+    Parameters
+    ----------
+    answers : pandas.DataFrame
+        As from ``join_answers``; those that are no replies are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``model, level, n_questions``; ``strict`` (as on all pages) and ``official``, each with ``_low`` and ``_high``;
+        ``difference`` (official − strict, paired) with its ends; the shares ``unreadable`` (no option is named),
+        ``cut_off`` and ``declined`` (NaN where it is not known how a reply ended), and ``letter_mass``, the mean over
+        the questions where it is known. Micro; empty where nobody replied.
     """
-    rows = replied(answers)
-    parts = [_shares(rows, rows.predicted_idx == NO_OPTION, "names no option")] if len(rows) else []
-    known = rows[rows.finish.notna()] if "finish" in rows else rows[:0]
-    parts += [_shares(known, known.finish.isin(ends), what) for what, ends in ENDED.items() if len(known)]
-    return _together(parts).assign(chance=np.nan) if parts else pd.DataFrame(columns=ESTIMATES)
+    rows, key = _outcomes(answers), ["model", "level"]
+    columns = [*key, "n_questions", *columns_of("strict"), *columns_of("official"), *columns_of("difference")]
+    columns += [*OUTCOMES, "letter_mass"]
+    if rows.empty:
+        return pd.DataFrame(columns=columns)
+    rows = rows.assign(change=rows.correct_official.astype(float) - rows.correct)
+    found = totals(accuracies(answers)).set_index(key)
+    changed = totals(mean(rows, "change")).set_index(key)
+    tables = {STRICT: found[found.what == STRICT], OFFICIAL: found[found.what == OFFICIAL], "difference": changed}
+    parts = [table[ENDS].set_axis(columns_of(name), axis=1) for name, table in tables.items()]
+    by = rows.assign(letter_mass=rows.get("letter_mass", np.nan)).groupby(key)
+    table = pd.concat([tables[STRICT].n_questions, *parts], axis=1).join(by[[*OUTCOMES, "letter_mass"]].mean())
+    return table.reset_index()[columns]
 
 
 def none_share(answers: pd.DataFrame) -> pd.DataFrame:
@@ -70,153 +130,55 @@ def none_share(answers: pd.DataFrame) -> pd.DataFrame:
     """
     rows = answers[answers.wording == HEADLINE_WORDING]
     rows = rows[np.array([NONE_OF_THE_ABOVE in labels for labels in rows.labels], bool)]
-    table = _shares(rows, rows.chosen == NONE_OF_THE_ABOVE, NONE_OF_THE_ABOVE)
+    table = shares(rows, rows.chosen == NONE_OF_THE_ABOVE, NONE_OF_THE_ABOVE)
     right = rows[rows.right == NONE_OF_THE_ABOVE]
     counts = pd.concat([right, right.assign(question="all")]).groupby(["model", "level", "question"]).size()
     n_right = counts.reindex(pd.MultiIndex.from_frame(table[["model", "level", "question"]]), fill_value=0)
     return table.assign(n_right=n_right.to_numpy())
 
 
-def _whole(asked: pd.DataFrame) -> pd.DataFrame:
-    """Askings in other orders, of questions that were answered in all of them, with ``right`` and ``n`` of them."""
-    rows = asked[asked.way == ORDER]
-    n = rows.groupby(KEY).turn.transform("size")
-    return rows[n == rows.n_turns].assign(right=lambda own: own.chosen == own.answer_idx, n=n)
+def in_words(run: Evaluation, table: pd.DataFrame) -> dict:
+    """Which models replied in words and which did not; ``table`` is from ``both_rules``."""
+    wordy = list(dict.fromkeys(table.model))
+    families = run.families
+    return {"wordy": wordy, "wordless": [(name, families[name]) for name in families if name not in wordy]}
 
 
-def orders(asked: pd.DataFrame) -> pd.DataFrame:
-    """What the order of the options does to the answers.
-
-    Parameters
-    ----------
-    asked : pandas.DataFrame
-        As from ``askings``.
+def sureness(answers: pd.DataFrame, model: str) -> dict:
+    """Whether the probabilities of a model's letters are those of its replies, for its report card.
 
     Returns
     -------
-    pandas.DataFrame
-        ``model, level, question, what, estimate, ci_low, ci_high, chance, n_questions, n_images, interval``, over the
-        questions that were answered in every order. ``what``: ``as stored``, accuracy in the stored order; ``mean over
-        orders``, and its paired ``mean over orders − as stored``; ``consistent``, the same option in every order;
-        ``circular``, the right one in every order; and where probabilities are known, accuracy of the option whose log
-        probability is highest in the mean over the orders (``by the mean probability over the orders``). Chance is that
-        of k options drawn anew at every asking: 1/k, (1/k)^(n − 1) and (1/k)^n for n orders.
-
-    References
-    ----------
-    Liu et al. 2024, ECCV, arXiv 2307.06281 (circular evaluation). Zheng et al. 2024, ICLR, arXiv 2309.03882 (averaging
-    over permutations).
+    dict
+        ``replies``; ``mass``, the mean probability of the first token that lies on the letters, None where none is
+        known; ``calibration``, a row of ``calibration_error``, None without probabilities and where ``mass`` is below
+        one half.
     """
-    rows = _whole(asked)
-    if rows.empty:
-        return pd.DataFrame(columns=ESTIMATES)
-    by = rows.groupby(KEY)
-    stored = rows[rows.turn == 0].set_index(KEY).sort_index()
-    same = (by.chosen.nunique() == 1) & (by.chosen.min() != NO_OPTION)
-    stored = stored.assign(share=by.right.mean(), all_right=by.right.all(), same=same)
-    stored = stored.assign(change=stored.share - stored.right).reset_index()
-    k = stored.n_options.astype(float)
-    tables = [
-        _shares(stored, stored.right, "as stored"),
-        mean(stored, "share", least=0.0).assign(what="mean over orders"),
-        mean(stored, "change").assign(what=CHANGE, chance=0.0),
-        _shares(stored, stored.same, "consistent", k ** (stored.n - 1)),
-        _shares(stored, stored.all_right, "circular", k**stored.n),
-    ]
-    tables[1] = tables[1].merge(tables[0][["model", "level", "question", "chance"]])
-    best = averaged(rows)
-    known = stored.merge(best.rename("best"), left_on=KEY, right_index=True)
-    if len(known):
-        tables.append(_shares(known, known.best == known.answer_idx, AVERAGED))
-    return _together(tables)
+    own = answers[(answers.model == model) & (answers.wording == HEADLINE_WORDING)]
+    wordy = replied(own)
+    found: dict = {"replies": len(wordy) > 0, "mass": None, "calibration": None}
+    if len(wordy) and "letter_mass" in wordy and wordy.letter_mass.notna().any():
+        found["mass"] = float(wordy.letter_mass.mean())
+    if (len(wordy) and (found["mass"] or 0) < FEWEST_MASS) or not own.p_predicted.notna().any():
+        return found
+    return found | {"calibration": calibration_error(own).to_dict("records")[0]}
 
 
-def averaged(rows: pd.DataFrame) -> pd.Series:
-    """Index of the option of the highest mean log probability over the orders, by ``KEY``, where all are known."""
-    lettered = rows[rows.letters.map(bool)]
-    lettered = lettered[lettered.groupby(KEY).turn.transform("size") == lettered.n_turns]
-    found = {
-        key: int(np.log(np.maximum(np.array(own.letters.tolist()), LEAST)).mean(axis=0).argmax())
-        for key, own in lettered.groupby(KEY)
-    }
-    index = pd.MultiIndex.from_tuples(found, names=KEY) if found else pd.MultiIndex.from_frame(rows[:0][KEY])
-    return pd.Series([*found.values()], index=index, dtype=int)
-
-
-def places(asked: pd.DataFrame) -> pd.DataFrame:
-    """How often each letter is picked over all orders: every option stood at each of these places equally often.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``ESTIMATES`` with the letter as ``what`` and ``expected``: the share of picks among these places, spread evenly
-        over them. Places that are not turned ("none of the above") are left out; ``n_questions`` counts askings.
+def examples(answers: pd.DataFrame, model: str, n: int = 2) -> pd.DataFrame:
+    """Some replies of a model of each ``state``, right, wrong and unreadable, of different sub-datasets, images and
+    types of question while there are enough; the same whatever the order.
     """
-    rows = _whole(asked).assign(level="all", question="all")
-    among = (rows.picked >= 0) & (rows.picked < rows.n_turns)
-    rows = rows.assign(even=among / rows.n_turns.clip(lower=1))
-    tables = []
-    for place in range(int(rows.n_turns.max()) if len(rows) else 0):
-        offered = rows[rows.n_turns > place]
-        table = _shares(offered, offered.picked == place, LETTERS[place])
-        tables.append(table.assign(expected=table.model.map(offered.groupby("model").even.mean())))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*ESTIMATES, "expected"])
-
-
-def letters(asked: pd.DataFrame) -> pd.DataFrame:
-    """Whether the likeliest letter is the one that the reply names, in the stored order.
-
-    ``what``: ``likeliest letter is named``; and ``mass below a half``: how often less than half of the first token's
-    probability lies on the letters of the question. Of models whose probabilities are known.
-    """
-    rows = asked[(asked.way == ORDER) & (asked.turn == 0)]
-    rows = rows[rows.letters.map(bool)]
-    if rows.empty:
-        return pd.DataFrame(columns=ESTIMATES)
-    likeliest = np.array([int(np.argmax(of)) for of in rows.letters])
-    mass = np.array([sum(of) for of in rows.letters])
-    half = _shares(rows, mass < 0.5, "mass below a half").assign(chance=np.nan)
-    return _together([_shares(rows, likeliest == rows.chosen, "likeliest letter is named"), half])
-
-
-def against_stored(asked: pd.DataFrame) -> pd.DataFrame:
-    """How often the answer without an image, and that of a second asking, is that of the first.
-
-    ``what``: ``right without an image``; ``same answer without an image``, the same option both times; ``another answer
-    when asked again`` and ``another text when asked again``, which have no chance.
-    """
-    first = asked[(asked.way == ORDER) & (asked.turn == 0)].set_index(KEY)[["chosen", "reply"]].add_suffix("_first")
-    tables = [pd.DataFrame(columns=ESTIMATES)]
-    for way in (BLANK, AGAIN):
-        own = asked[asked.way == way].set_index(KEY)
-        own = own.join(first, how="inner").reset_index()
-        same = own.chosen == own.chosen_first
-        named = own.chosen != NO_OPTION
-        if way == BLANK and len(own):
-            tables.append(_shares(own, own.chosen == own.answer_idx, "right without an image"))
-            tables.append(_shares(own, same & named, BLANKED))
-        elif len(own):
-            texts = _shares(own, own.reply != own.reply_first, "another text when asked again")
-            tables.append(_shares(own, ~same, "another answer when asked again").assign(chance=np.nan))
-            tables.append(texts.assign(chance=np.nan))
-    return _together(tables[1:] or tables)
-
-
-def audit(asked: pd.DataFrame) -> pd.DataFrame:
-    """All that an audit finds, one estimate a row: the tables above, with ``audit`` to say which."""
-    of = {"orders": orders, "letters picked": places, "probabilities": letters, "repeats": against_stored}
-    return pd.concat([table(asked).assign(audit=name) for name, table in of.items()], ignore_index=True)
-
-
-def as_rows(asked: pd.DataFrame) -> pd.DataFrame:
-    """Askings as a table of plain columns: the options in a row, and their probabilities where these are known."""
-    probabilities = [" ".join(f"{of:.4g}" for of in letters) for letters in asked.letters]
-    plain = asked.assign(labels=asked.labels.map(" | ".join), letters=probabilities)
-    return plain.drop(columns=["stratum", "unit", "n_units", "content"])
+    rows = replied(answers[answers.model == model])
+    state = rows.correct.map({True: "right", False: "wrong"}).where(rows.predicted_idx >= 0, "unreadable")
+    rows = rows.assign(state=state).sort_values(QUESTION).sample(frac=1, random_state=0)
+    turns = [rows.groupby(["state", column]).cumcount() for column in ("question", "dataset")]
+    rows = rows.assign(turn=sum(turns)).sort_values("turn", kind="stable").groupby("state").head(n)
+    order = {"right": 0, "wrong": 1, "unreadable": 2}
+    return rows.sort_values("state", key=lambda of: of.map(order), kind="stable").drop(columns="turn")
 
 
 def context(answers: pd.DataFrame, found: pd.DataFrame, models: list) -> dict:
-    """What the page on replies says; ``found`` is from ``audit``."""
+    """What the page on replies says; ``found`` is from ``audits.audit``."""
     rows, read = accuracies(answers), unread(answers)
     none = totals(none_share(answers))
     spoken = [model for model in models if model in set(rows.model)]
