@@ -87,6 +87,16 @@ def test_fields_that_are_not_read_are_named(folder):
     assert "fields of metadata.jsonl that are not read: author (1)" in notes
 
 
+def test_lines_that_ask_the_same_again_are_counted(folder):
+    one = {"file_name": "a.png", **ASKED}
+    benchmark = load_benchmark(folder(one, one | {"file_name": "b.png"}, one, one))
+    assert (
+        "2 of 4 lines of metadata.jsonl ask again what an earlier one asks, and count again (the first is line 3)"
+        in (benchmark.notes)
+    )
+    assert not any("ask again" in note for note in load_benchmark(folder(one, one | {"question": "What next?"})).notes)
+
+
 @pytest.mark.parametrize(
     "line, words",
     [
@@ -98,8 +108,8 @@ def test_fields_that_are_not_read_are_named(folder):
         ({"file_name": "a.png", "question": "Which?", "options": ["a", "b"]}, ["lacks `answer_idx`"]),
         ({"file_name": "a.png", **ASKED, "answer_idx": 3}, ["`answer_idx` is 3", "3 options"]),
         ({"file_name": "a.png", **ASKED, "answer_idx": -1}, ["`answer_idx` is -1"]),
-        ({"file_name": "a.png", **ASKED, "answer_idx": "1"}, ["`answer_idx` is 1"]),
-        ({"file_name": "a.png", **ASKED, "answer_idx": True}, ["`answer_idx` is True"]),
+        ({"file_name": "a.png", **ASKED, "answer_idx": "1"}, ['`answer_idx` is "1"']),
+        ({"file_name": "a.png", **ASKED, "answer_idx": True}, ["`answer_idx` is true"]),
         ({"file_name": "a.png", **ASKED, "answer": "B"}, ["'B'", "none of its options"]),
         ({"file_name": "a.png", **ASKED, "answer": "early"}, ["not one option"]),
         ({"file_name": "a.png", **ASKED, "options": ["late", " Late", "x"]}, ["alike", "late"]),
@@ -111,6 +121,12 @@ def test_fields_that_are_not_read_are_named(folder):
         ({"file_name": ["a.png"], **ASKED}, ["`file_name` is no path"]),
         ({"file_names": "a.png", **ASKED}, ["`file_names` is no list of paths"]),
         ({"file_name": "a.png", "file_names": ["b.png"], **ASKED}, ["several fields name its files"]),
+        ('{"file_name": "a.png", "answer_idx": 0, "answer_idx": 1}', ["two fields `answer_idx`"]),
+        ({"file_name": "d.png", **ASKED, "answer_idx": 2}, ["asks what line 1 asks, and has another answer"]),
+        (
+            {"file_name": "d.png", **ASKED, "options": ["never", "early", "late"], "answer_idx": 1},
+            ["has another answer"],
+        ),
     ],
 )
 def test_a_mistake_is_told_by_its_line(folder, line, words):

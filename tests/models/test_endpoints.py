@@ -13,6 +13,8 @@ from helpers.endpoint import reply, served
 from PIL import Image
 
 from ubench_utils.cli import main
+from ubench_utils.data.benchmark import load_benchmark
+from ubench_utils.data.questions import build_questions
 from ubench_utils.errors import UserError
 from ubench_utils.evaluation.evaluate import evaluate
 from ubench_utils.models.generators import endpoint
@@ -121,6 +123,7 @@ HTML = b"<html>busy</html>"
         ((200, {}, {"error": {"message": "upstream is down"}}), 1, "no choice in the reply .*upstream is down"),
         ((200, {}, reply() | {"choices": [{"index": 0, "finish_reason": "stop"}]}), 1, "AttributeError"),
         ((200, {}, reply("half a wor", finish="abort")), 1, "the server broke off"),
+        ((200, {}, reply({"text": "B"})), 1, "content is no text"),
         ((200, {"Content-Length": 10_000}, reply()), 3, "RemoteProtocolError"),
         ((None, {}, b""), 3, "Error"),
         ((500, {}, {"error": {"message": "no"}}), 3, "500"),
@@ -133,6 +136,7 @@ HTML = b"<html>busy</html>"
     ],
     ids=[
         *("html", "html by its type", "cut json", "no choice", "an error with status 200", "no message", "aborted"),
+        "an object for a text",
         *("half a body", "reset", "500", "413", "413 of a proxy", "400", "422", "429 for long", "503 for long"),
     ],
 )
@@ -350,6 +354,40 @@ def test_a_question_that_two_copies_of_an_image_ask_is_asked_once(rows, parquet)
         run = evaluate(parquet(copies), [f"api:m@{url}"])
         passport = run.record["models"][f"api:m@{url}"]
     assert len(run.predictions) == 2 * len(requests) == 2 * passport["questions_asked_now"]
+    assert (passport["tokens_in"], passport["tokens_out"]) == (40 * len(requests), 2 * len(requests))
+
+
+def test_half_a_character_and_odd_counts_end_no_run(rows, parquet):
+    """A reply that was cut off within a sign of two halves comes with the first of them."""
+    usage = {"prompt_tokens": -5, "completion_tokens": "many"}
+    with served(ordinary(reply("B \ud83d", finish="length") | {"usage": usage})) as (url, _):
+        run = evaluate(parquet(rows[:1]), [f"api:m@{url}"])
+    passport = next(iter(run.record["models"].values()))
+    assert set(run.predictions.reply) == {"B \ufffd"} and passport["tokens_in"] == passport["tokens_out"] == 0
+
+
+def test_replies_without_a_count_of_tokens_are_counted(rows, parquet):
+    """A cost that leaves them out would look complete."""
+    counted = []
+
+    def answer(request, before):
+        found = reply()
+        if "modality" in request["messages"][0]["content"][-1]["text"]:
+            del found["usage"]
+        else:
+            counted.append(found)
+        return 200, {}, found
+
+    with served(answer) as (url, requests):
+        name, data = f"api:m@{url}", parquet(rows[:2])
+        passport = evaluate(data, [name]).record["models"][name]
+        plan = open_model(name).plan(
+            load_benchmark(data), build_questions(load_benchmark(data)), device="cpu", precision="float32"
+        )
+    assert 0 < len(counted) < len(requests) and passport["tokens_in"] == 40 * len(counted)
+    n = f"{len(requests) - len(counted)} of {len(requests)} replies"
+    assert f"{n} came without a count of tokens: tokens leave them out" in passport["notes"]
+    assert len(plan.counted) == len(counted)
 
 
 def test_what_will_be_asked_is_told_before_anything_is(rows, parquet, capsys, tmp_path, monkeypatch):

@@ -247,6 +247,17 @@ def test_what_decodes_an_image_decides_what_is_asked(speaker, cache, rows, parqu
     assert plan(data, [name])[0].to_ask > 0
 
 
+@pytest.mark.parametrize("family", ["paligemma", "florence2"])
+def test_a_question_that_holds_a_token_of_the_models_own_is_not_asked(speaker, family):
+    """It would show an image that is none, or end the user's turn."""
+    model = open_model(f"hf:{speaker(family)}").load()
+    words = ["cell", "<image>", "nucleus", model.processor.tokenizer.eos_token]
+    items = [Item(at, (pictures(1)[0],), prompt("Which?", [word, "other"])) for at, word in enumerate(words)]
+    found = dict(model.replies(items))
+    assert [type(found[at]) for at in range(4)] == [Reply, Failure] * 2
+    assert found[1].reason == "its words hold <image>, a token of the model's own"
+
+
 def test_of_a_checkpoints_own_decoding_only_the_ends_are_taken(speaker, tmp_path):
     """Letters stand in the prompt, so a penalty on repetition would punish answers."""
     model = open_model(f"hf:{speaker('idefics3')}").load()

@@ -36,18 +36,20 @@ def read_questions(file: Path, columns: list[str]) -> tuple[pa.Table, list[str]]
         A row a question, in the benchmark's schema. Without ``dataset`` it is the name of the folder, without
         ``image_id`` that of the first file; of a further question about it with the number of the question.
     notes : list of str
-        Fields that were not read.
+        Fields that were not read, and lines that ask what an earlier one asks.
 
     Raises
     ------
     UserError
         Names the line: no JSON, a field that is missing or of the wrong kind, options that are alike, an answer that is
-        none of them, no such file, or one outside the folder.
+        none of them, no such file, or one outside the folder; two lines with one question and two answers.
     """
     kept = [column for column in columns if column not in ("image", "captions", "questions", FURTHER)]
     folder, rows = file.absolute().parent, []
     seen: Counter = Counter()
     unread: Counter = Counter()
+    first: dict[tuple, tuple[int, str]] = {}  # line and right option of a question about its files
+    alike = []
     try:
         lines = file.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -59,6 +61,12 @@ def read_questions(file: Path, columns: list[str]) -> tuple[pa.Table, list[str]]
             fields = _object(line)
             paths, key = _paths(fields, folder)
             entry = _question(fields)
+            right = entry["options"][entry["answer_idx"]]
+            asked = (*paths, entry["question"], *sorted(entry["options"]))
+            before, said = first.setdefault(asked, (number, right))
+            if said != right:
+                raise UserError(f"it asks what line {before} asks, and has another answer")
+            alike += [number] if before != number else []
         except UserError as error:
             raise UserError(f"line {number}: {error}") from error
         unread.update(fields.keys() - {*ASKED, *kept, key})
@@ -79,17 +87,31 @@ def read_questions(file: Path, columns: list[str]) -> tuple[pa.Table, list[str]]
     table["questions"] = pa.array([row["questions"] for row in rows])
     table["captions"] = pa.nulls(len(rows))
     ignored = ", ".join(f"{name} ({n:,})" for name, n in sorted(unread.items()))
-    return pa.table(table), [f"fields of {NAME} that are not read: {ignored}"] if ignored else []
+    notes = [f"fields of {NAME} that are not read: {ignored}"] if ignored else []
+    if alike:
+        n = f"{len(alike):,} of {len(rows):,} lines of {NAME} ask"
+        notes.append(f"{n} again what an earlier one asks, and count again (the first is line {alike[0]})")
+    return pa.table(table), notes
 
 
 def _object(line: str) -> dict:
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=_once)
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"no JSON ({error})") from error
     if not isinstance(fields, dict):
         raise UserError('no JSON object; write {"file_name": …, "question": …, "options": […], "answer_idx": …}')
     return fields
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict:
+    """A JSON object, whose library would take the last of several fields of one name."""
+    twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
+    if twice:
+        raise UserError(f"it has two fields `{shown(twice[0])}`")
+    return dict(pairs)
 
 
 def _paths(fields: dict, folder: Path) -> tuple[list[str], str]:
@@ -139,7 +161,9 @@ def _answer(fields: dict, options: list[str]) -> int:
     if at is None and words is None:
         raise UserError("it lacks `answer_idx`, the place of the right option (the first is 0), or `answer`, its words")
     if at is not None and (isinstance(at, bool) or not isinstance(at, int) or at not in range(len(options))):
-        raise UserError(f"`answer_idx` is {shown(at)}, no place of one of {len(options)} options (the first is 0)")
+        raise UserError(
+            f"`answer_idx` is {shown(json.dumps(at))}, no place of one of {len(options)} options (the first is 0)"
+        )
     if words is not None and words not in options:
         raise UserError(f"`answer` is {shown(words)!r}, none of its options; write it as the option is written")
     if words is None:

@@ -44,11 +44,15 @@ class Plan(NamedTuple):
     @property
     def tokens(self) -> tuple[float, float] | None:
         """Tokens in and out that are to be expected, from the replies that are kept; None where none is."""
-        counted = [pair for pair in self.known if pair[0]]
-        if not counted:
+        if not self.counted:
             return None
-        into, out = (self.to_ask * sum(side) / len(counted) for side in zip(*counted, strict=True))
+        into, out = (self.to_ask * sum(side) / len(self.counted) for side in zip(*self.counted, strict=True))
         return into, out
+
+    @property
+    def counted(self) -> list[tuple[int, int]]:
+        """Tokens of the kept replies that came with a count."""
+        return [pair for pair in self.known if pair[0]]
 
     def __str__(self) -> str:
         """One line for people."""
@@ -67,7 +71,7 @@ class Plan(NamedTuple):
         if self.tokens is None:
             return "tokens are counted by the server" + (", and the cost with them" if self.prices else "")
         words = (
-            f"about {self.tokens[0]:,.0f} tokens in and {self.tokens[1]:,.0f} out, as of {len(self.known):,} replies"
+            f"about {self.tokens[0]:,.0f} tokens in and {self.tokens[1]:,.0f} out, as of {len(self.counted):,} replies"
         )
         return f"{words}, {told_cost(cost(*self.tokens, self.prices))}" if self.prices else words
 

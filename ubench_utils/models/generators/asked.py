@@ -46,6 +46,8 @@ class Asking(NamedTuple):
         Images that could not be read, by hash, and why; how many questions have no reply otherwise, and why.
     n_now, n_images_now : int
         Questions that were asked now, and images that they are about.
+    tokens_in, tokens_out : int
+        Of all replies; one that answers several questions that are alike was given, and is counted, once.
     """
 
     asked: pd.DataFrame
@@ -54,6 +56,8 @@ class Asking(NamedTuple):
     failures: Counter
     n_now: int
     n_images_now: int
+    tokens_in: int
+    tokens_out: int
 
 
 class Asked(Model):
@@ -133,7 +137,8 @@ class Asked(Model):
             raise UserError(f"model '{self.name}': none of {n} questions was answered ({why})")
         found = [Reply(**known[key]) for key in keys if key in known]
         n_images = int(asked.image_hash.iloc[order].nunique())
-        return Asking(asked[answered], found, unseen, failures, len(order), n_images)
+        into, out = (sum(reply[side] for reply in known.values()) for side in ("tokens_in", "tokens_out"))
+        return Asking(asked[answered], found, unseen, failures, len(order), n_images, into, out)
 
     def _lined_up(self, questions: pd.DataFrame, precision: str, asking: int) -> tuple:
         """The questions that can be asked, their prompts, the keys of their replies, and of the file with these."""
@@ -184,7 +189,7 @@ class Asked(Model):
             notes.append(f"{n} ({reasons}): in no score, asked again next time")
         seconds = time.monotonic() - started
         told = self.told(found.replies)
-        into, out = (sum(getattr(one, side) for one in found.replies) for side in ("tokens_in", "tokens_out"))
+        into, out = found.tokens_in, found.tokens_out
         passport = {
             **facts,
             **told,

@@ -257,17 +257,29 @@ def _read(found) -> Reply:
     content = message.content
     if isinstance(content, list):
         content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    if not isinstance(content, str | None):
+        raise TypeError(f"content is no text: {content!r}"[:80])
     refusal = getattr(message, "refusal", None)
     thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     usage = found.usage
     return Reply(
-        text=content or refusal or "",
+        text=_whole(content or refusal or ""),
         finish="refusal" if refusal else FINISHES.get(ended, "stop"),
         letters=() if thought else _letters(choice),  # the first token is the thought's
-        tokens_in=getattr(usage, "prompt_tokens", 0) or 0,
-        tokens_out=getattr(usage, "completion_tokens", 0) or 0,
-        served=str(found.model),
+        tokens_in=_count(getattr(usage, "prompt_tokens", 0)),
+        tokens_out=_count(getattr(usage, "completion_tokens", 0)),
+        served=_whole(str(found.model)),
     )
+
+
+def _count(found) -> int:
+    """A number of tokens, 0 for what is none: servers are not held to it."""
+    return int(found) if isinstance(found, int | float) and 0 <= found < math.inf else 0
+
+
+def _whole(text: str) -> str:
+    """Text that can be kept: half of a character, as where a reply was cut off within one, is replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _letters(choice) -> tuple[float, ...]:

@@ -90,4 +90,10 @@ class Hosted(Asked):
         unknown = sum(not reply.letters for reply in replies)
         if unknown:
             notes.append(f"{unknown:,} of {len(replies):,} replies came without probabilities of the letters")
+        uncounted = sum(not reply.tokens_in for reply in replies)
+        if uncounted:
+            what = "tokens and cost" if self.prices else "tokens"
+            notes.append(
+                f"{uncounted:,} of {len(replies):,} replies came without a count of tokens: {what} leave them out"
+            )
         return {"served": sorted(served), "refused": sorted(refused), "notes": notes}

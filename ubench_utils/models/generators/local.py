@@ -80,12 +80,21 @@ class Speaker:
         place, dtype = torch.device(device), DTYPES[precision]
         return replace(self, network=self.network.to(device=place, dtype=dtype), device=place, dtype=dtype)
 
+    @property
+    def own_tokens(self) -> set[str]:
+        """Texts that its tokenizer takes for marks of images, turns and the like, wherever they stand."""
+        tokens = self.processor.tokenizer.added_tokens_decoder.values()
+        images = (getattr(self.processor, f"{kind}_token", None) for kind in ("image", "video"))
+        return {str(token) for token in (*(one for one in tokens if one.special), *images) if token}
+
     def replies(self, items: Iterable[Item]) -> Iterator[tuple[int, Reply | Failure]]:
         """Replies as they come, each with the number of its question; where memory runs out, batches stay smaller.
 
-        A question that its processor refuses, such as one that holds the token of an image, fails alone.
+        A question that its processor refuses fails alone. One whose words hold a token of the model's own is not
+        asked: it would show an image that is none, or end the user's turn.
         """
-        coming, size = iter(items), BATCH
+        unasked: list[tuple[int, Failure]] = []
+        coming, size = self._askable(items, unasked), BATCH
         part: list[Item] = []
         while part := [*part, *islice(coming, max(size - len(part), 0))]:
             now = part[:size]
@@ -107,6 +116,16 @@ class Speaker:
                     found = [reply for item in now for _, reply in self.replies([item])]
             yield from ((item.number, reply) for item, reply in zip(now, found, strict=True))
             part = part[size:]
+        yield from unasked
+
+    def _askable(self, items: Iterable[Item], unasked: list) -> Iterator[Item]:
+        own = sorted(self.own_tokens)
+        for item in items:
+            token = next((token for token in own if token in item.prompt), None)
+            if token is None:
+                yield item
+            else:
+                unasked.append((item.number, Failure(f"its words hold {token}, a token of the model's own")))
 
     def ask(self, images: Sequence[tuple[Image.Image, ...]], prompts: Sequence[str]) -> list[Reply]:
         """Replies to prompts, each about its images; greedy, so that the same question has the same reply.
