@@ -182,11 +182,12 @@ def load_benchmark(name: str = "demo", limit: int | None = None) -> Benchmark:
         drawn = shown[draw(images.dataset.iloc[shown], limit)]
         missed = images.dataset.iloc[shown].nunique() - images.dataset.iloc[drawn].nunique()
         what = "row" if len(shown) == len(kept) else "image"
-        notes.append(
-            f"{len(drawn):,} of {len(shown):,} {what}s, of each sub-dataset its share, "
-            "drawn at random with a fixed seed"
-            + (f"; of {missed} sub-dataset{'s' * (missed > 1)} that is no {what}" if missed else "")
-        )
+        if len(drawn) < len(shown):
+            notes.append(
+                f"{len(drawn):,} of {len(shown):,} {what}s, of each sub-dataset its share, "
+                "drawn at random with a fixed seed"
+                + (f"; of {missed} sub-dataset{'s' * (missed > 1)} that is no {what}" if missed else "")
+            )
         kept = kept[images.picture.iloc[kept].isin(images.picture.iloc[drawn]).to_numpy()]
     if len(kept) < len(rows):
         rows, images = rows.select(kept), images.iloc[kept].reset_index(drop=True)
