@@ -244,7 +244,7 @@ def said(name, found):
 def lost(table):
     rows, _ = constructed({"a": (1, 0.8)})
     named = overview.slices(resamples(50)(scores.score)(rows, by=["scale"]), "scale", "classification")
-    nobody = SimpleNamespace(record={"models": {}})
+    nobody = SimpleNamespace(record={"models": {}}, benchmark=SimpleNamespace(pictures=[]))
     return said("answer", {"slices": named, **shrinking(nobody, table)})
 
 
@@ -253,6 +253,23 @@ def test_the_native_size_is_the_start_of_every_line():
     start = resolution.with_native(table).query("factor == 1")
     assert len(start) == len(table) and (start.estimate == 0).all() and start.ci_low.isna().all()
     assert len(resolution.with_native(table)) == 2 * len(table)
+
+
+def test_models_that_reply_look_again_at_a_sample_and_the_page_says_so(rows, parquet, monkeypatch):
+    run = run_of(parquet(rows), "demo-base", "demo-speaker")
+    assert not shrinking(run, changes(sweep(run, [4])))["sampled"]
+    monkeypatch.setattr(resolution, "REPLIES", 20)
+    swept = sweep(run, [4])
+    images = swept[swept.factor == 4].drop_duplicates(["model", *KEY])[["model", "dataset"]].value_counts()
+    assert len(images) == 20 and (images["demo-base"] == 4).all() and (images["demo-speaker"] == 2).all()
+    table = changes(swept).query("by == 'all' and question == 'all'").set_index(["model", "level"])
+    for (model, level), row in table.iterrows():
+        own = swept[(swept.model == model) & (swept.level == level)]
+        native, shrunken = (own[own.factor == of].set_index([*KEY, "question"]).correct for of in (1, 4))
+        assert row.n_questions == len(shrunken)  # paired: of the native answers those to the same questions
+        assert row.estimate == pytest.approx(shrunken.mean() - native[shrunken.index].mean(), abs=1e-6)
+    text = said("shrunk", shrinking(run, table.reset_index()))
+    assert "demo-speaker was asked about a sample of 20 images of 40." in text
 
 
 def test_no_sweep_is_said_plainly(rows, parquet):

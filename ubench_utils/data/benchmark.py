@@ -124,7 +124,17 @@ class Benchmark:
 
     def part(self, name: str) -> "Benchmark":
         """The images of one sub-dataset with their rows; notes and fingerprint stay those of the whole."""
-        places = np.flatnonzero(self.images.dataset == name)
+        return self._at(np.flatnonzero(self.images.dataset == name))
+
+    def sample(self, limit: int) -> "Benchmark":
+        """So many pictures, of each sub-dataset its share, with all their rows; otherwise as ``part``."""
+        shown = self.pictures
+        if len(shown) <= limit:
+            return self
+        drawn = shown.picture.iloc[draw(shown.dataset, limit)]
+        return self._at(np.flatnonzero(self.images.picture.isin(drawn)))
+
+    def _at(self, places: np.ndarray) -> "Benchmark":
         rows = Rows(lambda: self.rows.select(places))
         return replace(self, rows=rows, images=self.images.iloc[places].reset_index(drop=True))
 

@@ -25,6 +25,7 @@ from .overview import levels, slices
 
 SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
 ENDS = {"min": "_low", "max": "_high"}  # of a range
+REPLIES = 1000  # images of which a model that replies is asked again: each factor costs as much as the whole run
 MEASURES = {"microns_per_pixel": "pixel size (µm)", "field_of_view": "field of view (µm)"}
 
 
@@ -144,7 +145,8 @@ def _check_factors(factors) -> None:
 def sweep(run: Evaluation, factors) -> pd.DataFrame:
     """Answers of the run's models to the same questions about shrunk images; ``factor`` 1 is the native size.
 
-    Models without weights here (the random baseline, answers made elsewhere) cannot look again and are left out.
+    Models without weights here (the random baseline, answers made elsewhere) cannot look again and are left out. Those
+    that reply in words are asked about a sample of ``REPLIES`` images, of each sub-dataset its share.
 
     Raises
     ------
@@ -153,11 +155,14 @@ def sweep(run: Evaluation, factors) -> pd.DataFrame:
     """
     _check_factors(factors)
     models = [model for model, facts in run.record["models"].items() if facts["has_weights"]]
+    wordy = [model for model in models if run.record["models"][model]["replies"]]
+    whole = [model for model in models if model not in wordy]
     parts = [run.answers[run.answers.model.isin(models)].assign(factor=1.0)]
     for factor in sorted({float(factor) for factor in factors} - {1.0}) if models else []:
         smaller = shrunk(run.benchmark, factor)
-        again = evaluate(smaller, models, **run.settings)
-        parts.append(again.answers.assign(factor=factor))
+        for images, looking in ((smaller, whole), (smaller.sample(REPLIES), wordy)):
+            if looking:
+                parts.append(evaluate(images, looking, **run.settings).answers.assign(factor=factor))
     swept = pd.concat(parts, ignore_index=True)
     return swept[swept.wording == HEADLINE_WORDING].reset_index(drop=True)
 
@@ -235,10 +240,13 @@ def stated_sizes(sizes: pd.DataFrame) -> dict:
 def shrinking(run: Evaluation, changed: pd.DataFrame) -> dict:
     """What the largest factor of ``changes`` takes from fine-grained answers, and which models looked again."""
     fine = changed[(changed.by == "all") & (changed.level == "fine")]
-    facts = run.record["models"].items()
+    facts, n_images = run.record["models"].items(), len(run.benchmark.pictures)
     return {
         "shrunk": fine[fine.factor == fine.factor.max()].to_dict("records"),
         "was_shrunk": len(changed) > 0,
+        "sampled": [name for name, of in facts if of["has_weights"] and of["replies"]] if n_images > REPLIES else [],
+        "n_sampled": REPLIES,
+        "n_all": n_images,
         "takes": [(name, size) for name, passport in facts if (size := _taken(passport))],
         "cannot_look": [name for name, passport in facts if not passport["has_weights"]],
     }
