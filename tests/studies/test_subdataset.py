@@ -55,7 +55,7 @@ def run_of(asked, chosen):
     predictions = pd.concat(tables)[COLUMNS]
     images = asked[["dataset", "image_id"]].drop_duplicates(ignore_index=True)
     benchmark = Benchmark("mine", None, images, "print")
-    record = {"models": {model: {"has_weights": model != "random"} for model in chosen}}
+    record = {"models": {model: {} if model == "random" else {"images_failed": 0} for model in chosen}}
     failures = pd.DataFrame({"model": [], "dataset": [], "image_id": [], "reason": []})
     return Evaluation(benchmark, asked, predictions, failures, record)
 
