@@ -239,6 +239,17 @@ def test_a_question_that_fails_is_counted_as_often_as_it_stands_there(speaker, c
     assert passport["questions_failed"] == 3 and any("3 questions have no reply" in note for note in passport["notes"])
 
 
+def test_weights_that_were_loaded_for_facts_alone_are_let_go(speaker, cache, rows, parquet, monkeypatch):
+    benchmark = load_benchmark(parquet(rows[:2]))
+    questions, model = build_questions(benchmark), open_model(f"hf:{speaker('llava')}")
+    model.answer(benchmark, questions, device="cpu", precision="float32")
+    shutil.rmtree(cache / "passports")
+    loads, load = [], local.load
+    monkeypatch.setattr(local, "load", lambda *how: loads.append(how) or load(*how))
+    model.answer(benchmark, questions, device="cpu", precision="float32")
+    assert len(loads) == 1 and not model._ready
+
+
 def test_what_decodes_an_image_decides_what_is_asked(speaker, cache, rows, parquet, monkeypatch):
     data, name = parquet(rows[:3]), f"hf:{speaker('llava')}"
     assert plan(data, [name])[0].to_ask == evaluate(data, [name]).record["models"][name]["questions_asked_now"] > 0
