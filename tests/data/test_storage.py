@@ -175,7 +175,6 @@ def test_a_cut_file_is_refused_in_one_line(rows, parquet, tmp_path, share, kind,
     [
         ("my cells", "ubench import '{path}' --out 'my cells.parquet'"),
         ("cells/metadata.csv", "ubench import {path.parent} --labels {path} --out cells.parquet"),
-        ("cells/metadata.jsonl", "ubench import {path.parent} --labels {path} --out cells.parquet"),
         ("cells/a/0.png", "ubench import FOLDER --out mine.parquet"),
         ("rows", "ubench import FOLDER --out mine.parquet"),
     ],

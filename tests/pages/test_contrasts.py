@@ -32,6 +32,8 @@ PAGES = {
     "groups": {},
     "benchmark": {},
     "subdataset": {},
+    "replies": {},
+    "cognition": {},
 }
 QUESTION = ["dataset", "image_id", "question", "wording"]
 PRINTED = re.compile(r"(?<![\d.])[+−]?\d+\.\d \[[+−]?\d+\.\d, [+−]?\d+\.\d\]")
