@@ -25,7 +25,7 @@ from .overview import levels, slices
 
 SMALLEST = 8  # pixels, short side: no image is shrunk below, since nothing would be left to see
 ENDS = {"min": "_low", "max": "_high"}  # of a range
-REPLIES = 1000  # images of which a model that replies is asked again: each factor costs as much as the whole run
+REPLIES = 500  # images of which a model that replies is asked again: each factor costs as much as the whole run
 MEASURES = {"microns_per_pixel": "pixel size (µm)", "field_of_view": "field of view (µm)"}
 
 
