@@ -139,6 +139,7 @@ def test_conversion_names_every_weight_of_the_other_format(saved):
 # BiomedCLIP's and CONCH's formats
 
 
+@pytest.mark.slow
 def test_biomedclips_format(tmp_path, rows, parquet):
     folder = biomedclip(tmp_path / "biomed", tmp_path / "bert")
     network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")

@@ -142,6 +142,7 @@ def printed(browser):
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["how_to_read", "results/interpolation", "models/demo-base"])
 def test_pages_can_be_printed(printed, name):
     """Nothing is wider than the paper, the colours are light even where the reader's are dark, code stays folded."""

@@ -267,6 +267,7 @@ def test_a_matching_head_has_no_features(swept, monkeypatch):
         interpolation.ensemble(run, BASE, TUNED)
 
 
+@pytest.mark.slow
 def test_models_that_reply_in_words_have_a_curve_and_neither_towers_nor_ensembles(cache):
     base, tuned = "demo-speaker", "demo-speaker-pathology"
     assert interpolation.with_features([(BASE, TUNED), (base, tuned)]) == [(BASE, TUNED)]

@@ -93,10 +93,10 @@ def shuffled(images, rng, by_group):
 
 @pytest.mark.parametrize(
     ("n", "n_classes", "n_groups"),
-    [(40, 2, 0), (60, 5, 15)]
+    [(40, 2, 0)]
     + [
         pytest.param(*case, marks=pytest.mark.slow)
-        for case in ((40, 2, 8), (40, 5, 0), (60, 2, 12), (60, 5, 0), (200, 2, 0), (200, 5, 20))
+        for case in ((40, 2, 8), (40, 5, 0), (60, 2, 12), (60, 5, 0), (60, 5, 15), (200, 2, 0), (200, 5, 20))
     ],
 )
 def test_shuffled_labels_raise_no_alarm(dataset, n, n_classes, n_groups, monkeypatch):
