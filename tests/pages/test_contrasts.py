@@ -195,6 +195,7 @@ def test_a_contrast_has_one_interval_in_the_whole_book(dataset, monkeypatch):
     assert unknown == {}, "printed, but no function of comparison found it"
 
 
+@pytest.mark.slow
 def test_ways_to_one_contrast_agree_and_another_interval_is_found():
     """What the pages are held to holds without pages, and the collection sees where it does not."""
     found, answers = Found(), random_answers(seed=3)
